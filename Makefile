@@ -1,0 +1,68 @@
+# Every target sets up what it needs in .venv; `make help` lists them.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+RUST_SOURCES := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name Cargo.toml)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-rust test-python lint format bench accuracy wheel clean check-cargo check-python
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*  ## ' $(MAKEFILE_LIST) | awk -F ':.*  ## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+check-cargo:
+	@command -v cargo >/dev/null || { echo "cargo is missing: install Rust 1.88 or newer (https://rustup.rs), then run make again" >&2; exit 1; }
+
+check-python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { echo "Python 3.10 or newer is missing: install it or call make PYTHON=/path/to/python3" >&2; exit 1; }
+
+$(VENV)/.tools: pyproject.toml | check-python
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	$(PY) -m pip install --quiet --group dev
+	@touch $@
+
+$(VENV)/.native: $(VENV)/.tools $(RUST_SOURCES) pyproject.toml | check-cargo
+	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(VENV)/bin/maturin develop --release --quiet
+	@touch $@
+
+setup: $(VENV)/.native  ## build the extension and install the package into .venv
+
+demo: setup  ## quantise the quick-start model and print float and int8 accuracy
+	$(PY) examples/quickstart/run.py
+
+test: test-rust test-python  ## all tests
+
+test-rust: check-cargo
+	cargo test --workspace --quiet
+
+test-python: setup
+	$(PY) -m pytest -n 2
+
+lint: setup  ## formatting, types, layers, clippy
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --quiet -- -D warnings
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+	$(PY) tests/kernels/check_stubs.py
+
+format: setup  ## rewrite the sources in the project's format
+	cargo fmt --all
+	$(VENV)/bin/ruff format .
+	$(VENV)/bin/ruff check --fix .
+
+bench: setup  ## kernel and pipeline benchmarks, one table
+	$(PY) benches/run.py
+
+accuracy: setup  ## accuracy table over the real models of ../shared
+	$(PY) benches/accuracy.py
+
+wheel: $(VENV)/.tools check-cargo  ## build the abi3 wheel and the sdist into dist/
+	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(VENV)/bin/maturin build --release --out dist
+	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(VENV)/bin/maturin sdist --out dist
+
+clean:  ## remove everything that make built
+	rm -rf $(VENV) target dist build

@@ -1,0 +1,61 @@
+"""Errors that XSlim raises: each says what is wrong, where, and what to do."""
+
+from __future__ import annotations
+
+
+class XSlimError(Exception):
+    """Base of every error that XSlim raises on purpose.
+
+    Parameters
+    ----------
+    what : str
+        What is wrong, one sentence without a full stop.
+    where : str, optional
+        The place: a file and line, a config path, a node or tensor name.
+    hint : str, optional
+        What the user can do about it.
+
+    Attributes
+    ----------
+    exit_code : int
+        Exit status of the command line: 2 for bad input, 1 for an internal failure.
+    """
+
+    exit_code = 2
+
+    def __init__(self, what: str, *, where: str | None = None, hint: str | None = None) -> None:
+        self.what = what
+        self.where = where
+        self.hint = hint
+        super().__init__(what)
+
+    def __str__(self) -> str:
+        place = f"{self.where}: " if self.where else ""
+        advice = f" ({self.hint})" if self.hint else ""
+        return f"{place}{self.what}{advice}"
+
+
+class ConfigError(XSlimError):
+    """The configuration is wrong: a field, a combination of fields, or the JSON itself."""
+
+
+class DataError(XSlimError):
+    """A calibration list, a calibration file or a preprocessing function is wrong."""
+
+
+class ModelError(XSlimError):
+    """The model cannot be read, is not valid ONNX, or cannot be quantised."""
+
+
+class OutputError(XSlimError):
+    """An output file or folder cannot be written."""
+
+
+class NotAvailableError(XSlimError):
+    """A documented feature that this version does not provide yet."""
+
+
+class InternalError(XSlimError):
+    """XSlim produced something wrong; the user's input is not to blame."""
+
+    exit_code = 1
