@@ -36,13 +36,16 @@ def main() -> None:
 
     noise = np.square(measured - expected).mean()
     sqnr = 10 * np.log10(np.square(expected).mean() / noise)
-    print(f"\n{len(labels)} held-back images       float      int8")
-    print(f"top-1 accuracy       {np.mean(guessed == labels):10.2%}{np.mean(guessed_int8 == labels):10.2%}")
-    print(f"same answer as float           {np.mean(guessed == guessed_int8):10.2%}")
-    print(f"logits, SQNR [dB]              {sqnr:10.1f}")
-    print(
-        f"file size [kB]       {FLOAT_MODEL.stat().st_size / 1e3:10.1f}{INT8_MODEL.stat().st_size / 1e3:10.1f}"
-    )
+
+    def row(what: str, float_value: str, int8_value: str) -> None:
+        print(f"{what:<24}{float_value:>10}{int8_value:>10}")
+
+    print()
+    row(f"{len(labels)} held-back images", "float", "int8")
+    row("top-1 accuracy", f"{np.mean(guessed == labels):.2%}", f"{np.mean(guessed_int8 == labels):.2%}")
+    row("same answer as float", "", f"{np.mean(guessed == guessed_int8):.2%}")
+    row("SQNR of the logits", "", f"{sqnr:.1f} dB")
+    row("file size", *(f"{model.stat().st_size / 1e3:.1f} kB" for model in (FLOAT_MODEL, INT8_MODEL)))
     print(f"\nwritten to {INT8_MODEL}")
 
 
