@@ -1,0 +1,62 @@
+"""XSlim quantises ONNX models after training: int8, dynamic int8, fp16, or merely simplified.
+
+``quantize_onnx_model`` does what the command ``xslim`` does. Everything is imported when first used, so
+that ``import xslim`` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from xslim.config import load_config
+    from xslim.errors import (
+        ConfigError,
+        DataError,
+        InternalError,
+        ModelError,
+        NotAvailableError,
+        OutputError,
+        XSlimError,
+    )
+    from xslim.pipeline import quantize_onnx_model
+
+    __version__: str
+
+__all__ = [
+    "ConfigError",
+    "DataError",
+    "InternalError",
+    "ModelError",
+    "NotAvailableError",
+    "OutputError",
+    "XSlimError",
+    "__version__",
+    "load_config",
+    "quantize_onnx_model",
+]
+
+_HOMES = {"quantize_onnx_model": "xslim.pipeline", "load_config": "xslim.config"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'xslim' has no attribute {name!r}")
+    value = (
+        _version()
+        if name == "__version__"
+        else getattr(import_module(_HOMES.get(name, "xslim.errors")), name)
+    )
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("xslim")

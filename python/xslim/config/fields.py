@@ -1,0 +1,99 @@
+"""Types of single config fields: what a value may be, before it meets any other field."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
+from pydantic_core import PydanticCustomError
+
+PRESETS = ("PT_IMAGENET", "IMAGENET")
+
+Value = TypeVar("Value")
+
+
+def problem(message: str, where: str = "") -> PydanticCustomError:
+    """Make a validation error; `where` replaces the path when another field is to blame."""
+    # The message goes through as data: its braces must not be read as a template.
+    return PydanticCustomError("xslim", "{message}", {"message": message, "where": where})
+
+
+def _checked(test: Callable[[Value], bool], message: str) -> AfterValidator:
+    def check(value: Value) -> Value:
+        if not test(value):
+            raise problem(f"{message}, got {value!r}")
+        return value
+
+    return AfterValidator(check)
+
+
+def _path_text(value: object) -> object:
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
+def _whole_number(value: object) -> object:
+    # A literal of 1 would also accept True and 1.0, which are equal to it.
+    if type(value) is not int:
+        raise problem(f"must be an integer, got {describe(value)}")
+    return value
+
+
+def _is_plain_name(value: str) -> bool:
+    return value not in {".", ".."} and not set(value) & set("/\\\0")
+
+
+def _is_preprocess(value: str) -> bool:
+    file, _, function = value.rpartition(":")
+    return value in PRESETS or (file.endswith(".py") and function.isidentifier())
+
+
+def describe(value: object) -> str:
+    """Return the value the way an error shows it: its JSON type and a short form of it."""
+    names = {
+        bool: "boolean",
+        str: "string",
+        int: "integer",
+        float: "number",
+        dict: "object",
+        type(None): "null",
+    }
+    name = names.get(type(value), "list" if isinstance(value, (list, tuple)) else type(value).__name__)
+    if value is None or isinstance(value, (dict, list, tuple)):
+        return name
+    text = repr(value)
+    return f"{name} {text if len(text) <= 60 else text[:57] + '...'}"
+
+
+Text = Annotated[str, StringConstraints(min_length=1)]
+PathText = Annotated[Text, BeforeValidator(_path_text)]
+PlainName = Annotated[
+    Text, _checked(_is_plain_name, "must be a file name without folders (working_dir names the folder)")
+]
+Preprocess = Annotated[
+    str, _checked(_is_preprocess, f'must be {", ".join(PRESETS)} or "path/to/file.py:function"')
+]
+Device = Annotated[str, StringConstraints(pattern=r"^(cpu|cuda(:\d+)?)$")]
+
+# Lists become tuples, so that a frozen config cannot change inside; the items stay strict.
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Numbers = Annotated[tuple[Number, ...], Field(strict=False, min_length=1)]
+Texts = Annotated[tuple[Text, ...], Field(strict=False)]
+SomeTexts = Annotated[tuple[Text, ...], Field(strict=False, min_length=1)]
+Divisors = Annotated[
+    Numbers, _checked(lambda values: all(value != 0 for value in values), "must not contain 0")
+]
+Shape = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(strict=False)]
+
+CalibrationType = Literal["default", "kl", "minmax", "percentile", "mse"]
+FileType = Literal["img", "npy", "raw"]
+ColorFormat = Literal["bgr", "rgb"]
+Dtype = Literal[
+    "float32", "float16", "float64", "bfloat16", "bool",
+    "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
+]  # fmt: skip
+Percentile = Annotated[float, Field(ge=0.99, le=1)]
+GlobalLevel = Annotated[Literal[0, 1, 2, 3, 4, 100], BeforeValidator(_whole_number)]
+RegionLevel = Annotated[Literal[0, 1, 2, 3, 4], BeforeValidator(_whole_number)]
+FinetuneLevel = Annotated[Literal[0, 1, 2, 3], BeforeValidator(_whole_number)]

@@ -1,0 +1,139 @@
+"""Reading a configuration: from a file or a dict to a checked `Config`, or one error with every problem."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from xslim.config.model import Config
+from xslim.config.problems import describe_problems
+from xslim.errors import ConfigError
+
+logger = logging.getLogger(__name__)
+
+Source = Mapping[str, Any] | str | os.PathLike[str] | Config
+
+
+def load_config(
+    source: Source,
+    *,
+    onnx_model: str | os.PathLike[str] | None = None,
+    opset: int | None = None,
+    ignore_op_types: Sequence[str] | None = None,
+    ignore_op_names: Sequence[str] | None = None,
+) -> Config:
+    """Read and check a configuration.
+
+    Parameters
+    ----------
+    source : mapping, path or Config
+        The configuration, or the JSON file that holds it. A `Config` is taken as it is.
+    onnx_model, opset : optional
+        Replace the fields of `model_parameters` with the same name.
+    ignore_op_types, ignore_op_names : sequence of str, optional
+        Added to the fields of `quantization_parameters` with the same name.
+
+    Returns
+    -------
+    Config
+        Frozen; remembers the folder of the file as `base_dir`.
+
+    Raises
+    ------
+    ConfigError
+        With every problem that the configuration has, each with its path.
+    """
+    base_dir, where = None, "config"
+    if isinstance(source, Config):
+        base_dir, raw = source.base_dir, source.model_dump(exclude_unset=True)
+    elif isinstance(source, Mapping):
+        raw = dict(source)
+    elif isinstance(source, (str, os.PathLike)):
+        path = Path(source)
+        raw, base_dir, where = _read_json(path), path.absolute().parent, str(path)
+    else:
+        raise ConfigError(
+            f"must be a dict or the path of a JSON file, not {type(source).__name__}", where=where
+        )
+
+    _replace(raw, "model_parameters", onnx_model=onnx_model, opset=opset)
+    _extend(raw, "quantization_parameters", ignore_op_types=ignore_op_types, ignore_op_names=ignore_op_names)
+    config = _validate(raw, where)
+    # The folder belongs to the file, not to its content, so it is no field.
+    config._base_dir = base_dir
+    _warn_about_step(config)
+    return config
+
+
+def _validate(raw: Mapping[str, Any], where: str) -> Config:
+    try:
+        return Config.model_validate(raw)
+    except ValidationError as error:
+        problems = describe_problems(error)
+    if len(problems) == 1:
+        raise ConfigError(problems[0], where=where)
+    listing = "".join(f"\n  {line}" for line in problems)
+    raise ConfigError(f"{len(problems)} problems:{listing}", where=where)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise ConfigError("there is no such config file", where=str(path)) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read the config file: {error}", where=str(path)) from error
+    try:
+        raw = json.loads(text, object_pairs_hook=_distinct_keys)
+    except json.JSONDecodeError as error:
+        place = f"{path}, line {error.lineno}, column {error.colno}"
+        raise ConfigError(f"not valid JSON: {error.msg}", where=place) from error
+    except RecursionError:
+        raise ConfigError("not valid JSON: nested too deeply", where=str(path)) from None
+    except ConfigError as error:
+        raise ConfigError(error.what, where=str(path)) from None
+    if not isinstance(raw, dict):
+        raise ConfigError(
+            "the config must be a JSON object with sections such as model_parameters", where=str(path)
+        )
+    return raw
+
+
+def _distinct_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = sorted({key for key in keys if keys.count(key) > 1})
+        raise ConfigError(f"given twice in the same object: {', '.join(twice)}")
+    return content
+
+
+def _replace(raw: dict[str, Any], section: str, **values: Any) -> None:
+    given = {key: value for key, value in values.items() if value is not None}
+    present = raw.get(section, {})
+    if given and isinstance(present, Mapping):
+        raw[section] = {**present, **given}
+
+
+def _extend(raw: dict[str, Any], section: str, **values: Sequence[str] | None) -> None:
+    present = raw.get(section, {})
+    if not isinstance(present, Mapping):
+        return
+    lists = {key: present.get(key, []) for key, value in values.items() if value}
+    # What is not a list stays as it is, for the validation to complain about.
+    raw[section] = dict(present) | {
+        key: [*old, *(values[key] or ())] if isinstance(old, (list, tuple)) else old
+        for key, old in lists.items()
+    }
+
+
+def _warn_about_step(config: Config) -> None:
+    step = config.calibration_parameters.calibration_step
+    if config.is_static and not 10 <= step <= 1000:
+        logger.warning("calibration_step is %d; from 10 to 1000 samples are sensible", step)

@@ -1,0 +1,186 @@
+"""The fields of a configuration, named as in JSON, with their defaults and descriptions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from xslim.config import fields as f
+from xslim.config.fields import problem
+
+STATIC_LEVELS = (0, 1, 2)
+SLIM_ONLY = 100
+
+
+class _Section(BaseModel):
+    # protected_namespaces: `model_parameters` is a documented name.
+    model_config = ConfigDict(
+        frozen=True, strict=True, extra="forbid", protected_namespaces=(), use_attribute_docstrings=True
+    )
+
+
+class ModelParameters(_Section):
+    """Which model, and where the result goes."""
+
+    onnx_model: f.PathText | None = None
+    """The ONNX model to quantise."""
+    output_prefix: f.PlainName | None = None
+    """Name of the output files without `.onnx`; by default the model's name and `.q`."""
+    working_dir: f.PathText | None = None
+    """Folder of the output files; by default the folder of the model."""
+    skip_onnxsim: bool = False
+    """Leave out the general simplification of the graph."""
+    opset: Annotated[int, Field(ge=1)] | None = None
+    """Version of the default operator set that the output must have."""
+
+
+class InputParameters(_Section):
+    """Where the calibration data of one model input comes from."""
+
+    input_name: f.Text | None = None
+    """Name of the model input; by default the input at the same place in the list."""
+    input_shape: f.Shape | None = None
+    """Shape of the input; by default read from the model, with a symbolic batch of 1."""
+    dtype: f.Dtype | None = None
+    """Element type of the input; by default read from the model."""
+    file_type: f.FileType = "img"
+    """Images read by OpenCV, NumPy `.npy` arrays, or raw binary data in the input's type."""
+    color_format: f.ColorFormat = "bgr"
+    """Order of the colour channels that the model expects."""
+    mean_value: f.Numbers | None = None
+    """Subtracted from each channel of an image, on the scale from 0 to 255."""
+    std_value: f.Divisors | None = None
+    """Each channel of an image is divided by it after subtracting the mean."""
+    preprocess_file: f.Preprocess | None = None
+    """`PT_IMAGENET`, `IMAGENET`, or a function of one's own as `path/to/file.py:function`."""
+    data_list_path: f.PathText
+    """Text file with one calibration file per line, absolute or relative to the list's folder."""
+
+    @field_validator("std_value")
+    @classmethod
+    def _as_many_as_means(
+        cls, std: tuple[float, ...] | None, info: ValidationInfo
+    ) -> tuple[float, ...] | None:
+        mean = info.data.get("mean_value")
+        if std and mean and len(std) != len(mean):
+            raise problem(f"has {len(std)} values but mean_value has {len(mean)}")
+        return std
+
+    @field_validator("preprocess_file")
+    @classmethod
+    def _presets_read_images(cls, preprocess: str | None, info: ValidationInfo) -> str | None:
+        file_type = info.data.get("file_type", "img")
+        if preprocess in f.PRESETS and file_type != "img":
+            raise problem(f'{preprocess} reads images but file_type is "{file_type}"')
+        return preprocess
+
+
+class CalibrationParameters(_Section):
+    """Which samples, and how a range is chosen from what they produce."""
+
+    calibration_step: Annotated[int, Field(ge=1)] = 100
+    """Largest number of samples to use; 10 to 1000 are sensible."""
+    calibration_batch_size: Annotated[int, Field(ge=1)] = 1
+    """Samples in one run of the model, where its batch dimension is symbolic."""
+    calibration_device: f.Device = "cuda"
+    """`cuda` when there is such a device, else `cpu`."""
+    calibration_type: f.CalibrationType = "default"
+    """How the range of a tensor is chosen."""
+    input_parameters: Annotated[tuple[InputParameters, ...], Field(strict=False)] = Field(
+        (), validation_alias=AliasChoices("input_parametres", "input_parameters")
+    )
+    """One entry per model input; the spelling `input_parametres` means the same."""
+
+    @field_validator("input_parameters")
+    @classmethod
+    def _names_differ(cls, inputs: tuple[InputParameters, ...]) -> tuple[InputParameters, ...]:
+        names = [entry.input_name for entry in inputs if entry.input_name]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise problem(f"two entries have the input_name {', '.join(map(repr, twice))}")
+        return inputs
+
+
+class CustomSetting(_Section):
+    """What differs in one part of the graph."""
+
+    input_names: f.SomeTexts
+    """Tensors where the part begins; constants may be left out."""
+    output_names: f.SomeTexts
+    """Tensors where the part ends."""
+    precision_level: f.RegionLevel | None = None
+    """Precision level inside; 3 and 4 mean float."""
+    calibration_type: f.CalibrationType | None = None
+    """Calibration type inside."""
+    max_percentile: f.Percentile | None = None
+    """Percentile inside."""
+
+    @model_validator(mode="after")
+    def _sets_something(self) -> CustomSetting:
+        if self.precision_level is None and self.calibration_type is None and self.max_percentile is None:
+            raise problem("sets nothing: give precision_level, calibration_type or max_percentile")
+        return self
+
+
+class QuantizationParameters(_Section):
+    """What becomes int8, and how much effort goes into it."""
+
+    precision_level: f.GlobalLevel = 0
+    """0 all int8, 1 and 2 partly, 3 dynamic, 4 fp16, 100 simplification only."""
+    finetune_level: f.FinetuneLevel = 1
+    """How far weights and ranges may be adjusted, from 0 (not at all) to 3."""
+    analysis_enable: bool = True
+    """Compare the result with the float model, tensor by tensor, and write a report."""
+    max_percentile: f.Percentile = 0.9999
+    """Share of the values inside the range that `percentile` chooses."""
+    custom_setting: Annotated[tuple[CustomSetting, ...], Field(strict=False)] | None = None
+    """Parts of the graph with settings of their own."""
+    truncate_var_names: f.Texts = ()
+    """Tensors that cut the graph in two; only the first part is quantised."""
+    ignore_op_types: f.Texts = ()
+    """Operator types that stay float; shell patterns are allowed."""
+    ignore_op_names: f.Texts = ()
+    """Names of nodes that stay float; shell patterns are allowed."""
+
+
+class Config(_Section):
+    """Everything that one run needs to know."""
+
+    model_parameters: ModelParameters = ModelParameters()
+    calibration_parameters: CalibrationParameters = CalibrationParameters()
+    quantization_parameters: QuantizationParameters = Field(QuantizationParameters(), validate_default=True)
+
+    _base_dir: Path | None = PrivateAttr(None)
+
+    @property
+    def base_dir(self) -> Path | None:
+        """Folder of the config file; None for a config that did not come from a file."""
+        return self._base_dir
+
+    @field_validator("quantization_parameters")
+    @classmethod
+    def _static_needs_data(cls, quantization: QuantizationParameters, info: ValidationInfo) -> Any:
+        calibration = info.data.get("calibration_parameters")
+        level = quantization.precision_level
+        if calibration is not None and level in STATIC_LEVELS and not calibration.input_parameters:
+            raise problem(
+                f"required for precision_level {level}, one entry per model input",
+                where="calibration_parameters.input_parameters",
+            )
+        return quantization
+
+    @property
+    def is_static(self) -> bool:
+        """Whether activations get fixed ranges, so that calibration data is needed."""
+        return self.quantization_parameters.precision_level in STATIC_LEVELS

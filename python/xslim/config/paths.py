@@ -1,0 +1,29 @@
+"""Where a relative path of the configuration points to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def resolve_path(path: str | Path, base_dir: Path | None = None) -> Path:
+    """Resolve a path of the configuration.
+
+    Parameters
+    ----------
+    path : str or Path
+        Absolute, or relative to the current directory or to `base_dir`.
+    base_dir : Path, optional
+        Folder of the config file.
+
+    Returns
+    -------
+    Path
+        Absolute. A relative path is taken from the current directory when something exists there,
+        else from `base_dir` when something exists there, else from the current directory.
+    """
+    here = Path.cwd() / path
+    if base_dir is not None and not here.exists():
+        beside = Path.cwd() / base_dir / path
+        if beside.exists():
+            return beside
+    return here

@@ -1,0 +1,122 @@
+"""From pydantic's errors to lines a user can act on: the path, what is wrong, the nearest known name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from xslim.config.fields import describe
+from xslim.config.model import (
+    CalibrationParameters,
+    Config,
+    CustomSetting,
+    InputParameters,
+    ModelParameters,
+    QuantizationParameters,
+)
+
+_SPELLINGS = ("input_parametres", "input_parameters")
+
+# Where each section stands; a list index in a path is written as an empty pair of brackets.
+_SECTIONS: dict[str, type[BaseModel]] = {
+    "": Config,
+    "model_parameters": ModelParameters,
+    "calibration_parameters": CalibrationParameters,
+    "calibration_parameters.input_parameters[]": InputParameters,
+    "quantization_parameters": QuantizationParameters,
+    "quantization_parameters.custom_setting[]": CustomSetting,
+}
+
+_EXPECTED = {
+    "int_type": "an integer",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "bool_type": "true or false",
+    "string_type": "a string",
+    "tuple_type": "a list",
+    "model_type": "an object",
+    "dict_type": "an object",
+    "model_attributes_type": "an object",
+}
+
+
+def describe_problems(error: ValidationError) -> list[str]:
+    """Return one line per problem, in the order of the configuration."""
+    return list(dict.fromkeys(_line(detail) for detail in error.errors()))
+
+
+def _line(detail: ErrorDetails) -> str:
+    location = detail["loc"]
+    context = detail.get("ctx", {})
+    kind, value = detail["type"], detail["input"]
+    path = context.get("where") or _path_text(location)
+    if kind == "extra_forbidden":
+        return f"{path}: {_unknown(location)}"
+    if kind == "missing":
+        return f"{path}: required"
+    if kind == "xslim":
+        return f"{path}: {context['message']}"
+    if kind in _EXPECTED:
+        return f"{path}: must be {_EXPECTED[kind]}, got {describe(value)}"
+    return f"{path}: {_range_message(kind, context, value) or detail['msg'] + ', got ' + describe(value)}"
+
+
+def _range_message(kind: str, context: Mapping[str, Any], value: object) -> str | None:
+    if kind == "literal_error":
+        near = (
+            get_close_matches(value.lower(), _words(context["expected"]), n=1)
+            if isinstance(value, str)
+            else []
+        )
+        hint = f", did you mean '{near[0]}'?" if near else ""
+        return f"must be {context['expected']}, got {describe(value)}{hint}"
+    if kind == "greater_than_equal":
+        return f"must be at least {context['ge']}, got {value}"
+    if kind == "less_than_equal":
+        return f"must be at most {context['le']}, got {value}"
+    if kind in {"string_too_short", "too_short"}:
+        return "must not be empty"
+    if kind == "string_pattern_mismatch":
+        return f"must be 'cpu', 'cuda' or 'cuda:<number>', got {describe(value)}"
+    return None
+
+
+def _words(expected: str) -> list[str]:
+    return [word.strip("' ") for word in expected.replace(" or ", ",").split(",")]
+
+
+def _path_text(location: Sequence[int | str]) -> str:
+    text = ""
+    for part in location:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}"
+    return text.lstrip(".") or "config"
+
+
+def _section_of(location: Sequence[int | str]) -> str:
+    generic = "".join("[]" if isinstance(part, int) else f".{part}" for part in location[:-1]).lstrip(".")
+    return generic.replace(*_SPELLINGS)
+
+
+def _names(section: str) -> list[str]:
+    names = list(_SECTIONS[section].model_fields)
+    return [*names, "input_parametres"] if "input_parameters" in names else names
+
+
+def _unknown(location: Sequence[int | str]) -> str:
+    key, section = str(location[-1]), _section_of(location)
+    known = _names(section)
+    if key in known:
+        return f"given twice: {_SPELLINGS[0]} and {_SPELLINGS[1]} are the same field"
+    homes = [place for place in _SECTIONS if place != section and key in _names(place)]
+    if homes:
+        return f"unknown field here, it belongs in {homes[0].replace('[]', '') or 'the top level'}"
+    near = get_close_matches(key, known, n=1, cutoff=0.5) or get_close_matches(
+        key.lower(), known, n=1, cutoff=0.5
+    )
+    if near:
+        return f"unknown field, did you mean {near[0]}?"
+    return f"unknown field, the known ones are {', '.join(known)}"
