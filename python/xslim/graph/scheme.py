@@ -25,3 +25,116 @@ class QuantParams:
     scale: NDArray[np.float32]
     zero_point: NDArray[np.int8]
     axis: int | None = None
+
+
+@dataclass(frozen=True)
+class QuantizedTensor:
+    """An int8 constant and its parameters."""
+
+    values: NDArray[np.int8]
+    params: QuantParams
+
+
+@dataclass(frozen=True)
+class OperatorPlan:
+    """Whether one operator is int8, and why (not)."""
+
+    name: str
+    op_type: str
+    int8: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class TensorGroup:
+    """Activations that share one scale and zero point.
+
+    Attributes
+    ----------
+    tensors : tuple of str
+        All members in graph order; the first one names the group.
+    observed : tuple of str
+        The members whose values decide the range; the others only hold values of these.
+    fixed_range : pair of float, or None
+        A range known without calibration; nothing is observed then.
+    method, max_percentile : str, float
+        How the range is searched.
+    """
+
+    tensors: tuple[str, ...]
+    observed: tuple[str, ...]
+    method: str
+    max_percentile: float
+    fixed_range: tuple[float, float] | None = None
+
+    @property
+    def name(self) -> str:
+        """The group's name: its first tensor."""
+        return self.tensors[0]
+
+
+@dataclass(frozen=True)
+class ConstantPlan:
+    """A constant that becomes int8.
+
+    Attributes
+    ----------
+    tensor : str
+        Name of the initializer.
+    axis : int or None
+        Channel axis; None means per tensor.
+    symmetric : bool
+        True for the weights of compute operators, False for operands of elementwise operators.
+    readers : tuple of str
+        Names of the operators that read it as int8; others keep the float values.
+    """
+
+    tensor: str
+    axis: int | None
+    symmetric: bool
+    readers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class QuantPlan:
+    """Everything that is decided before a number is known.
+
+    Attributes
+    ----------
+    operators : tuple of OperatorPlan
+        Every operator of the main graph in topological order.
+    groups : tuple of TensorGroup
+        The activations that are int8.
+    constants : tuple of ConstantPlan
+        The constants that are int8. One that is read along two axes is planned, and stored, twice.
+    """
+
+    operators: tuple[OperatorPlan, ...]
+    groups: tuple[TensorGroup, ...]
+    constants: tuple[ConstantPlan, ...]
+
+    @property
+    def int8_operators(self) -> frozenset[str]:
+        """Names of the operators that are int8."""
+        return frozenset(operator.name for operator in self.operators if operator.int8)
+
+    @property
+    def observed(self) -> tuple[str, ...]:
+        """Tensors that calibration has to see."""
+        return tuple(name for group in self.groups for name in group.observed)
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """The numbers of a quantised model.
+
+    Attributes
+    ----------
+    activations : dict
+        Parameters of every int8 activation, by tensor name.
+    constants : dict
+        The int8 form of every constant of the plan.
+    """
+
+    activations: dict[str, QuantParams]
+    constants: dict[ConstantPlan, QuantizedTensor]

@@ -1,0 +1,1 @@
+"""Calibration: samples from files, and what the float model does with them."""

@@ -1,0 +1,1 @@
+"""From numbers to a model: QuantizeLinear/DequantizeLinear pairs, and the proof that they run."""

@@ -1,0 +1,76 @@
+"""The last check before a model is written: valid, runs, and how far it is from the float model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from xslim import kernels
+from xslim.errors import InternalError, XSlimError
+from xslim.runtime import Feeds, Session
+
+
+@dataclass(frozen=True)
+class OutputComparison:
+    """How far one output of the quantised model is from the float model's, over all compared samples."""
+
+    name: str
+    sqnr_db: float
+    cosine: float
+    max_abs_error: float
+
+
+def compare_outputs(
+    float_model: bytes, quantized: onnx.ModelProto, samples: Sequence[Feeds]
+) -> list[OutputComparison]:
+    """Check the quantised model and compare it with the float model on a few samples.
+
+    Parameters
+    ----------
+    float_model : bytes
+        The serialised float model.
+    quantized : onnx.ModelProto
+        What is about to be written.
+    samples : sequence of feeds
+        What both models run on; at least one.
+
+    Returns
+    -------
+    list of OutputComparison
+        One per output that is a floating-point tensor.
+
+    Raises
+    ------
+    InternalError
+        The quantised model is not valid, does not run, or returns something that is not finite where the
+        float model does not.
+    """
+    serialized = quantized.SerializeToString()
+    try:
+        onnx.checker.check_model(serialized)
+    except onnx.checker.ValidationError as error:
+        raise InternalError(f"the quantised model is not valid: {error}") from error
+    reference = Session(float_model)
+    try:
+        candidate = Session(serialized, reference.outputs)
+        pairs = [(reference.run(feeds), candidate.run(feeds)) for feeds in samples]
+    except XSlimError as error:
+        raise InternalError(f"the quantised model does not run: {error.what}") from error
+    return [
+        _compare(name, [(a[index], b[index]) for a, b in pairs])
+        for index, name in enumerate(reference.outputs)
+        if pairs[0][0][index].dtype.kind == "f"
+    ]
+
+
+def _compare(name: str, pairs: list[tuple[NDArray[np.generic], NDArray[np.generic]]]) -> OutputComparison:
+    total = kernels.ErrorMetrics()
+    for reference, candidate in pairs:
+        if np.isfinite(reference).all() and not np.isfinite(candidate).all():
+            raise InternalError("the quantised model returns values that are not finite", where=name)
+        total.update(reference, candidate)
+    return OutputComparison(name, total.sqnr_db, total.cosine, total.max_abs_error)

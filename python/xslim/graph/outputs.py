@@ -1,0 +1,34 @@
+"""Making inner tensors visible."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import onnx_ir as ir
+
+from xslim.errors import InternalError
+
+
+def with_outputs(model: ir.Model, names: Sequence[str]) -> ir.Model:
+    """Return a copy of the model whose outputs are exactly the tensors `names`; weights are not copied.
+
+    Raises
+    ------
+    InternalError
+        A name is not a tensor of the main graph.
+    """
+    copy = model.clone()
+    values = values_by_name(copy.graph)
+    missing = [name for name in names if name not in values]
+    if missing:
+        raise InternalError(f"no tensor is named {missing[0]!r}")
+    copy.graph.outputs[:] = [values[name] for name in names]
+    return copy
+
+
+def values_by_name(graph: ir.Graph) -> dict[str, ir.Value]:
+    """Every named value of the main graph: inputs, initializers and node outputs."""
+    nodes: Iterable[ir.Value] = (output for node in graph for output in node.outputs)
+    return {
+        value.name: value for value in [*graph.inputs, *graph.initializers.values(), *nodes] if value.name
+    }

@@ -1,0 +1,1 @@
+"""From a prepared model to the numbers of its quantised form."""

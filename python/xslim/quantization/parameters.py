@@ -1,0 +1,96 @@
+"""From sketches and constants to scales, zero points and int8 values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from xslim import kernels, observers
+from xslim.errors import InternalError
+from xslim.graph.scheme import (
+    ConstantPlan,
+    Quantization,
+    QuantizedTensor,
+    QuantParams,
+    QuantPlan,
+    TensorGroup,
+)
+
+QMIN, QMAX = -128, 127
+
+
+def find_parameters(model: ir.Model, plan: QuantPlan, sketches: Mapping[str, kernels.Sketch]) -> Quantization:
+    """Search every scale and zero point of a plan.
+
+    Parameters
+    ----------
+    model : onnx_ir.Model
+        The prepared model; its initializers are read.
+    plan : QuantPlan
+        What is int8.
+    sketches : mapping of str to Sketch
+        One per tensor of ``plan.observed``.
+
+    Returns
+    -------
+    Quantization
+    """
+    initializers = model.graph.initializers
+    activations: dict[str, QuantParams] = {}
+    for group in plan.groups:
+        params = activation_params(group, sketches)
+        activations.update(dict.fromkeys(group.tensors, params))
+    constants = {item: quantize_constant(initializers[item.tensor], item) for item in plan.constants}
+    return Quantization(activations, constants)
+
+
+def activation_params(group: TensorGroup, sketches: Mapping[str, kernels.Sketch]) -> QuantParams:
+    """Search the range of one group of tensors over the merged sketch of its members."""
+    if group.fixed_range is not None:
+        return _fixed_params(*group.fixed_range)
+    merged = sketches[group.observed[0]].copy()
+    for name in group.observed[1:]:
+        merged.merge(sketches[name])
+    scale, zero_point = observers.search(merged, group.method, max_percentile=group.max_percentile)
+    return _per_tensor(scale, zero_point)
+
+
+def quantize_constant(value: ir.Value, plan: ConstantPlan) -> QuantizedTensor:
+    """Quantise a constant: symmetric, per channel where the plan names an axis, or asymmetric per tensor."""
+    values = np.ascontiguousarray(array_of(value), np.float32)
+    if not plan.symmetric:
+        return _asymmetric(values)
+    if plan.axis is None:
+        quantized, scale = kernels.quantize_per_channel(values.reshape(1, -1), 0)
+        return QuantizedTensor(quantized.reshape(values.shape), _per_tensor(float(scale[0]), 0))
+    quantized, scale = kernels.quantize_per_channel(values, plan.axis)
+    return QuantizedTensor(quantized, QuantParams(scale, np.zeros(scale.shape, np.int8), plan.axis))
+
+
+def _asymmetric(values: NDArray[np.float32]) -> QuantizedTensor:
+    sketch = kernels.Sketch()
+    sketch.observe(values)
+    scale, zero_point = observers.search(sketch, "minmax")
+    return QuantizedTensor(kernels.quantize(values, scale, zero_point), _per_tensor(scale, zero_point))
+
+
+def array_of(value: ir.Value) -> NDArray[np.generic]:
+    """Return the array of an initializer."""
+    if value.const_value is None:
+        raise InternalError("a constant has lost its data", where=value.name)
+    return value.const_value.numpy()
+
+
+def _fixed_params(low: float, high: float) -> QuantParams:
+    """Parameters of a known range: a power-of-two step whose zero point is exact."""
+    scale = (high - low) / (QMAX - QMIN + 1)
+    zero_point = max(QMIN, min(QMAX, QMIN + math.floor(-low / scale + 0.5)))
+    return _per_tensor(scale, zero_point)
+
+
+def _per_tensor(scale: float, zero_point: int) -> QuantParams:
+    return QuantParams(np.asarray(scale, np.float32), np.asarray(zero_point, np.int8))

@@ -1,0 +1,5 @@
+"""Running models: the only part of the package that knows onnxruntime."""
+
+from xslim.runtime.session import Feeds, Session, thread_count
+
+__all__ = ["Feeds", "Session", "thread_count"]

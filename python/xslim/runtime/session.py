@@ -1,0 +1,103 @@
+"""One onnxruntime session."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xslim.errors import ConfigError, ModelError
+
+logger = logging.getLogger(__name__)
+
+Feeds = Mapping[str, NDArray[np.generic]]
+
+LOG_FATAL = 4
+
+
+def thread_count() -> int:
+    """Number of threads to use: ``XSLIM_THREADS``, else what the process may use of the machine.
+
+    Raises
+    ------
+    ConfigError
+        ``XSLIM_THREADS`` is not a positive whole number.
+    """
+    given = os.environ.get("XSLIM_THREADS")
+    if given is None:
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if not given.isdecimal() or int(given) < 1:
+        raise ConfigError(f"{given!r} is not a positive whole number", where="XSLIM_THREADS")
+    return int(given)
+
+
+class Session:
+    """A model ready to run.
+
+    Parameters
+    ----------
+    model : bytes or Path
+        A serialised model, or the path of one (needed where its weights are external).
+    outputs : sequence of str, optional
+        Names of the outputs to fetch; all of the model's by default.
+    device : {"cpu", "cuda"}
+        ``cuda`` falls back to the CPU where the installed onnxruntime has no CUDA provider.
+    qdq_as_written : bool
+        Execute QuantizeLinear/DequantizeLinear pairs one by one instead of fusing them into integer
+        kernels, so that results are those of the quantised arithmetic on any machine.
+
+    Raises
+    ------
+    ModelError
+        onnxruntime cannot load the model.
+    """
+
+    def __init__(
+        self,
+        model: bytes | Path,
+        outputs: Sequence[str] | None = None,
+        *,
+        device: str = "cpu",
+        qdq_as_written: bool = False,
+    ) -> None:
+        import onnxruntime as ort
+
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = thread_count()
+        options.log_severity_level = LOG_FATAL
+        if qdq_as_written:
+            options.add_session_config_entry("session.disable_quant_qdq", "1")
+        source = model if isinstance(model, bytes) else str(model)
+        try:
+            self._session = ort.InferenceSession(source, options, providers=_providers(device))
+        except Exception as error:
+            raise ModelError(f"onnxruntime cannot load the model: {error}") from error
+        self.outputs = list(outputs) if outputs is not None else [o.name for o in self._session.get_outputs()]
+
+    def run(self, feeds: Feeds) -> list[NDArray[np.generic]]:
+        """Run the model once and return its outputs in the order of ``outputs``.
+
+        Raises
+        ------
+        ModelError
+            onnxruntime refuses the feeds or fails.
+        """
+        try:
+            result: list[NDArray[np.generic]] = self._session.run(self.outputs, dict(feeds))
+        except Exception as error:
+            raise ModelError(f"onnxruntime cannot run the model: {error}") from error
+        return result
+
+
+def _providers(device: str) -> list[str]:
+    import onnxruntime as ort
+
+    if device == "cuda":
+        if "CUDAExecutionProvider" in ort.get_available_providers():
+            return ["CUDAExecutionProvider", "CPUExecutionProvider"]
+        logger.info("calibration_device is cuda, but the installed onnxruntime has none: using the CPU")
+    return ["CPUExecutionProvider"]
