@@ -1,0 +1,77 @@
+"""The outside of a model: names, order, types and shapes of inputs and outputs, which no pass may change."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from xslim.errors import InternalError
+
+
+@dataclass(frozen=True)
+class Port:
+    """One input or output."""
+
+    name: str
+    type: ir.TypeProtocol | None
+    shape: ir.Shape | None
+
+    @classmethod
+    def of(cls, value: ir.Value) -> Port:
+        """Record a value as it is now."""
+        return cls(value.name or "", value.type, value.shape.copy() if value.shape is not None else None)
+
+
+@dataclass(frozen=True)
+class Interface:
+    """Inputs (without those that an initializer fills) and outputs of a model, in order."""
+
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+
+    @classmethod
+    def of(cls, model: ir.Model) -> Interface:
+        """Record the interface of a model."""
+        graph = model.graph
+        return cls(
+            tuple(Port.of(value) for value in graph.inputs if not value.is_initializer()),
+            tuple(Port.of(value) for value in graph.outputs),
+        )
+
+    def restore(self, model: ir.Model) -> None:
+        """Give a rewritten model this interface again.
+
+        Inputs come back in order, those that nothing reads included. Names of outputs are what they were,
+        types and shapes too: a symbolic dimension keeps its name.
+
+        Raises
+        ------
+        InternalError
+            An output is gone or an input is new: the rewriting was wrong.
+        """
+        self._restore_inputs(model.graph)
+        if len(self.outputs) != len(model.graph.outputs):
+            raise InternalError(f"{len(self.outputs)} outputs became {len(model.graph.outputs)}")
+        for port, value in zip(self.outputs, model.graph.outputs, strict=True):
+            if value.name != port.name:
+                raise InternalError(f"output {port.name!r} became {value.name!r}")
+            _apply(port, value)
+
+    def _restore_inputs(self, graph: ir.Graph) -> None:
+        present = {value.name: value for value in graph.inputs}
+        unknown = present.keys() - {port.name for port in self.inputs}
+        if unknown:
+            raise InternalError(f"rewriting added the inputs {sorted(map(str, unknown))}")
+        graph.inputs.clear()
+        for port in self.inputs:
+            value = present.get(port.name) or ir.Value(name=port.name)
+            _apply(port, value)
+            graph.inputs.append(value)
+
+
+def _apply(port: Port, value: ir.Value) -> None:
+    if port.type is not None:
+        value.type = port.type
+    if port.shape is not None:
+        value.shape = port.shape.copy()

@@ -1,0 +1,179 @@
+"""Read and write ONNX models: clear errors in, whole files out, weights left on disk where they are."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import onnx_ir as ir
+
+from xslim.errors import ModelError, OutputError
+from xslim.graph.validate import check_model
+
+if TYPE_CHECKING:
+    import onnx
+
+logger = logging.getLogger(__name__)
+
+# protobuf cannot hold 2 GiB in one message; what is not weights needs room too.
+PROTO_LIMIT_BYTES = 2**31 - 2**26
+# The first byte of every ONNX file: field 1 (ir_version) as a varint.
+_ONNX_FIRST_BYTE = b"\x08"
+
+
+def load_model(source: str | os.PathLike[str] | onnx.ModelProto) -> ir.Model:
+    """Load a model and check that its graph is sound.
+
+    External weights are memory-mapped, never read as a whole.
+
+    Parameters
+    ----------
+    source : path or onnx.ModelProto
+        A ``.onnx`` file, or a model in memory (which stays as it is; relative external data is then
+        looked up in the current directory).
+
+    Returns
+    -------
+    onnx_ir.Model
+        Nodes in topological order.
+
+    Raises
+    ------
+    ModelError
+        The file is missing, is not ONNX or is cut short, external data is missing or too short, the opset is
+        unknown, a tensor has no producer or two, or nodes form a cycle.
+    """
+    import onnx
+
+    if isinstance(source, onnx.ModelProto):
+        where, folder, proto = "the model", Path(), source
+    else:
+        path = Path(source)
+        where, folder, proto = str(path), path.parent, _read_proto(path)
+    _require_graph(proto, where)
+    try:
+        model = ir.from_proto(proto)
+    except (ValueError, KeyError, TypeError, AttributeError, ir.serde.SerdeError) as error:
+        raise ModelError(f"not a valid ONNX graph: {_innermost(error)}", where=where) from error
+    ir.external_data.set_base_dir(model.graph, folder)
+    check_model(model, where)
+    return model
+
+
+def to_proto(model: ir.Model) -> onnx.ModelProto:
+    """Return the model as one ``onnx.ModelProto`` with every weight inside.
+
+    Raises
+    ------
+    ModelError
+        The weights exceed what one protobuf message can hold (2 GB); `save_model` writes such a model.
+    """
+    if weight_bytes(model) > PROTO_LIMIT_BYTES:
+        raise ModelError(
+            "the model exceeds 2 GB and does not fit one ModelProto", hint="save it to a file instead"
+        )
+    with _weights_in_memory(model):
+        return ir.to_proto(model)
+
+
+def save_model(
+    model: ir.Model, path: str | os.PathLike[str], *, external_above: int = PROTO_LIMIT_BYTES
+) -> None:
+    """Write the model whole or not at all.
+
+    The file is written aside in the same folder and then renamed. Same model, same bytes.
+
+    Parameters
+    ----------
+    model : onnx_ir.Model
+        Left unchanged.
+    path : path
+        The ``.onnx`` file; missing folders are created.
+    external_above : int
+        Bytes of weights beyond which they go to ``<file name>.data`` beside the model.
+
+    Raises
+    ------
+    OutputError
+        The place cannot be written.
+    """
+    target = Path(path)
+    external = weight_bytes(model) > external_above
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".xslim-") as aside:
+            written = Path(aside) / target.name
+            _write(model, written, f"{target.name}.data" if external else None)
+            # The weights first: a model file never points to data that is not there yet.
+            for file in sorted(Path(aside).iterdir(), key=lambda file: file == written):
+                file.replace(target.parent / file.name)
+    except OSError as error:
+        raise OutputError(f"cannot write: {error.strerror or error}", where=str(target)) from error
+    logger.debug("wrote %s", target)
+
+
+def weight_bytes(model: ir.Model) -> int:
+    """Bytes of all initializers, those of nested graphs included."""
+    return sum(tensor.nbytes for _, tensor in _weights(model))
+
+
+def _read_proto(path: Path) -> onnx.ModelProto:
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"cannot read the model: {error.strerror or error}", where=str(path)) from error
+    proto = onnx.ModelProto()
+    try:
+        proto.ParseFromString(data)
+    except DecodeError as error:
+        if data.startswith(_ONNX_FIRST_BYTE):
+            raise ModelError("the ONNX file is damaged or cut short", where=str(path)) from error
+        raise ModelError("not an ONNX file", where=str(path)) from error
+    return proto
+
+
+def _require_graph(proto: onnx.ModelProto, where: str) -> None:
+    if not proto.HasField("graph") or not (proto.graph.node or proto.graph.output):
+        raise ModelError("not an ONNX model: it has no graph", where=where)
+
+
+def _innermost(error: BaseException) -> BaseException:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
+def _weights(model: ir.Model) -> Iterator[tuple[ir.Value, ir.TensorProtocol]]:
+    for graph in model.graphs():
+        for value in graph.initializers.values():
+            if value.const_value is not None:
+                yield value, value.const_value
+
+
+@contextlib.contextmanager
+def _weights_in_memory(model: ir.Model) -> Iterator[None]:
+    """While open, external tensors stand in the model as memory views, so that serialising embeds them."""
+    external = [(value, tensor) for value, tensor in _weights(model) if isinstance(tensor, ir.ExternalTensor)]
+    for value, tensor in external:
+        value.const_value = ir.Tensor(tensor.numpy(), dtype=tensor.dtype, name=tensor.name)
+    try:
+        yield
+    finally:
+        for value, tensor in external:
+            value.const_value = tensor
+
+
+def _write(model: ir.Model, file: Path, external_name: str | None) -> None:
+    if external_name is not None:
+        ir.save(model, file, external_data=external_name)
+        return
+    data = to_proto(model).SerializeToString(deterministic=True)
+    file.write_bytes(data)

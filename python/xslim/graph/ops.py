@@ -1,0 +1,93 @@
+"""Small questions about nodes and values that every pass asks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from xslim.errors import InternalError
+
+
+def opset(model: ir.Model) -> int:
+    """Version of the standard operator set that the model imports (0 when it imports none)."""
+    return model.opset_imports.get("", 0)
+
+
+def is_standard(node: ir.Node, *op_types: str) -> bool:
+    """Whether the node is one of these operators of the standard domain."""
+    return node.domain == "" and node.op_type in op_types
+
+
+def constant(value: ir.Value | None) -> NDArray[np.generic] | None:
+    """Contents of a constant (an initializer that is no input, or a Constant node), or None."""
+    if value is None or value.const_value is None or value.is_graph_input():
+        return None
+    return value.const_value.numpy()
+
+
+def scalar(value: ir.Value | None) -> float | None:
+    """The one number in a constant of any shape with a single element, or None."""
+    array = constant(value)
+    return float(array.reshape(-1)[0]) if array is not None and array.size == 1 else None
+
+
+def integers(value: ir.Value | None) -> list[int] | None:
+    """Contents of a constant of whole numbers as a flat list, or None."""
+    array = constant(value)
+    return None if array is None else [int(item) for item in array.reshape(-1)]
+
+
+def rank(value: ir.Value | None) -> int | None:
+    """Number of dimensions when known."""
+    return None if value is None or value.shape is None else len(value.shape)
+
+
+def static_shape(value: ir.Value | None) -> tuple[int, ...] | None:
+    """Shape when every dimension is a known number."""
+    if value is None or value.shape is None or not value.shape.is_static():
+        return None
+    return tuple(int(dim) for dim in value.shape.numpy())
+
+
+def sole_consumer(value: ir.Value) -> ir.Node | None:
+    """The only node that reads the value, when it is read once and is no graph output."""
+    if value.is_graph_output():
+        return None
+    uses = list(value.uses())
+    return uses[0].node if len(uses) == 1 else None
+
+
+def new_constant(array: NDArray[np.generic], name: str) -> ir.Value:
+    """An initializer value; the caller registers it with a graph."""
+    tensor = ir.Tensor(np.ascontiguousarray(array), name=name)
+    return ir.Value(name=name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
+
+
+def all_values(model: ir.Model) -> Iterator[ir.Value]:
+    """Every value of the main graph and nested graphs: inputs, initializers and node outputs."""
+    for graph in model.graphs():
+        yield from graph.inputs
+        yield from graph.initializers.values()
+        for node in graph:
+            yield from node.outputs
+
+
+def fresh_name(node: ir.Node, base: str) -> str:
+    """A name that no initializer of the node's graph has, `base` if possible."""
+    taken = node.graph.initializers if isinstance(node.graph, ir.Graph) else {}
+    name, count = base, 0
+    while name in taken:
+        count += 1
+        name = f"{base}_{count}"
+    return name
+
+
+def producer(value: ir.Value) -> ir.Node:
+    """The node that computes a value which is known to be computed."""
+    node = value.producer()
+    if node is None:
+        raise InternalError(f"no node computes {value.name!r}")
+    return node

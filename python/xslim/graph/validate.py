@@ -1,0 +1,139 @@
+"""Is a graph sound? One check for every way in which a file can parse and still be no model."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import onnx_ir as ir
+
+from xslim.errors import ModelError
+
+logger = logging.getLogger(__name__)
+
+
+def check_model(model: ir.Model, where: str = "the model") -> None:
+    """Refuse an unsound model; put unsorted nodes into topological order.
+
+    Parameters
+    ----------
+    model : onnx_ir.Model
+        Changed only in the order of its nodes.
+    where : str
+        What errors name as the place.
+
+    Raises
+    ------
+    ModelError
+        Unknown opset, missing or short external data, a tensor without a producer, a cycle.
+    """
+    _check_opset(model, where)
+    _check_producers(model, where)
+    _check_external_data(model, where)
+    _sort(model, where)
+
+
+def _check_opset(model: ir.Model, where: str) -> None:
+    import onnx
+
+    version = model.opset_imports.get("")
+    if version is None:
+        if any(node.domain == "" for node in model.graph.all_nodes()):
+            raise ModelError("the model imports no ONNX opset", where=where)
+        return
+    newest = onnx.defs.onnx_opset_version()
+    if not 1 <= version <= newest:
+        raise ModelError(
+            f"unknown opset {version}: the installed onnx knows 1 to {newest}",
+            where=where,
+            hint="install a newer onnx, or export the model again with an older opset",
+        )
+
+
+def _check_producers(model: ir.Model, where: str) -> None:
+    """Every tensor that is read must be an input, an initializer or an output of a node."""
+    for graph in model.graphs():
+        _check_duplicates(graph, where)
+        for node in graph:
+            for value in node.inputs:
+                if value is not None and not _is_produced(value):
+                    raise ModelError(
+                        f"node {_describe(node)} reads tensor {value.name!r}, which nothing produces",
+                        where=where,
+                    )
+        for value in graph.outputs:
+            if not _is_produced(value):
+                raise ModelError(f"output {value.name!r} is produced by no node", where=where)
+
+
+def _check_duplicates(graph: ir.Graph, where: str) -> None:
+    produced = Counter(value.name for node in graph for value in node.outputs if value.name)
+    produced.update(value.name for value in graph.inputs if value.name)
+    for name, count in produced.items():
+        if count > 1:
+            raise ModelError(f"tensor {name!r} is produced {count} times", where=where)
+
+
+def _is_produced(value: ir.Value) -> bool:
+    return value.producer() is not None or value.is_graph_input() or value.is_initializer()
+
+
+def _describe(node: ir.Node) -> str:
+    return f"{node.name!r} ({node.op_type})" if node.name else f"of type {node.op_type}"
+
+
+def _external_tensors(model: ir.Model) -> Iterator[ir.ExternalTensor]:
+    for graph in model.graphs():
+        for value in graph.initializers.values():
+            if isinstance(value.const_value, ir.ExternalTensor):
+                yield value.const_value
+
+
+def _check_external_data(model: ir.Model, where: str) -> None:
+    for tensor in _external_tensors(model):
+        file = Path(tensor.path)
+        if not file.is_file():
+            raise ModelError(
+                f"external data file {str(file)!r} of tensor {tensor.name!r} is missing",
+                where=where,
+                hint="keep it in the model's folder",
+            )
+        needed = (tensor.offset or 0) + (tensor.length if tensor.length is not None else tensor.nbytes)
+        if file.stat().st_size < needed:
+            raise ModelError(
+                f"external data file {str(file)!r} is cut short: tensor {tensor.name!r} needs {needed} bytes",
+                where=where,
+            )
+
+
+def _sort(model: ir.Model, where: str) -> None:
+    before = list(model.graph)
+    try:
+        model.graph.sort()
+    except ValueError as error:
+        raise ModelError(f"the nodes form a cycle: {_cycle(model.graph)}", where=where) from error
+    if list(model.graph) != before:
+        logger.info("nodes were out of order and have been sorted")
+
+
+def _cycle(graph: ir.Graph) -> str:
+    """Name the tensors along one cycle, by walking up from a node that cannot be ordered."""
+    ready: set[ir.Node] = set()
+    waiting = list(graph)
+    while True:
+        free = [node for node in waiting if all(parent in ready for parent in node.predecessors())]
+        if not free:
+            break
+        ready.update(free)
+        waiting = [node for node in waiting if node not in ready]
+    if not waiting:
+        return "inside a nested graph"
+    path = [waiting[0]]
+    while True:
+        parent = next(parent for parent in path[-1].predecessors() if parent not in ready)
+        if parent in path:
+            loop = [*path[path.index(parent) :], parent]
+            return " <- ".join(node.outputs[0].name or _describe(node) for node in loop)
+        path.append(parent)

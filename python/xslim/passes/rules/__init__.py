@@ -1,0 +1,1 @@
+"""Rewrite rules: one pattern each, with the reasons for which it must not fire."""

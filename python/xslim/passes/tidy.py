@@ -1,0 +1,75 @@
+"""Canonical form: names, attributes and versions as every later step expects them."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+
+import onnx_ir as ir
+from onnx_ir.passes import common
+from onnx_ir.passes.common import naming
+
+from xslim.graph.ops import is_standard, static_shape
+
+logger = logging.getLogger(__name__)
+
+_WITH_KERNEL = ("Conv", "ConvTranspose")
+# The first IR version in which an initializer need not be listed as an input.
+_INITIALIZERS_OFF_INPUTS = 4
+
+
+class _NamesByOperator(naming.SimpleNameGenerator):
+    """Unnamed nodes are called after their operator."""
+
+    def generate_node_name(self, node: ir.Node) -> str:
+        return node.name or node.op_type
+
+
+def unlist_initializers(model: ir.Model) -> bool:
+    """Take initializers off the list of inputs (IR version 3 demands them there)."""
+    changed: bool = common.RemoveInitializersFromInputsPass()(model).modified
+    if changed:
+        model.ir_version = max(model.ir_version or 0, _INITIALIZERS_OFF_INPUTS)
+        logger.info("initializers were listed as inputs: they are constants now")
+    return changed
+
+
+def unique_names(model: ir.Model) -> bool:
+    """Give every node and value a name of its own, across nested graphs."""
+    return bool(common.NameFixPass(_NamesByOperator())(model).modified)
+
+
+def share_initializers(model: ir.Model) -> bool:
+    """Keep one of several initializers with the same contents."""
+    twins = Counter(
+        (value.const_value.dtype, tuple(value.const_value.shape.numpy()))
+        for graph in model.graphs()
+        for value in graph.initializers.values()
+        if value.const_value is not None
+    )
+    if all(count == 1 for count in twins.values()):
+        return False
+    return bool(common.DeduplicateHashedInitializersPass()(model).modified)
+
+
+def kernel_shapes(model: ir.Model) -> int:
+    """State ``kernel_shape`` on every convolution whose weight shape is known; return how many lacked it."""
+    added = 0
+    for node in model.graph.all_nodes():
+        if is_standard(node, *_WITH_KERNEL) and "kernel_shape" not in node.attributes:
+            weight = static_shape(node.inputs[1])
+            if weight is not None:
+                node.attributes.add(ir.AttrInt64s("kernel_shape", weight[2:]))
+                added += 1
+    return added
+
+
+def fit_ir_version(model: ir.Model) -> None:
+    """Raise the IR version to the least that the imported opsets (and functions) need."""
+    from onnx import helper
+
+    imports = [helper.make_opsetid(domain, version) for domain, version in model.opset_imports.items()]
+    needed = helper.find_min_ir_version_for(imports, ignore_unknown=True)
+    if model.functions:
+        needed = max(needed, 8)
+    model.ir_version = max(model.ir_version or 0, needed)
