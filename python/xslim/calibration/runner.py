@@ -1,95 +1,136 @@
-"""The calibration pass: samples stream through onnxruntime into sketches, one batch at a time."""
+"""The calibration pass: samples stream through onnxruntime into collectors, and nothing is kept."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
-import numpy as np
 import onnx_ir as ir
-from numpy.typing import NDArray
 
-from xslim import kernels
-from xslim.errors import DataError
+from xslim.calibration.collectors import Collector
 from xslim.graph.io import to_proto
 from xslim.graph.outputs import with_outputs
-from xslim.graph.scheme import QuantPlan
-from xslim.runtime import Feeds, Session
+from xslim.runtime import Feeds, Session, thread_count
 
 
-@dataclass(frozen=True)
-class Statistics:
-    """What calibration has seen.
+def stream(
+    model: ir.Model,
+    collectors: Sequence[Collector],
+    batches: Iterable[Feeds],
+    *,
+    device: str = "cpu",
+    after_batch: Callable[[int], None] | None = None,
+) -> int:
+    """Run the float model once over all batches and show every collector the tensors it names.
 
-    Attributes
-    ----------
-    sketches : dict of str to Sketch
-        One per observed tensor.
-    channel_means : dict of str to float64 array
-        Mean per channel of the tensors that were asked for.
-    samples : int
-        Number of batches seen.
-    """
-
-    sketches: dict[str, kernels.Sketch]
-    channel_means: dict[str, NDArray[np.float64]]
-    samples: int
-
-
-def collect(
-    model: ir.Model, plan: QuantPlan, channel_axes: Mapping[str, int], batches: Iterable[Feeds], device: str
-) -> Statistics:
-    """Run the float model once over all samples and observe every tensor that the plan needs.
+    As many batches are under way as there are threads, each computed by one thread from end to end: a
+    batch runs while the one before it is observed, and results do not depend on the number of threads.
 
     Parameters
     ----------
     model : onnx_ir.Model
         The prepared float model.
-    plan : QuantPlan
-        Says which tensors are observed.
-    channel_axes : mapping of str to int
-        Tensors whose mean per channel is wanted, with their channel axis.
+    collectors : sequence of Collector
+        They are updated batch by batch, in the order of `batches`.
     batches : iterable of feeds
-        Arrays by input name; each batch is dropped before the next is read.
+        Arrays by input name. Never more than one batch per thread is held.
     device : {"cpu", "cuda"}
         Where the model runs.
+    after_batch : callable, optional
+        Called with the number of finished batches after each one, in order, while no collector changes.
+
+    Returns
+    -------
+    int
+        Number of batches.
 
     Raises
     ------
-    DataError
-        There is no sample, or an observed tensor is never finite.
+    ModelError
+        onnxruntime cannot run the model on a batch.
     """
-    sketches = {name: kernels.Sketch() for name in plan.observed}
-    sums = {name: _ChannelSum(axis) for name, axis in channel_axes.items()}
-    names = list(dict.fromkeys([*sketches, *sums]))
-    session = Session(to_proto(with_outputs(model, names)).SerializeToString(), names, device=device)
-    samples = 0
-    for feeds in batches:
-        outputs = dict(zip(names, session.run(feeds), strict=True))
-        kernels.observe_many(list(sketches.values()), [outputs[name] for name in sketches])
-        for name, channel_sum in sums.items():
-            channel_sum.add(outputs[name])
-        samples += 1
-    if samples == 0:
-        raise DataError("there is no calibration sample")
-    return Statistics(sketches, {name: item.mean() for name, item in sums.items()}, samples)
+    names = list(dict.fromkeys(name for collector in collectors for name in collector.tensors))
+    source = to_proto(with_outputs(model, names)).SerializeToString()
+    session = Session(source, names, device=device, threads=1)
+    queue, turns = _Numbered(batches), _Turns()
+
+    def work() -> None:
+        try:
+            for index, feeds in queue:
+                arrays = dict(zip(names, session.run(feeds), strict=True))
+                with turns.turn(index):
+                    for collector in collectors:
+                        collector.update(arrays)
+                    if after_batch is not None:
+                        after_batch(index + 1)
+        except BaseException:
+            queue.close()
+            turns.abandon()
+            raise
+
+    workers = thread_count() if device == "cpu" else 1
+    with ThreadPoolExecutor(workers, thread_name_prefix="calibration") as pool:
+        futures = [pool.submit(work) for _ in range(workers)]
+        try:
+            for future in futures:
+                future.result()
+        except BaseException:
+            queue.close()
+            turns.abandon()
+            raise
+    return turns.finished
 
 
-class _ChannelSum:
-    """Running sum per channel in float64, added in the order of the samples."""
+class _Numbered:
+    """An iterator that several threads may share; it numbers what it hands out."""
 
-    def __init__(self, axis: int) -> None:
-        self._axis = axis
-        self._sum: NDArray[np.float64] | None = None
-        self._count = 0
+    def __init__(self, items: Iterable[Feeds]) -> None:
+        self._items = enumerate(items)
+        self._lock = threading.Lock()
+        self._closed = False
 
-    def add(self, values: NDArray[np.generic]) -> None:
-        axis = self._axis % values.ndim
-        others = tuple(index for index in range(values.ndim) if index != axis)
-        total = values.sum(axis=others, dtype=np.float64)
-        self._sum = total if self._sum is None else self._sum + total
-        self._count += values.size // max(values.shape[axis], 1)
+    def __iter__(self) -> Iterator[tuple[int, Feeds]]:
+        return self
 
-    def mean(self) -> NDArray[np.float64]:
-        assert self._sum is not None
-        return self._sum / max(self._count, 1)
+    def __next__(self) -> tuple[int, Feeds]:
+        with self._lock:
+            if self._closed:
+                raise StopIteration
+            return next(self._items)
+
+    def close(self) -> None:
+        """Hand out nothing more."""
+        self._closed = True
+
+
+class _Abandoned(Exception):
+    """Another thread failed; its error is the one to report."""
+
+
+class _Turns:
+    """Lets threads do one thing after another in the order of their batches."""
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._abandoned = False
+        self.finished = 0
+
+    @contextmanager
+    def turn(self, index: int) -> Iterator[None]:
+        """Wait until all batches before `index` are done; the next one may start when the block ends."""
+        with self._condition:
+            self._condition.wait_for(lambda: self.finished == index or self._abandoned)
+            if self._abandoned:
+                raise _Abandoned
+        yield
+        with self._condition:
+            self.finished += 1
+            self._condition.notify_all()
+
+    def abandon(self) -> None:
+        """Wake every waiting thread; no further turn is given."""
+        with self._condition:
+            self._abandoned = True
+            self._condition.notify_all()

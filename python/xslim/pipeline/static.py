@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 
 import onnx_ir as ir
-from xslim.calibration.data import CalibrationData
-from xslim.graph.inputs import input_specs
 
-from xslim.calibration.runner import Statistics, collect
+from xslim.calibration.collectors import ChannelMeans, Collector, SketchCollector
+from xslim.calibration.data import CalibrationData
+from xslim.calibration.runner import stream
 from xslim.config import Config
-from xslim.errors import ModelError
+from xslim.errors import DataError, ModelError
 from xslim.export.qdq import export_qdq
+from xslim.graph.inputs import input_specs
 from xslim.graph.scheme import Quantization, QuantPlan
+from xslim.kernels import Sketch
 from xslim.quantization.bias_correction import correct_biases, inputs_to_average
 from xslim.quantization.operators import Rules
 from xslim.quantization.parameters import find_parameters
@@ -34,7 +37,7 @@ class StaticResult:
     model: ir.Model
     plan: QuantPlan
     quantization: Quantization
-    statistics: Statistics
+    sketches: dict[str, Sketch]
     samples: list[Feeds]
 
 
@@ -52,15 +55,14 @@ def quantize_static(prepared: ir.Model, config: Config) -> StaticResult:
     plan = _plan(prepared, config, target)
     data = CalibrationData(input_specs(prepared), config.calibration_parameters, config.base_dir)
     samples = list(islice(data.batches(1, workers=1), COMPARED_SAMPLES))
-    finetune = config.quantization_parameters.finetune_level
-    averages = inputs_to_average(prepared, plan, target) if finetune > 0 else {}
-    statistics = _collect(prepared, plan, averages, data, config)
-    quantization = find_parameters(prepared, plan, statistics.sketches)
-    refined = prepared
-    if finetune > 0:
-        refined = correct_biases(prepared, plan, quantization, statistics.channel_means, target)
+    finetune = config.quantization_parameters.finetune_level > 0
+    observed = SketchCollector(plan.observed)
+    averages = ChannelMeans(inputs_to_average(prepared, plan, target) if finetune else {})
+    _calibrate(prepared, [observed, averages], data, config)
+    quantization = find_parameters(prepared, plan, observed.sketches)
+    refined = correct_biases(prepared, plan, quantization, averages.means(), target) if finetune else prepared
     exported = export_qdq(refined, plan, quantization, target)
-    return StaticResult(exported, plan, quantization, statistics, samples)
+    return StaticResult(exported, plan, quantization, observed.sketches, samples)
 
 
 def _plan(prepared: ir.Model, config: Config, target: Target) -> QuantPlan:
@@ -79,10 +81,11 @@ def _plan(prepared: ir.Model, config: Config, target: Target) -> QuantPlan:
     return plan
 
 
-def _collect(
-    prepared: ir.Model, plan: QuantPlan, averages: dict[str, int], data: CalibrationData, config: Config
-) -> Statistics:
+def _calibrate(
+    prepared: ir.Model, collectors: Sequence[Collector], data: CalibrationData, config: Config
+) -> None:
     calibration = config.calibration_parameters
     batches = data.batches(calibration.calibration_batch_size, workers=thread_count())
     logger.info("calibrating with %d samples", len(data))
-    return collect(prepared, plan, averages, batches, calibration.calibration_device)
+    if stream(prepared, collectors, batches, device=calibration.calibration_device) == 0:
+        raise DataError("there is no calibration sample")

@@ -46,6 +46,9 @@ class Session:
         Names of the outputs to fetch; all of the model's by default.
     device : {"cpu", "cuda"}
         ``cuda`` falls back to the CPU where the installed onnxruntime has no CUDA provider.
+    threads : int, optional
+        Threads of one run; `thread_count` by default. With 1, results are the same on every machine of a
+        kind, and several threads may call `run` at the same time.
     qdq_as_written : bool
         Execute QuantizeLinear/DequantizeLinear pairs one by one instead of fusing them into integer
         kernels, so that results are those of the quantised arithmetic on any machine.
@@ -62,12 +65,13 @@ class Session:
         outputs: Sequence[str] | None = None,
         *,
         device: str = "cpu",
+        threads: int | None = None,
         qdq_as_written: bool = False,
     ) -> None:
         import onnxruntime as ort
 
         options = ort.SessionOptions()
-        options.intra_op_num_threads = thread_count()
+        options.intra_op_num_threads = threads or thread_count()
         options.log_severity_level = LOG_FATAL
         if qdq_as_written:
             options.add_session_config_entry("session.disable_quant_qdq", "1")

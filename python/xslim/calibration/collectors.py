@@ -1,0 +1,84 @@
+"""What watches the float model run: each collector sees the tensors it names, sample after sample."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xslim import kernels
+
+Arrays = Mapping[str, NDArray[np.generic]]
+
+
+class Collector(Protocol):
+    """Gathers statistics of the tensors it names."""
+
+    @property
+    def tensors(self) -> Sequence[str]:
+        """Names of the tensors that `update` needs."""
+
+    def update(self, arrays: Arrays) -> None:
+        """Take in one batch.
+
+        Called once per batch, in the order of the samples and never by two threads at a time, so sums in
+        floating point do not depend on the number of threads. The arrays are dropped afterwards.
+        """
+
+
+class SketchCollector:
+    """One sketch per tensor.
+
+    Parameters
+    ----------
+    tensors : sequence of str
+        The tensors to observe.
+    """
+
+    def __init__(self, tensors: Sequence[str]) -> None:
+        self.sketches = {name: kernels.Sketch() for name in tensors}
+
+    @property
+    def tensors(self) -> Sequence[str]:
+        """The observed tensors."""
+        return list(self.sketches)
+
+    def update(self, arrays: Arrays) -> None:
+        """Observe every tensor of one batch."""
+        kernels.observe_many(list(self.sketches.values()), [arrays[name] for name in self.sketches])
+
+
+class ChannelMeans:
+    """Mean per channel, summed in float64.
+
+    Parameters
+    ----------
+    axes : mapping of str to int
+        The tensors, with their channel axis.
+    """
+
+    def __init__(self, axes: Mapping[str, int]) -> None:
+        self._axes = dict(axes)
+        self._sums: dict[str, NDArray[np.float64]] = {}
+        self._counts = dict.fromkeys(axes, 0)
+
+    @property
+    def tensors(self) -> Sequence[str]:
+        """The averaged tensors."""
+        return list(self._axes)
+
+    def update(self, arrays: Arrays) -> None:
+        """Add every tensor of one batch."""
+        for name, axis in self._axes.items():
+            values = arrays[name]
+            channel = axis % values.ndim
+            others = tuple(index for index in range(values.ndim) if index != channel)
+            total = values.sum(axis=others, dtype=np.float64)
+            self._sums[name] = self._sums[name] + total if name in self._sums else total
+            self._counts[name] += values.size // max(values.shape[channel], 1)
+
+    def means(self) -> dict[str, NDArray[np.float64]]:
+        """Return the mean per channel of every tensor that was seen."""
+        return {name: total / max(self._counts[name], 1) for name, total in self._sums.items()}
