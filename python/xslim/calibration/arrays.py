@@ -1,0 +1,63 @@
+"""From whatever a file or a function holds to the element type of a model input."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xslim.errors import DataError
+
+Array = NDArray[np.generic]
+DType = np.dtype[np.generic]
+
+
+def is_float(dtype: DType) -> bool:
+    """Whether a type is a float, including the ones of ml_dtypes."""
+    # ml_dtypes registers bfloat16 and the 8-bit floats with numpy's kind for raw data.
+    return dtype.kind == "f" or (dtype.kind == "V" and "float" in dtype.name)
+
+
+def check_convertible(source: DType, target: DType, where: str) -> None:
+    """Refuse a conversion that can only lose the meaning of the data.
+
+    Raises
+    ------
+    DataError
+        Floats for an integer or boolean input, or no numbers at all.
+    """
+    numbers = source.kind in "biuf" or is_float(source)
+    if not numbers or (is_float(source) and not is_float(target)):
+        raise DataError(f"holds {source.name} values but the input is {target.name}", where=where)
+
+
+def converted(values: Array, target: DType, where: str) -> Array:
+    """Return contiguous values in the input's type.
+
+    Raises
+    ------
+    DataError
+        A value is NaN or infinite, or does not fit into the type.
+    """
+    check_convertible(values.dtype, target, where)
+    with np.errstate(over="ignore", invalid="ignore"):
+        result = np.ascontiguousarray(values, dtype=target).reshape(values.shape)
+    if is_float(target):
+        if not _all_finite(result):
+            raise DataError(_why_not_finite(values, target), where=where)
+    elif values.dtype != target and not np.array_equal(result, values):
+        raise DataError(f"holds values that do not fit into the input's type {target.name}", where=where)
+    return result
+
+
+def _all_finite(values: Array) -> bool:
+    finite: Any = np.isfinite(values) if values.dtype.kind == "f" else np.isfinite(values.astype(np.float32))
+    return bool(finite.all())
+
+
+def _why_not_finite(values: Array, target: DType) -> str:
+    wide = values.astype(np.float64)
+    if np.isfinite(wide).all():
+        return f"holds values that do not fit into the input's type {target.name}"
+    return "holds NaN" if np.isnan(wide).any() else "holds infinite values"

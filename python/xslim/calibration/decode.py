@@ -1,0 +1,184 @@
+"""Decoders: one calibration file in, one array in the shape and type of the model input out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.lib import format as npy_format
+from numpy.typing import NDArray
+
+from xslim.calibration.arrays import Array, DType, check_convertible, converted, is_float
+from xslim.calibration.geometry import ImageLayout, show_shape
+from xslim.calibration.lists import Entry
+from xslim.calibration.presets import imagenet, pt_imagenet, stretch
+from xslim.config import InputParameters
+from xslim.errors import DataError
+
+_RESIZERS: dict[str | None, Callable[[Array, ImageLayout], Array]] = {
+    None: stretch,
+    "PT_IMAGENET": pt_imagenet,
+    "IMAGENET": imagenet,
+}
+
+
+@dataclass(frozen=True)
+class ImageDecoder:
+    """Images through OpenCV: read, resize, normalise, arrange.
+
+    Attributes
+    ----------
+    layout : ImageLayout
+        What the model expects.
+    dtype : numpy.dtype
+        Element type of the input.
+    parameters : InputParameters
+        Colour order, mean, deviation and preset.
+    """
+
+    layout: ImageLayout
+    dtype: DType
+    parameters: InputParameters
+
+    def shape(self, entry: Entry) -> tuple[int, ...]:
+        """Return the shape that `decode` will give: an image without a batch dimension."""
+        del entry
+        layout = self.layout
+        if layout.channels_last:
+            return layout.height, layout.width, layout.channels
+        return layout.channels, layout.height, layout.width
+
+    def decode(self, entry: Entry) -> Array:
+        """Return the image as the model wants it, without a batch dimension."""
+        image = _read_image(entry, self.layout.channels)
+        resized = _RESIZERS[self.parameters.preprocess_file](image, self.layout)
+        return converted(self._arranged(resized), self.dtype, entry.where)
+
+    def _arranged(self, image: Array) -> Array:
+        """Normalise channel by channel, straight into the layout and colour order of the input."""
+        channels = self.layout.channels
+        order = [2, 1, 0, 3] if self.parameters.color_format == "rgb" and channels >= 3 else [0, 1, 2, 3]
+        if not is_float(self.dtype):
+            chosen = _rounded(image)[..., order[:channels]]
+            return chosen if self.layout.channels_last else chosen.transpose(2, 0, 1)
+        mean = _per_channel(self.parameters.mean_value, channels, 0)
+        std = _per_channel(self.parameters.std_value, channels, 1)
+        result = np.empty((channels, *image.shape[:2]), np.float32)
+        for channel, plane in enumerate(result):
+            np.subtract(image[..., order[channel]], mean[channel], out=plane)
+            plane /= std[channel]
+        return result.transpose(1, 2, 0) if self.layout.channels_last else result
+
+
+def _per_channel(values: tuple[float, ...] | None, channels: int, default: float) -> NDArray[np.float32]:
+    return np.broadcast_to(np.asarray(default if values is None else values, np.float32), channels)
+
+
+def _rounded(image: Array) -> Array:
+    return np.rint(image).astype(np.uint8) if image.dtype.kind == "f" else image
+
+
+def _read_image(entry: Entry, channels: int) -> Array:
+    """Read an image as (height, width, channels) on the scale from 0 to 255, colours in the order BGR."""
+    import cv2
+
+    flags = {1: cv2.IMREAD_GRAYSCALE, 3: cv2.IMREAD_COLOR, 4: cv2.IMREAD_UNCHANGED}[channels]
+    image: Any = None
+    try:
+        # Bytes instead of a path: OpenCV would print a warning of its own for a file it cannot read.
+        data = np.fromfile(entry.path, np.uint8)
+        if data.size:
+            image = cv2.imdecode(data, flags | cv2.IMREAD_ANYDEPTH if channels < 4 else flags)
+    except OSError as error:
+        raise DataError(f"cannot read the image: {error.strerror}", where=entry.where) from error
+    except cv2.error:
+        image = None
+    if image is None:
+        raise DataError("cannot read the image: no known image format, or truncated", where=entry.where)
+    image = np.reshape(image, (*image.shape[:2], -1))
+    if image.shape[2] != channels:
+        raise DataError(
+            f"the image has {image.shape[2]} channels but the input has {channels}", where=entry.where
+        )
+    return _eight_bit_scale(image)
+
+
+def _eight_bit_scale(image: Array) -> Array:
+    # Means and deviations are given for 0 to 255; the finer steps of 16 bits are kept.
+    if image.dtype == np.uint16:
+        return np.asarray(image * np.float32(255 / 65535), np.float32)
+    return image
+
+
+@dataclass(frozen=True)
+class NpyDecoder:
+    """NumPy ``.npy`` files that hold one array."""
+
+    dtype: DType
+
+    def shape(self, entry: Entry) -> tuple[int, ...]:
+        """Return the shape from the file's header, after checking its element type."""
+        shape, dtype = _npy_header(entry)
+        check_convertible(dtype, self.dtype, entry.where)
+        return shape
+
+    def decode(self, entry: Entry) -> Array:
+        """Return the array as it is in the file, in the type of the input."""
+        try:
+            values = np.load(entry.path, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise DataError(f"cannot read the npy file: {error}", where=entry.where) from error
+        return converted(values, self.dtype, entry.where)
+
+
+def _npy_header(entry: Entry) -> tuple[tuple[int, ...], DType]:
+    try:
+        with entry.path.open("rb") as file:
+            version = npy_format.read_magic(file)
+            read = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
+            shape, _, dtype = read(file)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"not a npy file: {error}", where=entry.where) from error
+    if dtype.hasobject:
+        raise DataError("the npy file holds Python objects", where=entry.where)
+    return shape, dtype
+
+
+@dataclass(frozen=True)
+class RawDecoder:
+    """Raw little-endian binary data in the type of the input.
+
+    Attributes
+    ----------
+    dtype : numpy.dtype
+        Element type of the input.
+    shapes : tuple of shapes
+        What one file may hold, told apart by its size.
+    """
+
+    dtype: DType
+    shapes: tuple[tuple[int, ...], ...]
+
+    def shape(self, entry: Entry) -> tuple[int, ...]:
+        """Return the shape that the file's size fits."""
+        size = entry.path.stat().st_size
+        for shape in self.shapes:
+            if size == self._bytes(shape):
+                return shape
+        wanted = " or ".join(f"{self._bytes(shape)} for {show_shape(shape)}" for shape in self.shapes)
+        raise DataError(
+            f"the file has {size} bytes, the input needs {wanted} of {self.dtype.name}", where=entry.where
+        )
+
+    def decode(self, entry: Entry) -> Array:
+        """Return the file's content."""
+        shape = self.shape(entry)
+        values = np.fromfile(
+            entry.path, self.dtype.newbyteorder("<") if self.dtype.kind != "V" else self.dtype
+        )
+        return converted(values.reshape(shape), self.dtype, entry.where)
+
+    def _bytes(self, shape: tuple[int, ...]) -> int:
+        return int(np.prod(shape, dtype=np.int64)) * self.dtype.itemsize

@@ -1,0 +1,127 @@
+"""A preprocessing function of the user's own: ``"path/to/file.py:function"``."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xslim.calibration.arrays import Array, DType, converted
+from xslim.calibration.lists import Entry
+from xslim.config import resolve_path
+from xslim.errors import DataError
+
+
+@dataclass(frozen=True)
+class UserFunction:
+    """A loaded preprocessing function.
+
+    Attributes
+    ----------
+    name : str
+        As the configuration names it.
+    folder : Path
+        Where the file lies; modules beside it can be imported by it.
+    function : callable
+        Takes a list of paths and the input's parameters.
+    parameters : dict
+        The entry of ``input_parameters``, with shape and type filled in from the model.
+    dtype : numpy.dtype
+        Element type of the input.
+    """
+
+    name: str
+    folder: Path
+    function: Callable[[list[str], dict[str, Any]], Any]
+    parameters: dict[str, Any]
+    dtype: DType
+
+    def __call__(self, entries: Sequence[Entry]) -> Array:
+        """Call the function for one batch.
+
+        Raises
+        ------
+        DataError
+            The function failed, or what it returned is no array of numbers that the input could take.
+        """
+        paths = [str(entry.path) for entry in entries]
+        where = f"{self.name} for {', '.join(entry.where for entry in entries)}"
+        try:
+            with _importable(self.folder):
+                result = self.function(paths, dict(self.parameters))
+        except Exception as error:
+            raise DataError(f"the function raised {type(error).__name__}: {error}", where=where) from error
+        return converted(_as_array(result, where), self.dtype, where)
+
+
+def load_function(
+    reference: str, parameters: dict[str, Any], dtype: DType, base_dir: Path | None
+) -> UserFunction:
+    """Load ``"path/to/file.py:function"``.
+
+    Raises
+    ------
+    DataError
+        The file is missing or fails, or has no such function.
+    """
+    file, _, name = reference.rpartition(":")
+    path = resolve_path(file, base_dir)
+    if not path.is_file():
+        raise DataError("there is no such file", where=f"preprocess_file {path}")
+    module = _execute(path)
+    function = getattr(module, name, None)
+    if not callable(function):
+        raise DataError(f"the file has no function {name!r}", where=f"preprocess_file {path}")
+    return UserFunction(reference, path.parent, function, parameters, dtype)
+
+
+def _execute(path: Path) -> object:
+    name = f"_xslim_preprocess_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    # Dataclasses look their module up while they are made.
+    sys.modules[name] = module
+    try:
+        with _importable(path.parent):
+            spec.loader.exec_module(module)
+    except Exception as error:
+        raise DataError(
+            f"importing the file raised {type(error).__name__}: {error}", where=f"preprocess_file {path}"
+        ) from error
+    finally:
+        del sys.modules[name]
+    return module
+
+
+@contextmanager
+def _importable(folder: Path) -> Iterator[None]:
+    """Let modules in a folder be imported, for as long as it takes."""
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
+
+
+def _as_array(result: object, where: str) -> Array:
+    """Take a numpy array or any tensor that knows ``__array__`` or DLPack."""
+    converters: tuple[Callable[[Any], Any], ...] = (np.asarray, np.from_dlpack)
+    for convert in converters:
+        try:
+            array: Array = convert(result)
+        except (TypeError, ValueError, RuntimeError, BufferError, AttributeError):
+            continue
+        if array.dtype != object:
+            return array
+    raise DataError(
+        f"the function returned {type(result).__name__}, not a numpy array or a tensor on the CPU",
+        where=where,
+    )

@@ -1,0 +1,65 @@
+"""The two ImageNet presets: resize by 1 / 0.875, keep the aspect, cut out the centre."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xslim.calibration.geometry import ImageLayout
+from xslim.calibration.resize import resize_antialiased
+
+Pixels = NDArray[np.generic]
+
+
+def pt_imagenet(image: Pixels, layout: ImageLayout) -> Pixels:
+    """Resize and crop like torchvision: antialiased triangle filter, the crop's offset rounded.
+
+    Parameters
+    ----------
+    image : array, shape (height, width, channels)
+        Values from 0 to 255.
+    layout : ImageLayout
+        The size to produce.
+
+    Returns
+    -------
+    float32 array, shape (layout.height, layout.width, channels)
+    """
+    size = _covering_size(image, layout)
+    # Python rounds halves to even, and so does torchvision.
+    top, left = round((size[0] - layout.height) / 2), round((size[1] - layout.width) / 2)
+    planes = resize_antialiased(image, size, (top, left, layout.height, layout.width))
+    return np.moveaxis(planes, 0, 2)
+
+
+def imagenet(image: Pixels, layout: ImageLayout) -> Pixels:
+    """Resize with OpenCV's ``INTER_AREA`` and crop, the crop's offset rounded down.
+
+    Parameters and result are those of `pt_imagenet`, but the element type stays.
+    """
+    import cv2
+
+    height, width = _covering_size(image, layout)
+    resized: Pixels = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    resized = resized.reshape(height, width, -1)
+    top, left = (height - layout.height) // 2, (width - layout.width) // 2
+    return resized[top : top + layout.height, left : left + layout.width]
+
+
+def stretch(image: Pixels, layout: ImageLayout) -> Pixels:
+    """Resize to the input's height and width with ``INTER_AREA``, whatever the aspect."""
+    import cv2
+
+    if image.shape[:2] == (layout.height, layout.width):
+        return image
+    resized: Pixels = cv2.resize(image, (layout.width, layout.height), interpolation=cv2.INTER_AREA)
+    return resized.reshape(layout.height, layout.width, -1)
+
+
+def _covering_size(image: Pixels, layout: ImageLayout) -> tuple[int, int]:
+    """Return the smallest size that keeps the aspect and covers the target enlarged by 8 / 7."""
+    rows, columns = image.shape[:2]
+    height, width = layout.height * 8 // 7, layout.width * 8 // 7
+    if rows * width <= columns * height:
+        return height, max(height * columns // rows, width)
+    return max(width * rows // columns, height), width
