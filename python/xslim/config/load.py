@@ -25,6 +25,7 @@ def load_config(
     *,
     onnx_model: str | os.PathLike[str] | None = None,
     opset: int | None = None,
+    precision_level: int | None = None,
     ignore_op_types: Sequence[str] | None = None,
     ignore_op_names: Sequence[str] | None = None,
 ) -> Config:
@@ -36,6 +37,8 @@ def load_config(
         The configuration, or the JSON file that holds it. A `Config` is taken as it is.
     onnx_model, opset : optional
         Replace the fields of `model_parameters` with the same name.
+    precision_level : int, optional
+        Replaces the field of `quantization_parameters`.
     ignore_op_types, ignore_op_names : sequence of str, optional
         Added to the fields of `quantization_parameters` with the same name.
 
@@ -63,6 +66,7 @@ def load_config(
         )
 
     _replace(raw, "model_parameters", onnx_model=onnx_model, opset=opset)
+    _replace(raw, "quantization_parameters", precision_level=precision_level)
     _extend(raw, "quantization_parameters", ignore_op_types=ignore_op_types, ignore_op_names=ignore_op_names)
     config = _validate(raw, where)
     # The folder belongs to the file, not to its content, so it is no field.

@@ -26,7 +26,7 @@ QDQ_OPERATORS = ("QuantizeLinear", "DequantizeLinear")
 
 
 def quantize_onnx_model(
-    config_or_path: dict[str, Any] | str | Path,
+    config_or_path: dict[str, Any] | str | Path | Config,
     model_or_path: onnx.ModelProto | str | Path | None = None,
     output_path: str | Path | None = None,
 ) -> onnx.ModelProto:
@@ -34,7 +34,7 @@ def quantize_onnx_model(
 
     Parameters
     ----------
-    config_or_path : dict, str or Path
+    config_or_path : dict, str, Path or Config
         The configuration, or the path of its JSON file.
     model_or_path : onnx.ModelProto, str or Path, optional
         The model; by default ``model_parameters.onnx_model`` of the configuration.

@@ -1,0 +1,69 @@
+"""The flat options, compatible with XSlim 2: ``xslim -c config.json``, ``xslim -i model.onnx --fp16``."""
+
+from __future__ import annotations
+
+import argparse
+
+from xslim.cli.commands import COMMANDS
+from xslim.cli.parser import Parser, add_common_arguments, names
+from xslim.errors import ConfigError
+
+USAGE = """xslim -c CONFIG [-i MODEL] [-o OUTPUT] [options]
+       xslim -i MODEL [-o OUTPUT] [--dynq | --fp16] [options]
+       xslim COMMAND [--help]"""
+
+EXAMPLES = """examples:
+  xslim -c resnet18.json                             static int8, as configured
+  xslim -i resnet18.onnx -o out/ --dynq              dynamic int8, no data needed
+  xslim -i resnet18.onnx -o half.onnx --fp16         half precision"""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser; its help fits a screen of 80 columns and 24 lines."""
+    commands = f"commands: {', '.join(COMMANDS)}"
+    parser = Parser(prog="xslim", usage=USAGE, epilog=f"{commands}\n\n{EXAMPLES}")
+    parser.add_argument("-c", "--config", metavar="FILE", help="JSON configuration")
+    parser.add_argument("-i", "--input_path", metavar="FILE", help="ONNX model, instead of the config's")
+    parser.add_argument("-o", "--output_path", metavar="PATH", help="output file (.onnx) or folder")
+    level = parser.add_mutually_exclusive_group()
+    level.add_argument(
+        "--dynq", dest="precision_level", action="store_const", const=3, help="quantise dynamically"
+    )
+    level.add_argument(
+        "--fp16", dest="precision_level", action="store_const", const=4, help="convert to half precision"
+    )
+    parser.add_argument("--opset", type=int, metavar="N", help="opset version of the output")
+    parser.add_argument(
+        "--ignore_op_types", type=names, default=[], metavar="A,B", help="operator types to keep in float"
+    )
+    parser.add_argument(
+        "--ignore_op_names", type=names, default=[], metavar="A,B", help="names of nodes to keep in float"
+    )
+    add_common_arguments(parser)
+    parser.add_argument("--version", action="store_true", help="show the version")
+    return parser
+
+
+def run(options: argparse.Namespace) -> int:
+    """Quantise as the options say; they win over the config."""
+    import xslim
+
+    if options.version:
+        print(f"xslim {xslim.__version__}")
+        return 0
+    if options.config is None and options.input_path is None:
+        raise ConfigError("nothing to do: give -c CONFIG or -i MODEL", hint="see xslim --help")
+    from xslim.config import SLIM_ONLY, load_config
+
+    level = options.precision_level
+    if options.config is None and level is None:
+        level = SLIM_ONLY
+    config = load_config(
+        {} if options.config is None else options.config,
+        opset=options.opset,
+        precision_level=level,
+        ignore_op_types=options.ignore_op_types,
+        ignore_op_names=options.ignore_op_names,
+    )
+    xslim.quantize_onnx_model(config, options.input_path, options.output_path)
+    return 0

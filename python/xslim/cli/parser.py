@@ -1,0 +1,43 @@
+"""The argument parser that all commands share."""
+
+from __future__ import annotations
+
+import argparse
+from typing import NoReturn
+
+from xslim.errors import ConfigError
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose complaints look like every other error of XSlim."""
+
+    def __init__(self, **options: object) -> None:
+        super().__init__(formatter_class=_Formatter, add_help=False, **options)  # type: ignore[arg-type]
+
+    def error(self, message: str) -> NoReturn:
+        """Raise instead of printing usage and leaving the process."""
+        raise ConfigError(message, hint=f"see {self.prog} --help")
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=27, width=79)
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        # "-c, --config FILE" instead of "-c FILE, --config FILE": one line per option.
+        if not action.option_strings or action.nargs == 0:
+            return super()._format_action_invocation(action)
+        return f"{', '.join(action.option_strings)} {action.metavar or action.dest.upper()}"
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what every command understands; rarely used ones share one line of the help."""
+    parser.add_argument("-h", "--help", action="help", help="show this help")
+    parser.add_argument("--quiet", action="store_true", help="log less; --verbose logs more, --debug all")
+    parser.add_argument("--verbose", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--debug", action="store_true", help=argparse.SUPPRESS)
+
+
+def names(text: str) -> list[str]:
+    """Split a comma-separated list."""
+    return [name for name in (part.strip() for part in text.split(",")) if name]
