@@ -33,12 +33,21 @@ class SketchCollector:
 
     Parameters
     ----------
-    tensors : sequence of str
-        The tensors to observe.
+    sketches : mapping of str to Sketch
+        The sketches to go on with.
+    skip : int
+        Batches that they have seen already: so many updates are ignored.
+
+    Attributes
+    ----------
+    batches : int
+        Batches that the sketches have seen.
     """
 
-    def __init__(self, tensors: Sequence[str]) -> None:
-        self.sketches = {name: kernels.Sketch() for name in tensors}
+    def __init__(self, sketches: Mapping[str, kernels.Sketch], skip: int = 0) -> None:
+        self.sketches = dict(sketches)
+        self.batches = skip
+        self._left_to_skip = skip
 
     @property
     def tensors(self) -> Sequence[str]:
@@ -47,7 +56,11 @@ class SketchCollector:
 
     def update(self, arrays: Arrays) -> None:
         """Observe every tensor of one batch."""
+        if self._left_to_skip:
+            self._left_to_skip -= 1
+            return
         kernels.observe_many(list(self.sketches.values()), [arrays[name] for name in self.sketches])
+        self.batches += 1
 
 
 class ChannelMeans:

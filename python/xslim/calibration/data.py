@@ -34,6 +34,11 @@ class CalibrationData:
     base_dir : Path, optional
         Folder of the config file, for relative paths.
 
+    Attributes
+    ----------
+    sources : list of Source
+        Which files feed which input, and how.
+
     Raises
     ------
     ConfigError
@@ -49,9 +54,9 @@ class CalibrationData:
     def __init__(
         self, specs: Sequence[InputSpec], parameters: CalibrationParameters, base_dir: Path | None = None
     ) -> None:
-        self._sources = make_sources(specs, parameters, base_dir)
-        self._length = _common_length(self._sources)
-        self._rows = _rows_of_all(self._sources)
+        self.sources = make_sources(specs, parameters, base_dir)
+        self._length = _common_length(self.sources)
+        self._rows = _rows_of_all(self.sources)
         if self._rows > self._length:
             raise DataError(
                 f"the model's batch is {self._rows} but there are only {self._length} samples",
@@ -62,7 +67,9 @@ class CalibrationData:
         """Return the number of samples."""
         return self._length
 
-    def batches(self, batch_size: int = 1, workers: int = 1) -> Iterator[Batch]:
+    def batches(
+        self, batch_size: int = 1, workers: int = 1, shard: tuple[int, int] = (0, 1)
+    ) -> Iterator[Batch]:
         """Decode the samples, ahead of the caller.
 
         Parameters
@@ -72,6 +79,8 @@ class CalibrationData:
             batch gets exactly that many.
         workers : int
             Decoding threads; 0 decodes in the caller's thread. The result does not depend on it.
+        shard : pair of int
+            ``(index, count)``: only every `count`-th batch, beginning with number `index`, is decoded.
 
         Yields
         ------
@@ -84,16 +93,16 @@ class CalibrationData:
         DataError
             A file cannot be decoded, has the wrong shape, or holds NaN or infinite values.
         """
-        if any(isinstance(source.reader, UserFunction) for source in self._sources):
+        if any(isinstance(source.reader, UserFunction) for source in self.sources):
             # A user's function need not be safe in threads, and may count its calls.
             workers = min(workers, 1)
-        for feeds in map_ahead(self._load, self._groups(batch_size), workers):
+        for feeds in map_ahead(self._load, self._groups(batch_size)[shard[0] :: shard[1]], workers):
             yield from feeds
 
     def _groups(self, batch_size: int) -> list[range]:
         size = self._rows
         if size == 1 and batch_size > 1:
-            if all(source.is_free for source in self._sources):
+            if all(source.is_free for source in self.sources):
                 size = batch_size
             else:
                 logger.info("the model's batch is fixed: samples run one by one")
@@ -108,7 +117,7 @@ class CalibrationData:
 
     def _load(self, group: range) -> list[Batch]:
         """Decode one batch; several when the shapes of its samples differ."""
-        columns = {source.name: _load_input(source, group) for source in self._sources}
+        columns = {source.name: _load_input(source, group) for source in self.sources}
         if all(column is not None for column in columns.values()):
             return [{name: column for name, column in columns.items() if column is not None}]
         return [feeds for index in group for feeds in self._load(range(index, index + 1))]

@@ -26,8 +26,8 @@ class UserFunction:
     ----------
     name : str
         As the configuration names it.
-    folder : Path
-        Where the file lies; modules beside it can be imported by it.
+    path : Path
+        The file; modules beside it can be imported by it.
     function : callable
         Takes a list of paths and the input's parameters.
     parameters : dict
@@ -37,7 +37,7 @@ class UserFunction:
     """
 
     name: str
-    folder: Path
+    path: Path
     function: Callable[[list[str], dict[str, Any]], Any]
     parameters: dict[str, Any]
     dtype: DType
@@ -53,7 +53,7 @@ class UserFunction:
         paths = [str(entry.path) for entry in entries]
         where = f"{self.name} for {', '.join(entry.where for entry in entries)}"
         try:
-            with _importable(self.folder):
+            with _importable(self.path.parent):
                 result = self.function(paths, dict(self.parameters))
         except Exception as error:
             raise DataError(f"the function raised {type(error).__name__}: {error}", where=where) from error
@@ -78,7 +78,7 @@ def load_function(
     function = getattr(module, name, None)
     if not callable(function):
         raise DataError(f"the file has no function {name!r}", where=f"preprocess_file {path}")
-    return UserFunction(reference, path.parent, function, parameters, dtype)
+    return UserFunction(reference, path, function, parameters, dtype)
 
 
 def _execute(path: Path) -> object:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 
 import onnx_ir as ir
 
@@ -60,13 +59,14 @@ def stream(
         try:
             for index, feeds in queue:
                 arrays = dict(zip(names, session.run(feeds), strict=True))
-                with turns.turn(index):
-                    for collector in collectors:
-                        collector.update(arrays)
-                    if after_batch is not None:
-                        after_batch(index + 1)
+                if not turns.wait_for(index):
+                    return
+                for collector in collectors:
+                    collector.update(arrays)
+                if after_batch is not None:
+                    after_batch(index + 1)
+                turns.finish()
         except BaseException:
-            queue.close()
             turns.abandon()
             raise
 
@@ -77,9 +77,10 @@ def stream(
             for future in futures:
                 future.result()
         except BaseException:
-            queue.close()
             turns.abandon()
             raise
+        finally:
+            queue.close()
     return turns.finished
 
 
@@ -105,10 +106,6 @@ class _Numbered:
         self._closed = True
 
 
-class _Abandoned(Exception):
-    """Another thread failed; its error is the one to report."""
-
-
 class _Turns:
     """Lets threads do one thing after another in the order of their batches."""
 
@@ -117,14 +114,14 @@ class _Turns:
         self._abandoned = False
         self.finished = 0
 
-    @contextmanager
-    def turn(self, index: int) -> Iterator[None]:
-        """Wait until all batches before `index` are done; the next one may start when the block ends."""
+    def wait_for(self, index: int) -> bool:
+        """Wait until all batches before `index` are done; False when the run was abandoned instead."""
         with self._condition:
             self._condition.wait_for(lambda: self.finished == index or self._abandoned)
-            if self._abandoned:
-                raise _Abandoned
-        yield
+            return not self._abandoned
+
+    def finish(self) -> None:
+        """End the current turn; the next batch may have its own."""
         with self._condition:
             self.finished += 1
             self._condition.notify_all()

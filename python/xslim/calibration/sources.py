@@ -40,12 +40,15 @@ class Source:
         The files, at most ``calibration_step``.
     reader : Decoder or UserFunction
         Reads one file, or a batch of them.
+    parameters : InputParameters
+        The entry of the configuration.
     """
 
     name: str
     shape: Shape | None
     entries: list[Entry]
     reader: Decoder | UserFunction
+    parameters: InputParameters
 
     @property
     def is_free(self) -> bool:
@@ -136,7 +139,7 @@ def _source(spec: InputSpec, entry: InputParameters, where: str, limit: int, bas
     reader = _reader(spec, entry, shape, where, base_dir)
     entries = read_list(entry.data_list_path, base_dir)[:limit]
     check_files(entries)
-    source = Source(spec.name, shape, entries, reader)
+    source = Source(spec.name, shape, entries, reader, entry)
     _check_shapes(source)
     return source
 

@@ -97,6 +97,8 @@ class CalibrationParameters(_Section):
     """`cuda` when there is such a device, else `cpu`."""
     calibration_type: f.CalibrationType = "default"
     """How the range of a tensor is chosen."""
+    calibration_memory_mb: Annotated[int, Field(ge=1)] | None = None
+    """Budget for the observed tensors of the batches under way, in MiB; by default a quarter of the machine."""
     input_parameters: Annotated[tuple[InputParameters, ...], Field(strict=False)] = Field(
         (), validation_alias=AliasChoices("input_parametres", "input_parameters")
     )

@@ -15,7 +15,7 @@ from xslim.errors import ConfigError, ModelError
 from xslim.export.verify import OutputComparison, compare_outputs
 from xslim.graph.io import load_model, save_model, to_proto
 from xslim.passes import prepare
-from xslim.pipeline.paths import output_paths, prepare_folder
+from xslim.pipeline.paths import OutputPaths, output_paths, prepare_folder
 from xslim.pipeline.static import quantize_static
 from xslim.pipeline.summary import log_comparison
 
@@ -62,20 +62,20 @@ def quantize_onnx_model(
     model = load_model(source)
     _refuse_quantized(model)
     prepare_folder(paths)
-    result, comparison = _convert(model, config)
+    result, comparison = _convert(model, config, paths)
     save_model(result, paths.model)
     log_comparison(comparison)
     logger.info("wrote %s in %.1f s", paths.model, time.monotonic() - started)
     return to_proto(result)
 
 
-def _convert(model: ir.Model, config: Config) -> tuple[ir.Model, list[OutputComparison]]:
+def _convert(model: ir.Model, config: Config, paths: OutputPaths) -> tuple[ir.Model, list[OutputComparison]]:
     parameters = config.model_parameters
     original = to_proto(model).SerializeToString()
     prepared = prepare(model, skip_slim=parameters.skip_onnxsim, opset=parameters.opset)
     if config.quantization_parameters.precision_level == SLIM_ONLY:
         return prepared, []
-    result = quantize_static(prepared, config)
+    result = quantize_static(prepared, config, paths)
     return result.model, compare_outputs(original, to_proto(result.model), result.samples)
 
 

@@ -6,23 +6,25 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 
 import onnx_ir as ir
 
-from xslim.calibration.collectors import ChannelMeans, Collector, SketchCollector
+from xslim.calibration.collectors import ChannelMeans
 from xslim.calibration.data import CalibrationData
-from xslim.calibration.runner import stream
+from xslim.calibration.observe import Settings, observe
 from xslim.config import Config
-from xslim.errors import DataError, ModelError
+from xslim.errors import ModelError
 from xslim.export.qdq import export_qdq
 from xslim.graph.inputs import input_specs
 from xslim.graph.scheme import Quantization, QuantPlan
 from xslim.kernels import Sketch
+from xslim.pipeline.paths import OutputPaths
 from xslim.quantization.bias_correction import correct_biases, inputs_to_average
 from xslim.quantization.operators import Rules
 from xslim.quantization.parameters import find_parameters
 from xslim.quantization.plan import Method, make_plan
-from xslim.runtime import Feeds, thread_count
+from xslim.runtime import Feeds
 from xslim.targets import Target, load_target
 
 logger = logging.getLogger(__name__)
@@ -38,10 +40,10 @@ class StaticResult:
     plan: QuantPlan
     quantization: Quantization
     sketches: dict[str, Sketch]
-    samples: list[Feeds]
+    samples: Sequence[Feeds]
 
 
-def quantize_static(prepared: ir.Model, config: Config) -> StaticResult:
+def quantize_static(prepared: ir.Model, config: Config, paths: OutputPaths) -> StaticResult:
     """Quantise a prepared model with calibration data.
 
     Raises
@@ -56,13 +58,13 @@ def quantize_static(prepared: ir.Model, config: Config) -> StaticResult:
     data = CalibrationData(input_specs(prepared), config.calibration_parameters, config.base_dir)
     samples = list(islice(data.batches(1, workers=1), COMPARED_SAMPLES))
     finetune = config.quantization_parameters.finetune_level > 0
-    observed = SketchCollector(plan.observed)
     averages = ChannelMeans(inputs_to_average(prepared, plan, target) if finetune else {})
-    _calibrate(prepared, [observed, averages], data, config)
-    quantization = find_parameters(prepared, plan, observed.sketches)
+    settings = _settings(config, paths.beside(".sketches"))
+    sketches = observe(prepared, plan.observed, data, settings, also=[averages]).sketches
+    quantization = find_parameters(prepared, plan, sketches)
     refined = correct_biases(prepared, plan, quantization, averages.means(), target) if finetune else prepared
     exported = export_qdq(refined, plan, quantization, target)
-    return StaticResult(exported, plan, quantization, observed.sketches, samples)
+    return StaticResult(exported, plan, quantization, sketches, samples)
 
 
 def _plan(prepared: ir.Model, config: Config, target: Target) -> QuantPlan:
@@ -81,11 +83,11 @@ def _plan(prepared: ir.Model, config: Config, target: Target) -> QuantPlan:
     return plan
 
 
-def _calibrate(
-    prepared: ir.Model, collectors: Sequence[Collector], data: CalibrationData, config: Config
-) -> None:
+def _settings(config: Config, store: Path) -> Settings:
     calibration = config.calibration_parameters
-    batches = data.batches(calibration.calibration_batch_size, workers=thread_count())
-    logger.info("calibrating with %d samples", len(data))
-    if stream(prepared, collectors, batches, device=calibration.calibration_device) == 0:
-        raise DataError("there is no calibration sample")
+    return Settings(
+        batch_size=calibration.calibration_batch_size,
+        device=calibration.calibration_device,
+        memory_mb=calibration.calibration_memory_mb,
+        store=store,
+    )

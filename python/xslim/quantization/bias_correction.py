@@ -7,6 +7,7 @@ section 4.2 (arXiv:1906.04721): ``b' = b - (W_q - W) E[x]``.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -81,12 +82,12 @@ def _correctable(model: ir.Model, plan: QuantPlan, target: Target) -> list[tuple
     return found
 
 
-def _weight_error(weight: NDArray[np.generic], quantized: QuantizedTensor) -> FloatArray:
+def _weight_error(weight: NDArray[Any], quantized: QuantizedTensor) -> FloatArray:
     params = quantized.params
     shape = [1] * weight.ndim
     shape[params.axis or 0] = -1
-    restored = quantized.values * params.scale.astype(np.float64).reshape(shape)
-    return restored - weight
+    restored: FloatArray = quantized.values * params.scale.astype(np.float64).reshape(shape)
+    return restored - weight.astype(np.float64)
 
 
 def _output_mean(error: FloatArray, mean: FloatArray, axis: int) -> FloatArray:
@@ -96,19 +97,20 @@ def _output_mean(error: FloatArray, mean: FloatArray, axis: int) -> FloatArray:
     outputs, inputs = by_input.shape
     groups = mean.size // inputs
     grouped = by_input.reshape(groups, outputs // groups, inputs)
-    return np.einsum("goi,gi->go", grouped, mean.reshape(groups, inputs)).reshape(-1)
+    by_output: FloatArray = np.einsum("goi,gi->go", grouped, mean.reshape(groups, inputs))
+    return by_output.reshape(-1)
 
 
 def _add_to_bias(graph: ir.Graph, node: ir.Node, position: int, shift: FloatArray) -> None:
     bias = node.inputs[position] if position < len(node.inputs) else None
-    old = array_of(bias) if bias is not None else np.zeros(shift.shape, np.float32)
+    old: NDArray[Any] = array_of(bias) if bias is not None else np.zeros(shift.shape, np.float32)
     array = (old + shift.reshape(old.shape if old.size == shift.size else shift.shape)).astype(old.dtype)
     if bias is not None:
         bias.const_value = ir.tensor(array, name=bias.name)
         bias.shape = ir.Shape(array.shape)
         return
     value = ir.Value(name=f"{node.name}_bias", shape=ir.Shape(array.shape), const_value=ir.tensor(array))
-    value.dtype = node.outputs[0].dtype
+    value.type = node.outputs[0].type
     graph.register_initializer(value)
     node.resize_inputs(position + 1)
     node.replace_input_with(position, value)

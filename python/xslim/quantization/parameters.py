@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -78,7 +79,7 @@ def _asymmetric(values: NDArray[np.float32]) -> QuantizedTensor:
     return QuantizedTensor(kernels.quantize(values, scale, zero_point), _per_tensor(scale, zero_point))
 
 
-def array_of(value: ir.Value) -> NDArray[np.generic]:
+def array_of(value: ir.Value) -> NDArray[Any]:
     """Return the array of an initializer."""
     if value.const_value is None:
         raise InternalError("a constant has lost its data", where=value.name)

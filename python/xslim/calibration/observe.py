@@ -1,0 +1,205 @@
+"""From samples to sketches: in one pass where memory allows, never twice for the same samples."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import onnx_ir as ir
+
+from xslim.calibration.budget import MEGABYTE, default_budget_mb, group_tensors, output_bytes
+from xslim.calibration.collectors import Collector, SketchCollector
+from xslim.calibration.data import CalibrationData
+from xslim.calibration.fingerprint import calibration_key
+from xslim.calibration.runner import stream
+from xslim.calibration.store import StoredSketches, load_sketches, save_sketches
+from xslim.errors import DataError
+from xslim.kernels import Sketch
+from xslim.runtime import Feeds, thread_count
+
+logger = logging.getLogger(__name__)
+
+CHECKPOINT_SECONDS = 30.0
+
+Track = Callable[[Iterable[Feeds]], Iterable[Feeds]]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How samples are run.
+
+    Attributes
+    ----------
+    batch_size : int
+        Samples per run, where the model's batch is symbolic.
+    device : {"cpu", "cuda"}
+        Where the model runs.
+    memory_mb : int or None
+        Budget of the observed outputs of all batches under way; None means a quarter of the machine.
+    store : Path or None
+        File that keeps the sketches for later runs.
+    shard : pair of int
+        Which part of the batches to see, ``(index, count)`` with the index from 0.
+    track : callable
+        Wraps the batches to show progress.
+    """
+
+    batch_size: int = 1
+    device: str = "cpu"
+    memory_mb: int | None = None
+    store: Path | None = None
+    shard: tuple[int, int] = (0, 1)
+    track: Track = iter
+
+
+def observe(
+    model: ir.Model,
+    tensors: Sequence[str],
+    data: CalibrationData,
+    settings: Settings,
+    also: Sequence[Collector] = (),
+) -> StoredSketches:
+    """Sketch every tensor over all samples of a shard.
+
+    Sketches that ``settings.store`` holds for the same model and samples are used instead of running the
+    model; a checkpoint there is continued.
+
+    Parameters
+    ----------
+    model : onnx_ir.Model
+        The prepared float model.
+    tensors : sequence of str
+        What to observe.
+    data : CalibrationData
+        The samples.
+    settings : Settings
+        How they are run.
+    also : sequence of Collector
+        Others that see all samples in the same pass; they run even where the sketches are known.
+
+    Raises
+    ------
+    DataError
+        A sample cannot be decoded, or the shard is empty.
+    """
+    key = calibration_key(model, tensors, data)
+    state = _Progress(key, tensors, settings, _stored(key, tensors, settings))
+    others = list(also)
+    if state.known_before:
+        logger.info("the sketches of an earlier run fit: %s", settings.store)
+    for group in [] if state.known_before else _groups(model, tensors, data, settings):
+        state.run(model, group, data, others)
+        others = []
+    if any(collector.tensors for collector in others):
+        _pass(model, others, data, settings, skip=0, after_batch=None)
+    if not state.known_before:
+        state.save(complete=True)
+    return state.snapshot(complete=True)
+
+
+class _Progress:
+    """The sketches of a run while it is under way, with their checkpoints."""
+
+    def __init__(
+        self, key: str, tensors: Sequence[str], settings: Settings, stored: StoredSketches | None
+    ) -> None:
+        self._key = key
+        self._settings = settings
+        self._sketches = stored.sketches if stored else {name: Sketch() for name in tensors}
+        self._batches = dict(stored.batches) if stored else dict.fromkeys(tensors, 0)
+        self._saved = time.monotonic()
+        self.known_before = stored is not None and stored.complete
+
+    def run(
+        self, model: ir.Model, group: Sequence[str], data: CalibrationData, others: Sequence[Collector]
+    ) -> None:
+        """Observe one group of tensors, from where a checkpoint left it."""
+        seen = min((self._batches[name] for name in group), default=0)
+        again = any(collector.tensors for collector in others)
+        observer = SketchCollector({name: self._sketches[name] for name in group}, skip=seen if again else 0)
+        offset = 0 if again else seen
+
+        def checkpoint(_: int) -> None:
+            self._batches.update(dict.fromkeys(group, observer.batches + offset))
+            if time.monotonic() - self._saved > CHECKPOINT_SECONDS:
+                self.save(complete=False)
+
+        try:
+            _pass(model, [observer, *others], data, self._settings, skip=offset, after_batch=checkpoint)
+        except KeyboardInterrupt:
+            self.save(complete=False)
+            raise
+
+    def snapshot(self, *, complete: bool) -> StoredSketches:
+        """Return what is known now."""
+        return StoredSketches(
+            self._key,
+            self._settings.shard,
+            self._settings.batch_size,
+            dict(self._batches),
+            complete,
+            self._sketches,
+        )
+
+    def save(self, *, complete: bool) -> None:
+        """Write what is known now to the store, if there is one."""
+        if self._settings.store is not None:
+            save_sketches(self._settings.store, self.snapshot(complete=complete))
+            self._saved = time.monotonic()
+
+
+def _pass(
+    model: ir.Model,
+    collectors: Sequence[Collector],
+    data: CalibrationData,
+    settings: Settings,
+    *,
+    skip: int,
+    after_batch: Callable[[int], None] | None,
+) -> None:
+    batches = data.batches(settings.batch_size, workers=thread_count(), shard=settings.shard)
+    rest = islice(settings.track(batches), skip, None)
+    count = stream(model, collectors, rest, device=settings.device, after_batch=after_batch)
+    if count + skip == 0:
+        index, total = settings.shard
+        raise DataError(f"shard {index + 1} of {total} holds no sample", hint="make fewer shards")
+
+
+def _stored(key: str, tensors: Sequence[str], settings: Settings) -> StoredSketches | None:
+    """Return what the store holds for this run, a checkpoint included."""
+    path = settings.store
+    if path is None or not path.exists():
+        return None
+    stored = load_sketches(path)
+    if stored is None:
+        return None
+    if (stored.key, stored.shard, list(stored.batches)) != (key, settings.shard, list(tensors)):
+        logger.debug("%s belongs to another model, other samples or another shard", path)
+        return None
+    if not stored.complete:
+        if stored.batch_size != settings.batch_size:
+            return None
+        logger.info("continuing the calibration that %s has kept", path)
+    return stored
+
+
+def _groups(
+    model: ir.Model, tensors: Sequence[str], data: CalibrationData, settings: Settings
+) -> list[list[str]]:
+    first = next(iter(data.batches(settings.batch_size, workers=0, shard=settings.shard)), None)
+    if first is None:
+        return [list(tensors)]
+    sizes = output_bytes(model, tensors, first)
+    budget = (settings.memory_mb or default_budget_mb()) * MEGABYTE
+    groups = group_tensors(sizes, budget // thread_count())
+    if len(groups) > 1:
+        logger.info(
+            "one batch of all observed tensors takes %d MB: they are observed in %d passes",
+            sum(sizes.values()) // MEGABYTE,
+            len(groups),
+        )
+    return groups or [[]]

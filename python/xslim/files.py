@@ -1,0 +1,45 @@
+"""Writing files whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from xslim.errors import OutputError
+
+
+def write_whole(path: Path, data: bytes | str) -> None:
+    """Write a file aside in the same folder, then rename it: readers see the old content or the new.
+
+    Parameters
+    ----------
+    path : Path
+        The file; its folder exists.
+    data : bytes or str
+        Its content; text is written as UTF-8.
+
+    Raises
+    ------
+    OutputError
+        The place cannot be written.
+    """
+    content = data.encode() if isinstance(data, str) else data
+    try:
+        descriptor, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+            Path(aside).chmod(0o666 & ~_umask())
+            Path(aside).replace(path)
+        except BaseException:
+            Path(aside).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise OutputError(f"cannot write: {error.strerror or error}", where=str(path)) from error
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
