@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 
 import onnx_ir as ir
+from onnx_ir.passes import common
 
 from xslim.graph.interface import Interface
 from xslim.graph.ops import opset
 from xslim.passes.folding import fold_constants, infer_shapes, remove_unused
+from xslim.passes.fusion import EVERY_FUSION, fuse
 from xslim.passes.opset import convert_opset
 from xslim.passes.rewriting import apply_rules
+from xslim.passes.rules import affine, arithmetic, movement
 from xslim.passes.slimming import slim
 from xslim.passes.tidy import (
     fit_ir_version,
     kernel_shapes,
+    order_operands,
     share_initializers,
     unique_names,
     unlist_initializers,
@@ -32,6 +37,7 @@ def prepare(
     skip_slim: bool = False,
     opset: int | None = None,
     minimum_opset: int = PER_CHANNEL_OPSET,
+    raise_opset_for: Collection[str] = EVERY_FUSION,
 ) -> ir.Model:
     """Make the model small and canonical; it computes the same and looks the same from outside.
 
@@ -46,6 +52,9 @@ def prepare(
     minimum_opset : int
         The least opset that the result needs, for example 13 for per-channel Q/DQ.
         Ignored when `opset` is given.
+    raise_opset_for : collection of str
+        Fused operators (`xslim.passes.EVERY_FUSION` by default) for which a higher opset is worth it.
+        Those that the opset has already are made anyway; with `opset` given, it is never raised.
 
     Returns
     -------
@@ -69,7 +78,7 @@ def prepare(
         model = slim(model)
         fold_constants(model)
     share_initializers(model)
-    _rewrite(model)
+    model = _rewrite(model, () if opset is not None else raise_opset_for)
     infer_shapes(model)
     fold_constants(model)
     kernel_shapes(model)
@@ -88,8 +97,12 @@ def _reach_opset(model: ir.Model, wanted: int | None, minimum: int) -> ir.Model:
     return model
 
 
-def _rewrite(model: ir.Model) -> None:
-    from xslim.passes.rules import affine
-
-    apply_rules(model, affine.rules)
+def _rewrite(model: ir.Model, raise_opset_for: Collection[str]) -> ir.Model:
+    order_operands(model)
+    apply_rules(model, arithmetic.rules)
+    common.CommonSubexpressionEliminationPass()(model)
+    apply_rules(model, (*movement.rules, *affine.rules))
+    model = fuse(model, raise_opset_for=raise_opset_for)
+    apply_rules(model, (*movement.rules, *affine.rules))
     remove_unused(model)
+    return model

@@ -9,11 +9,13 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 from onnx_ir.passes.common import naming
 
-from xslim.graph.ops import is_standard, static_shape
+from xslim.graph.ops import constant, fresh_name, is_standard, new_constant, rank, static_shape
 
 logger = logging.getLogger(__name__)
 
 _WITH_KERNEL = ("Conv", "ConvTranspose")
+_COMMUTATIVE = ("Add", "Mul")
+_ARITHMETIC = (*_COMMUTATIVE, "Sub", "Div", "Pow")
 # The first IR version in which an initializer need not be listed as an input.
 _INITIALIZERS_OFF_INPUTS = 4
 
@@ -73,3 +75,38 @@ def fit_ir_version(model: ir.Model) -> None:
     if model.functions:
         needed = max(needed, 8)
     model.ir_version = max(model.ir_version or 0, needed)
+
+
+def order_operands(model: ir.Model) -> int:
+    """Put the constant of a sum or product last, and a single number into a scalar; return how many changed.
+
+    Patterns then need to know one order only. A single number stays an array where it gives the result its
+    rank.
+    """
+    changed = 0
+    for graph in model.graphs():
+        for node in list(graph):
+            if is_standard(node, *_COMMUTATIVE) and constant(node.inputs[0]) is not None:
+                _swap_operands(node)
+                changed += 1
+            if is_standard(node, *_ARITHMETIC):
+                changed += _make_scalar(graph, node)
+    return changed
+
+
+def _swap_operands(node: ir.Node) -> None:
+    first, second = node.inputs
+    node.replace_input_with(0, second)
+    node.replace_input_with(1, first)
+
+
+def _make_scalar(graph: ir.Graph, node: ir.Node) -> bool:
+    data, value = node.inputs
+    array = constant(value)
+    ndim = rank(data)
+    if array is None or value is None or ndim is None or array.size != 1 or not 0 < array.ndim <= ndim:
+        return False
+    number = new_constant(array.reshape(()), fresh_name(node, f"{value.name}.scalar"))
+    graph.register_initializer(number)
+    node.replace_input_with(1, number)
+    return True

@@ -17,19 +17,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
-from onnxscript.rewriter import MatchResult, RewriteRule, RewriteRuleClassBase
+from onnxscript.rewriter import RewriteRule
 
-from xslim.graph.ops import constant, fresh_name, producer, rank
+from xslim.graph.ops import constant, producer, rank
+from xslim.passes.rules.base import Refusal, Rule, add_constant, like
 
 Floats = NDArray[np.float64]
-
-
-class Refusal(Exception):  # noqa: N818 - not an error: the reason why a rule does not fire
-    """Why an operator cannot be folded."""
 
 
 @dataclass(frozen=True)
@@ -152,42 +150,42 @@ AFFINE: dict[str, Callable[[ir.Node, ir.Value, int, int], Affine]] = {
 }
 
 
-class FoldAffine(RewriteRuleClassBase):  # type: ignore[misc]
+class FoldAffine(Rule):
     """``affine(compute(x))`` -> ``compute(x)`` with another weight and bias; see the module's text."""
 
     def __init__(self, compute: str, affine: str, position: int) -> None:
         super().__init__(f"Fold{affine}Into{compute}")
         self._compute, self._affine, self._position = compute, affine, position
 
-    def pattern(self, op, x, other):  # type: ignore[no-untyped-def]
+    def pattern(self, op: Any, x: Any, other: Any) -> Any:
         """``affine(compute(x, ...), ...)``, or the constant first."""
         computed = getattr(op, self._compute)(x, _allow_other_inputs=True, _outputs=["computed"])
         operands = [computed] if self._position == 0 else [other, computed]
         return getattr(op, self._affine)(*operands, _allow_other_inputs=True, _outputs=["result"])
 
-    def check(self, _context: object, computed: ir.Value, result: ir.Value, **_: object) -> MatchResult:
-        """Refuse with the reason why weight and bias cannot take the operator in."""
-        return _checked(lambda: _folded(producer(computed), computed, producer(result)))
+    def require(self, computed: ir.Value, result: ir.Value, **_: ir.Value) -> None:
+        """Refuse when weight and bias cannot take the operator in."""
+        _folded(producer(computed), computed, producer(result))
 
-    def rewrite(self, op, computed: ir.Value, result: ir.Value, **_: object):  # type: ignore[no-untyped-def]
+    def rewrite(self, op: Any, computed: ir.Value, result: ir.Value, **_: ir.Value) -> Any:
         """Build the compute operator again with its new constants."""
         node = producer(computed)
         weight, bias = _folded(node, computed, producer(result))
         inputs = [*node.inputs, None, None][:3]
         if weight is not None:
-            inputs[1] = _initializer(op, node, weight, f"{result.name}.weight")
+            inputs[1] = add_constant(op, node, weight, f"{result.name}.weight")
         attributes = dict(node.attributes)
         if bias is None:
             return op.op(node.op_type, *inputs[: len(node.inputs)], **attributes)
-        bias_value = _initializer(op, node, bias, f"{result.name}.bias")
+        bias_value = add_constant(op, node, bias, f"{result.name}.bias")
         if node.op_type == "MatMul":
-            return op.Add(op.MatMul(*inputs[:2]), bias_value)
+            return op.Add(like(op.MatMul(*inputs[:2]), computed), bias_value)
         if node.op_type == "Gemm":
             attributes.pop("beta", None)
         return op.op(node.op_type, *inputs[:2], bias_value, **attributes)
 
 
-class FoldAffineIntoBiasedMatMul(RewriteRuleClassBase):  # type: ignore[misc]
+class FoldAffineIntoBiasedMatMul(Rule):
     """``affine(MatMul(x, W) + b)`` -> ``MatMul(x, W') + b'``.
 
     Refuses as `FoldAffine` does, and when the bias varies along more than the columns of the product.
@@ -197,7 +195,7 @@ class FoldAffineIntoBiasedMatMul(RewriteRuleClassBase):  # type: ignore[misc]
         super().__init__(f"Fold{affine}IntoBiasedMatMul")
         self._affine, self._position, self._bias_position = affine, position, bias_position
 
-    def pattern(self, op, x, w, b, other):  # type: ignore[no-untyped-def]
+    def pattern(self, op: Any, x: Any, w: Any, b: Any, other: Any) -> Any:
         """``affine(Add(MatMul(x, w), b), ...)`` in every order of operands."""
         product = op.MatMul(x, w, _outputs=["product"])
         operands = [product, b] if self._bias_position else [b, product]
@@ -205,22 +203,18 @@ class FoldAffineIntoBiasedMatMul(RewriteRuleClassBase):  # type: ignore[misc]
         operands = [biased] if self._position == 0 else [other, biased]
         return getattr(op, self._affine)(*operands, _allow_other_inputs=True, _outputs=["result"])
 
-    def check(
-        self, _context: object, product: ir.Value, biased: ir.Value, result: ir.Value, **_: object
-    ) -> MatchResult:
-        """Refuse with the reason why weight and bias cannot take the operator in."""
-        return _checked(lambda: self._constants(product, biased, result))
+    def require(self, product: ir.Value, biased: ir.Value, result: ir.Value, **_: ir.Value) -> None:
+        """Refuse when weight and bias cannot take the operator in."""
+        self._constants(product, biased, result)
 
-    def rewrite(  # type: ignore[no-untyped-def]
-        self, op, product: ir.Value, biased: ir.Value, result: ir.Value, **_: object
-    ):
+    def rewrite(self, op: Any, product: ir.Value, biased: ir.Value, result: ir.Value, **_: ir.Value) -> Any:
         """Build product and sum again with their new constants."""
         node = producer(product)
         weight, bias = self._constants(product, biased, result)
         inputs = list(node.inputs)
         if weight is not None:
-            inputs[1] = _initializer(op, node, weight, f"{result.name}.weight")
-        return op.Add(op.MatMul(*inputs), _initializer(op, node, bias, f"{result.name}.bias"))
+            inputs[1] = add_constant(op, node, weight, f"{result.name}.weight")
+        return op.Add(like(op.MatMul(*inputs), product), add_constant(op, node, bias, f"{result.name}.bias"))
 
     @staticmethod
     def _constants(
@@ -234,15 +228,6 @@ class FoldAffineIntoBiasedMatMul(RewriteRuleClassBase):  # type: ignore[misc]
         bias = np.broadcast_to(old, (channels,)) * (1 if affine.scale is None else affine.scale)
         bias = bias + (0 if affine.shift is None else affine.shift)
         return _scaled_weight(node, weight, affine), _finite(bias, weight.dtype)
-
-
-def _checked(fold: Callable[[], object]) -> MatchResult:
-    result = MatchResult()
-    try:
-        fold()
-    except Refusal as refusal:
-        return result.fail(str(refusal))
-    return result
 
 
 def _weight(node: ir.Node) -> NDArray[np.generic]:
@@ -303,11 +288,6 @@ def _bias(node: ir.Node, channels: int) -> Floats | None:
         raise Refusal("the bias varies along more than the channels")
     beta = node.attributes.get_float("beta", 1.0) if node.op_type == "Gemm" else 1.0
     return bias.reshape(-1).astype(np.float64) * beta
-
-
-def _initializer(op: object, node: ir.Node, array: NDArray[np.generic], name: str) -> ir.Value:
-    value: ir.Value = op.initializer(ir.Tensor(array), name=fresh_name(node, name))  # type: ignore[attr-defined]
-    return value
 
 
 def _combinations() -> tuple[RewriteRule, ...]:

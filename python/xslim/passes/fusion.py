@@ -1,0 +1,110 @@
+"""Which fusions are made, in which opsets, and when the opset is raised for one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import onnx_ir as ir
+from onnxscript.rewriter import RewriteRule
+
+from xslim.graph.ops import opset
+from xslim.passes.folding import fold_constants, infer_shapes
+from xslim.passes.opset import convert_opset
+from xslim.passes.rewriting import apply_rules, functions_aside, rules_by_root
+from xslim.passes.rules import activations, normalization, softmax
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Fusion:
+    """One operator that replaces several.
+
+    Attributes
+    ----------
+    operator : str
+        Standard operator that results.
+    rules : tuple of RewriteRule
+        In the order in which they are tried.
+    first : int
+        The opset that brought the operator.
+    last : int or None
+        The newest opset in which onnxruntime has a kernel for it; None when there is no end.
+    """
+
+    operator: str
+    rules: tuple[RewriteRule, ...]
+    first: int
+    last: int | None = None
+
+    def fits(self, version: int) -> bool:
+        """Whether the operator exists, and runs, in this opset."""
+        return self.first <= version and (self.last is None or version <= self.last)
+
+
+# The order matters: a norm before what is left of its arithmetic, a gate before the product with it.
+FUSIONS: tuple[Fusion, ...] = (
+    Fusion("LayerNormalization", normalization.layer_norm, 17),
+    Fusion("InstanceNormalization", normalization.instance_norm, 6),
+    Fusion("GroupNormalization", normalization.group_norm, 21),
+    Fusion("RMSNormalization", normalization.rms_norm, 23),
+    Fusion("Softmax", softmax.softmax, 13),
+    Fusion("Gelu", activations.gelu, 20),
+    Fusion("HardSigmoid", activations.hard_sigmoid, 6),
+    Fusion("HardSwish", activations.hard_swish, 14),
+    Fusion("Mish", activations.mish, 18),
+    Fusion("Swish", activations.swish, 24, last=24),
+)
+EVERY_FUSION = frozenset(fusion.operator for fusion in FUSIONS)
+
+
+def fuse(model: ir.Model, *, raise_opset_for: Collection[str]) -> ir.Model:
+    """Make every fusion that the opset allows, after raising it where one in `raise_opset_for` matches.
+
+    Parameters
+    ----------
+    model : onnx_ir.Model
+        Folded, with shapes; may be changed in place.
+    raise_opset_for : collection of str
+        Operators (see `FUSIONS`) for which a higher opset is worth it.
+
+    Returns
+    -------
+    onnx_ir.Model
+    """
+    model = _raise_opset(model, raise_opset_for)
+    version = opset(model)
+    apply_rules(model, [rule for fusion in FUSIONS if fusion.fits(version) for rule in fusion.rules])
+    return model
+
+
+def _raise_opset(model: ir.Model, operators: Collection[str]) -> ir.Model:
+    version = opset(model)
+    wanted = {
+        fusion: count
+        for fusion in FUSIONS
+        if fusion.operator in operators and version < fusion.first and (count := _matches(model, fusion))
+    }
+    if not wanted:
+        return model
+    target = max(fusion.first for fusion in wanted)
+    reason = ", ".join(
+        f"{count} x {fusion.operator} needs {fusion.first}" for fusion, count in wanted.items()
+    )
+    model = convert_opset(model, target, reason)
+    infer_shapes(model)
+    fold_constants(model)
+    return model
+
+
+def _matches(model: ir.Model, fusion: Fusion) -> int:
+    """How many nodes a rule of the fusion would start from."""
+    with functions_aside(model):
+        by_root = rules_by_root(model, fusion.rules)
+        return sum(
+            any(rule.match(model, graph, node) for rule in by_root.get(node.op_type, ()))
+            for graph in model.graphs()
+            for node in graph
+        )

@@ -1,0 +1,85 @@
+"""What all rules share: refusing with a reason, and every order of commutative operands."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+from onnxscript.rewriter import MatchResult, RewriteRule, RewriteRuleClassBase
+
+from xslim.graph.ops import fresh_name, rank, scalar
+
+# Constants of formulae (1/sqrt(2), 0.044715 ...) as float16 exporters write them.
+_CONSTANT_TOLERANCE = 1e-3
+
+
+class Refusal(Exception):  # noqa: N818 - not an error: the reason why a rule does not fire
+    """Why a rule leaves the nodes that it matched as they are."""
+
+
+class Rule(RewriteRuleClassBase):  # type: ignore[misc]
+    """A rule whose `require` raises `Refusal` where it must not fire."""
+
+    def check(self, _context: object, **bindings: Any) -> MatchResult:
+        """Turn a refusal into the rewriter's result."""
+        result = MatchResult()
+        try:
+            self.require(**bindings)
+        except Refusal as refusal:
+            return result.fail(str(refusal))
+        return result
+
+    def require(self, *args: Any, **bindings: Any) -> None:
+        """Raise `Refusal` when the matched nodes must stay."""
+
+    @classmethod
+    def orders(cls, *args: object) -> tuple[RewriteRule, ...]:
+        """The rule for every order of the operands of Add and Mul."""
+        return tuple(cls.rule(*args).commute())
+
+
+def require_scalar(value: ir.Value, *expected: float) -> float:
+    """Return the number in `value`; refuse unless it is constant and near one of `expected` (if given)."""
+    number = scalar(value)
+    if number is None:
+        raise Refusal(f"{value.name} is not a constant number")
+    if expected and not np.isclose(number, expected, rtol=_CONSTANT_TOLERANCE, atol=0).any():
+        raise Refusal(f"{value.name} is {number}, not {' or '.join(map(str, expected))}")
+    return number
+
+
+def require_float(value: ir.Value) -> ir.DataType:
+    """Return the element type; refuse unless it is known and floating point."""
+    if value.dtype is None or not value.dtype.is_floating_point():
+        raise Refusal(f"{value.name} is not known to be floating point")
+    return value.dtype
+
+
+def require_rank(value: ir.Value) -> int:
+    """Return the number of dimensions; refuse when it is unknown."""
+    ndim = rank(value)
+    if ndim is None:
+        raise Refusal(f"the rank of {value.name} is unknown")
+    return ndim
+
+
+def require_dim(value: ir.Value, axis: int) -> int:
+    """Return the size along an axis; refuse when it is unknown or symbolic."""
+    if value.shape is None or not isinstance(value.shape[axis], int):
+        raise Refusal(f"the size of {value.name} along axis {axis} is unknown")
+    return int(value.shape[axis])  # type: ignore[arg-type]
+
+
+def add_constant(op: Any, near: ir.Node, array: NDArray[np.generic], name: str) -> ir.Value:
+    """Register a constant in the graph of `near` under a name that is free there."""
+    tensor = ir.Tensor(np.ascontiguousarray(array), name=name)
+    value: ir.Value = op.initializer(tensor, name=fresh_name(near, name))
+    return value
+
+
+def like(value: ir.Value, model: ir.Value) -> ir.Value:
+    """Give a new value the type and shape of another, so that rules that follow know them."""
+    value.type, value.shape = model.type, model.shape
+    return value
