@@ -2,7 +2,28 @@
 
 use pyo3::prelude::*;
 
+mod boundary;
+mod fake_quant;
+mod metrics;
+mod sketch;
+mod threads;
+mod threshold;
+mod weights;
+
 #[pymodule]
-fn _native(_module: &Bound<'_, PyModule>) -> PyResult<()> {
-    Ok(())
+mod _native {
+    #[pymodule_export]
+    use crate::boundary::data_address;
+    #[pymodule_export]
+    use crate::fake_quant::{fake_quantize, quantize};
+    #[pymodule_export]
+    use crate::metrics::{ErrorMetrics, error_sums};
+    #[pymodule_export]
+    use crate::sketch::{Sketch, observe_many};
+    #[pymodule_export]
+    use crate::threads::{set_threads, threads};
+    #[pymodule_export]
+    use crate::threshold::{range_params, search};
+    #[pymodule_export]
+    use crate::weights::quantize_per_channel;
 }

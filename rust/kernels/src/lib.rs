@@ -1,1 +1,25 @@
-//! Numeric kernels of XSlim.
+//! Numeric kernels of XSlim: pure Rust, no Python.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`sketch`] | exactly mergeable histogram of a tensor's values |
+//! | [`threshold`] | scale and zero point from a sketch: minmax, percentile, mse, kl |
+//! | [`weights`] | symmetric quantisation of weights per channel |
+//! | [`fake_quant`] | the arithmetic of QuantizeLinear and DequantizeLinear |
+//! | [`metrics`] | signal, noise and correlation sums of two tensors in one pass |
+//! | [`threads`] | the pool in which the kernels run |
+//!
+//! Every kernel gives the same bits whatever the number of threads and whichever SIMD version the
+//! machine selects: counts are integers, and floating-point sums run over fixed chunks that are added in
+//! a fixed order.
+
+pub mod error;
+pub mod fake_quant;
+pub mod metrics;
+pub mod sketch;
+pub mod threads;
+pub mod threshold;
+pub mod values;
+pub mod weights;
+
+pub use error::KernelError;

@@ -1,0 +1,246 @@
+"""Signatures of the compiled extension; ``tests/kernels/check_stubs.py`` compares them with the binary."""
+
+from collections.abc import Sequence
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+@final
+class Sketch:
+    """Exactly mergeable histogram of the values of a tensor.
+
+    What a sketch holds depends only on the multiset of values that it has observed: not on their order, on
+    batches, threads or shards. Its bins have a relative width of 2^-9, its extremes are exact. NaN and
+    infinities are counted but influence nothing else. Float64 is rounded to float32 first.
+    """
+
+    def __init__(self) -> None: ...
+    def observe(self, x: NDArray[Any]) -> None:
+        """Observe every element of a float16, float32 or float64 array of any shape."""
+
+    def merge(self, other: Sketch) -> None:
+        """Add everything that another sketch has observed."""
+
+    def copy(self) -> Sketch:
+        """Return an independent copy."""
+
+    @property
+    def min(self) -> float:
+        """Smallest finite value; NaN when there is none."""
+
+    @property
+    def max(self) -> float:
+        """Largest finite value; NaN when there is none."""
+
+    @property
+    def count(self) -> int:
+        """Number of finite values."""
+
+    @property
+    def zero_count(self) -> int:
+        """Number of zeros, subnormal float32 values included."""
+
+    @property
+    def nan_count(self) -> int:
+        """Number of NaN."""
+
+    @property
+    def pos_inf_count(self) -> int:
+        """Number of positive infinities."""
+
+    @property
+    def neg_inf_count(self) -> int:
+        """Number of negative infinities."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no finite value was observed."""
+
+    def percentile(self, q: float) -> float:
+        """Return the value below which the fraction `q` (0 to 1) of the finite values lies; NaN when empty."""
+
+    def histogram(self, bins: int, lo: float, hi: float) -> NDArray[np.uint64]:
+        """Return the counts of the finite values over `bins` equal bins from `lo` to `hi`."""
+
+    def to_bytes(self) -> bytes:
+        """Encode the sketch; equal sketches give equal bytes."""
+
+    @staticmethod
+    def from_bytes(data: bytes) -> Sketch:
+        """Decode what `to_bytes` returned; ValueError for anything else."""
+
+    def __eq__(self, other: object) -> bool: ...
+    def __reduce__(self) -> tuple[Any, tuple[bytes]]: ...
+
+@final
+class ErrorMetrics:
+    """Sums over pairs of a reference and a test tensor, and the measures that follow from them.
+
+    Pairs with a NaN or an infinity are left out of every sum and counted in `non_finite_count`. Sums are
+    float64 in an order that does not depend on threads.
+    """
+
+    def __init__(self) -> None: ...
+    def update(self, reference: NDArray[Any], test: NDArray[Any]) -> None:
+        """Add the pairs of two floating-point arrays of equal size."""
+
+    def merge(self, other: ErrorMetrics) -> None:
+        """Add the sums of other pairs; merge in a fixed order for fixed bits."""
+
+    @property
+    def count(self) -> int:
+        """Pairs of finite values."""
+
+    @property
+    def non_finite_count(self) -> int:
+        """Pairs with a NaN or an infinity."""
+
+    @property
+    def reference_energy(self) -> float:
+        """Sum of the squared reference values."""
+
+    @property
+    def test_energy(self) -> float:
+        """Sum of the squared test values."""
+
+    @property
+    def product(self) -> float:
+        """Sum of the products of both."""
+
+    @property
+    def noise_energy(self) -> float:
+        """Sum of the squared differences."""
+
+    @property
+    def max_abs_error(self) -> float:
+        """Largest absolute difference."""
+
+    @property
+    def reference_range(self) -> tuple[float, float]:
+        """Smallest and largest reference value; (inf, -inf) without pairs."""
+
+    @property
+    def test_range(self) -> tuple[float, float]:
+        """Smallest and largest test value; (inf, -inf) without pairs."""
+
+    @property
+    def snr(self) -> float:
+        """Noise energy over signal energy: 0 without noise, infinite for noise on silence. Lower is better."""
+
+    @property
+    def sqnr_db(self) -> float:
+        """Signal-to-quantisation-noise ratio in decibels; infinite without noise. Higher is better."""
+
+    @property
+    def mse(self) -> float:
+        """Mean squared error; 0 without pairs."""
+
+    @property
+    def cosine(self) -> float:
+        """Cosine similarity, -1 to 1: 1 when both tensors are zero, 0 when one is."""
+
+def observe_many(sketches: Sequence[Sketch], arrays: Sequence[NDArray[Any]]) -> None:
+    """Let ``sketches[i]`` observe ``arrays[i]``, all in one parallel call without the GIL."""
+
+def search(
+    sketch: Sketch,
+    method: str,
+    *,
+    bits: int = 8,
+    symmetric: bool = False,
+    max_percentile: float = 0.9999,
+) -> tuple[float, int]:
+    """Find scale and zero point of a sketch.
+
+    Zero is always representable, the scale a positive normal float32. Asymmetric: integers from
+    ``-2^(bits-1)`` to ``2^(bits-1) - 1``. Symmetric: zero point 0, without the most negative integer. A sketch
+    that is empty or holds only zeros gives ``(1.0, 0)``.
+
+    Parameters
+    ----------
+    sketch : Sketch
+    method : str
+        ``minmax``; ``percentile``; ``mse``, least squared error over scale and zero point (Krishnamoorthi
+        2018; Nagel et al. 2021); ``kl``, least Kullback-Leibler divergence (Migacz 2017).
+    bits : int
+        2 to 8.
+    symmetric : bool
+    max_percentile : float
+        In (0, 1], for ``percentile``: the range covers this fraction of the values, so that half of the rest
+        is cut off on either side.
+
+    Returns
+    -------
+    scale : float
+    zero_point : int
+
+    Raises
+    ------
+    ValueError
+        Unknown method, bits or percentile out of range.
+    """
+
+def range_params(lo: float, hi: float, *, bits: int = 8, symmetric: bool = False) -> tuple[float, int]:
+    """Return scale and zero point of the finite range ``[lo, hi]``, extended to contain zero."""
+
+def quantize_per_channel(
+    w: NDArray[Any], axis: int, *, bits: int = 8, method: str = "minmax"
+) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """Quantise weights symmetrically with one scale per channel.
+
+    Parameters
+    ----------
+    w : ndarray of float16, float32 or float64
+        Finite.
+    axis : int
+        The axis of the channels; negative counts from the end.
+    bits : int
+        2 to 8; integers lie within ``+-(2^(bits-1) - 1)``.
+    method : str
+        ``minmax`` or ``mse``: clip where that lowers the squared error of the channel.
+
+    Returns
+    -------
+    quantized : ndarray of int8
+        In the shape of ``w``.
+    scales : ndarray of float32, shape (channels,)
+        Positive and normal; 1 for a channel of zeros.
+
+    Raises
+    ------
+    ValueError
+        NaN or infinite weights (the channel is named), unknown method, bits or axis out of range.
+    """
+
+def fake_quantize(
+    x: NDArray[Any],
+    scales: NDArray[np.float32],
+    zero_points: NDArray[np.int32],
+    axis: int | None,
+    qmin: int,
+    qmax: int,
+) -> NDArray[np.float32]:
+    """Quantise and dequantise; see `xslim.kernels.fake_quantize`."""
+
+def quantize(
+    x: NDArray[Any],
+    scales: NDArray[np.float32],
+    zero_points: NDArray[np.int32],
+    axis: int | None,
+    qmin: int,
+    qmax: int,
+) -> NDArray[np.int8]:
+    """Quantise to int8; see `xslim.kernels.quantize`."""
+
+def error_sums(reference: NDArray[Any], test: NDArray[Any]) -> ErrorMetrics:
+    """Compare two floating-point arrays of equal size in one pass."""
+
+def threads() -> int:
+    """Return the number of threads that the kernels use: ``XSLIM_THREADS``, else what the machine offers."""
+
+def set_threads(count: int) -> None:
+    """Set the number of threads of every following kernel call."""
+
+def data_address(x: NDArray[Any]) -> int:
+    """Address of the first element that a kernel would read: shows in tests that nothing was copied."""

@@ -1,0 +1,110 @@
+"""Numeric kernels: sketches, threshold search, quantisation arithmetic and error sums.
+
+The work is done in Rust (``xslim._native``), without the GIL, in ``threads()`` threads, and gives the same
+bits whatever their number. Arrays are float16, float32 or float64 of any shape; they are read where they
+lie, and copied only when they are not C-contiguous. Writing to an array while a kernel reads it gives a mix
+of old and new values. Wrong dtypes raise TypeError, wrong values and shapes ValueError.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from xslim import _native
+from xslim._native import (
+    ErrorMetrics,
+    Sketch,
+    error_sums,
+    observe_many,
+    quantize_per_channel,
+    range_params,
+    search,
+    set_threads,
+    threads,
+)
+
+__all__ = [
+    "ErrorMetrics",
+    "Sketch",
+    "error_sums",
+    "fake_quantize",
+    "observe_many",
+    "quantize",
+    "quantize_per_channel",
+    "range_params",
+    "search",
+    "set_threads",
+    "threads",
+]
+
+FloatArray: TypeAlias = NDArray[np.float16] | NDArray[np.float32] | NDArray[np.float64]
+
+
+def fake_quantize(
+    x: FloatArray,
+    scale: ArrayLike,
+    zero_point: ArrayLike = 0,
+    *,
+    axis: int | None = None,
+    qmin: int = -128,
+    qmax: int = 127,
+) -> NDArray[np.float32]:
+    """Quantise and dequantise, bit for bit as onnxruntime's QuantizeLinear and DequantizeLinear.
+
+    ``q = clip(round_half_even(x / scale) + zero_point, qmin, qmax)``, then ``(q - zero_point) * scale``, all in
+    float32. NaN becomes ``qmin``.
+
+    Parameters
+    ----------
+    x : ndarray of float16, float32 or float64
+        Any shape; computed in float32.
+    scale : float or array of shape (channels,)
+        Positive and finite.
+    zero_point : int or array of shape (channels,)
+        Within ``qmin`` and ``qmax``; one number serves all channels.
+    axis : int, optional
+        The axis of the channels; None means one scale for the whole tensor.
+    qmin, qmax : int
+        The integers that may be used.
+
+    Returns
+    -------
+    ndarray of float32
+        In the shape of ``x``.
+
+    Raises
+    ------
+    ValueError
+        Scales that are not positive and finite, zero points out of range, channels that do not fit the axis.
+    """
+    return _native.fake_quantize(x, *_channels(scale, zero_point), axis, qmin, qmax)
+
+
+def quantize(
+    x: FloatArray,
+    scale: ArrayLike,
+    zero_point: ArrayLike = 0,
+    *,
+    axis: int | None = None,
+    qmin: int = -128,
+    qmax: int = 127,
+) -> NDArray[np.int8]:
+    """Quantise to int8, bit for bit as onnxruntime's QuantizeLinear.
+
+    Parameters, errors and arithmetic are those of `fake_quantize`; ``qmin`` and ``qmax`` within int8.
+
+    Returns
+    -------
+    ndarray of int8
+        In the shape of ``x``.
+    """
+    return _native.quantize(x, *_channels(scale, zero_point), axis, qmin, qmax)
+
+
+def _channels(scale: ArrayLike, zero_point: ArrayLike) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+    scales = np.atleast_1d(np.asarray(scale, np.float32))
+    zero_points = np.broadcast_to(np.asarray(zero_point, np.int32), scales.shape)
+    return np.ascontiguousarray(scales), np.ascontiguousarray(zero_points)

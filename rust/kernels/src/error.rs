@@ -1,0 +1,31 @@
+//! The one error type of the kernels.
+
+use thiserror::Error;
+
+/// What a kernel refuses, in words that a caller can show.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum KernelError {
+    /// An argument outside its documented range.
+    #[error("{0}")]
+    Argument(String),
+    /// Lengths or shapes that do not fit each other.
+    #[error("{0}")]
+    Shape(String),
+    /// NaN or infinity where only finite values make sense.
+    #[error("{0}")]
+    NotFinite(String),
+    /// Bytes that are not a sketch of this version.
+    #[error("{0}")]
+    Format(String),
+    /// The threads of the pool could not be started.
+    #[error("cannot start {threads} threads: {reason}")]
+    Threads {
+        /// The number of threads asked for.
+        threads: usize,
+        /// What the operating system said.
+        reason: String,
+    },
+}
+
+/// Shorthand for results of kernels.
+pub type Result<T> = std::result::Result<T, KernelError>;

@@ -1,0 +1,122 @@
+//! Sketches as bytes: version, exact scalars, then the filled bins as (gap, count) pairs of LEB128 numbers.
+//!
+//! Integrity is the container's matter (files carry a checksum); decoding still refuses whatever is not a
+//! sketch, so that no input can produce an impossible one.
+
+use super::{BINS, NEGATIVE, NON_FINITE, OctaveKey, Sketch};
+use crate::error::{KernelError, Result};
+
+/// First byte of an encoded sketch; changes with the grid or the layout.
+const VERSION: u8 = 1;
+
+impl Sketch {
+    /// Encodes the sketch; equal sketches give equal bytes.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = vec![VERSION];
+        bytes.extend(self.min.to_le_bytes());
+        bytes.extend(self.max.to_le_bytes());
+        for scalar in [self.zeros, self.nan, self.pos_inf, self.neg_inf] {
+            write_number(&mut bytes, scalar);
+        }
+        let mut next = 0;
+        for (&key, counts) in &self.octaves {
+            for (index, &count) in counts.iter().enumerate().filter(|(_, count)| **count > 0) {
+                let cell = u64::from(key) * BINS as u64 + index as u64;
+                write_number(&mut bytes, cell - next);
+                write_number(&mut bytes, count);
+                next = cell + 1;
+            }
+        }
+        bytes
+    }
+
+    /// Decodes what [`Sketch::to_bytes`] wrote.
+    ///
+    /// # Errors
+    /// Another version, truncated or inconsistent bytes.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        let mut reader = Reader { bytes };
+        let version = reader.array::<1>()?[0];
+        if version != VERSION {
+            return Err(KernelError::Format(format!(
+                "sketch version {version}, this build reads {VERSION}"
+            )));
+        }
+        let mut sketch = Self::new();
+        sketch.min = f32::from_le_bytes(reader.array()?);
+        sketch.max = f32::from_le_bytes(reader.array()?);
+        sketch.zeros = reader.number()?;
+        sketch.nan = reader.number()?;
+        sketch.pos_inf = reader.number()?;
+        sketch.neg_inf = reader.number()?;
+        let mut next = 0u64;
+        while !reader.bytes.is_empty() {
+            let cell = reader.number()?.checked_add(next).ok_or_else(damaged)?;
+            let key = OctaveKey::try_from(cell / BINS as u64).map_err(|_| damaged())?;
+            let exponent = key & !NEGATIVE;
+            let count = reader.number()?;
+            if key >= 2 * NEGATIVE || exponent == 0 || exponent == NON_FINITE || count == 0 {
+                return Err(damaged());
+            }
+            let octave = sketch
+                .octaves
+                .entry(key)
+                .or_insert_with(|| Box::new([0; BINS]));
+            octave[cell as usize % BINS] = count;
+            next = cell + 1;
+        }
+        sketch.check()?;
+        Ok(sketch)
+    }
+
+    fn check(&self) -> Result<()> {
+        let seen = self.zeros > 0 || !self.octaves.is_empty();
+        let empty = self.min == f32::INFINITY && self.max == f32::NEG_INFINITY;
+        let finite = self.min.is_finite() && self.max.is_finite() && self.min <= self.max;
+        if if seen { finite } else { empty } {
+            Ok(())
+        } else {
+            Err(damaged())
+        }
+    }
+}
+
+fn damaged() -> KernelError {
+    KernelError::Format("damaged sketch".into())
+}
+
+fn write_number(bytes: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        bytes.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    bytes.push(number as u8);
+}
+
+struct Reader<'a> {
+    bytes: &'a [u8],
+}
+
+impl Reader<'_> {
+    fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
+        let (head, rest) = self.bytes.split_first_chunk().ok_or_else(damaged)?;
+        self.bytes = rest;
+        Ok(*head)
+    }
+
+    fn number(&mut self) -> Result<u64> {
+        let mut number = 0u64;
+        for shift in (0..u64::BITS).step_by(7) {
+            let byte = self.array::<1>()?[0];
+            let digit = u64::from(byte & 0x7f);
+            if shift == 63 && digit > 1 {
+                break;
+            }
+            number |= digit << shift;
+            if byte & 0x80 == 0 {
+                return Ok(number);
+            }
+        }
+        Err(damaged())
+    }
+}

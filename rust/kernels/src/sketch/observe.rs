@@ -1,0 +1,243 @@
+//! Observing tensors: the hot loop of calibration.
+//!
+//! A tensor is cut into tasks that run in parallel, a task into blocks that stay in the first-level cache.
+//! Per block, one vectorised scan finds the extremes, one loop counts. Counts are 32-bit and local to the
+//! thread; after a task, the octaves that it touched are added to the sketch. All of it is integer
+//! arithmetic, so neither the cut nor the order matters.
+
+use std::cell::RefCell;
+use std::sync::{Mutex, PoisonError};
+
+use multiversion::multiversion;
+use rayon::prelude::*;
+
+use super::{BINS, DROPPED_BITS, NEGATIVE, NON_FINITE, OctaveKey, Sketch};
+use crate::error::Result;
+use crate::threads;
+use crate::values::Values;
+
+/// Elements of a task: enough to repay adding its counts to the sketch.
+const TASK: usize = 1 << 19;
+/// Elements of a block: 16 KB of float32.
+const BLOCK: usize = 1 << 12;
+/// Below this, waking the pool costs more than counting.
+const SMALL: usize = 1 << 14;
+/// All bins of all octaves, NaN and infinities included.
+const CELLS: usize = 1 << (u32::BITS - DROPPED_BITS);
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch::new());
+}
+
+/// Counters and conversion buffer of one thread; the counters are zero between tasks.
+struct Scratch {
+    counts: Box<[u32]>,
+    block: Box<[f32]>,
+}
+
+impl Scratch {
+    fn new() -> Self {
+        Self {
+            counts: vec![0; CELLS].into(),
+            block: vec![0.0; BLOCK].into(),
+        }
+    }
+
+    fn octave(&mut self, key: OctaveKey) -> &mut [u32] {
+        &mut self.counts[usize::from(key) * BINS..][..BINS]
+    }
+}
+
+/// Observes many tensors in one parallel call; a sketch may occur more than once.
+///
+/// # Errors
+/// The pool of threads cannot be built.
+pub fn observe_many(pairs: &[(&Mutex<Sketch>, Values<'_>)]) -> Result<()> {
+    let observe = |(sketch, values): (&Mutex<Sketch>, Values<'_>)| {
+        SCRATCH.with_borrow_mut(|scratch| {
+            let extremes = count(values, scratch);
+            let mut sketch = sketch.lock().unwrap_or_else(PoisonError::into_inner);
+            sketch.absorb(scratch, values, extremes);
+        });
+    };
+    let tasks = || {
+        pairs.iter().flat_map(|(sketch, values)| {
+            let (sketch, values) = (*sketch, *values);
+            (0..values.len())
+                .step_by(TASK)
+                .map(move |start| (sketch, values.range(start, values.len().min(start + TASK))))
+        })
+    };
+    if pairs.iter().map(|(_, values)| values.len()).sum::<usize>() <= SMALL {
+        tasks().for_each(observe);
+        return Ok(());
+    }
+    let tasks: Vec<_> = tasks().collect();
+    threads::run(|| tasks.into_par_iter().for_each(observe))
+}
+
+impl Sketch {
+    /// Observes a tensor on the calling thread.
+    pub fn observe(&mut self, values: Values<'_>) {
+        SCRATCH.with_borrow_mut(|scratch| {
+            for start in (0..values.len()).step_by(TASK) {
+                let task = values.range(start, values.len().min(start + TASK));
+                let extremes = count(task, scratch);
+                self.absorb(scratch, task, extremes);
+            }
+        });
+    }
+
+    /// Adds the counters of one task and clears them.
+    fn absorb(&mut self, scratch: &mut Scratch, values: Values<'_>, extremes: Extremes) {
+        if values.is_empty() {
+            return;
+        }
+        let mut remaining = values.len() as u64;
+        let (min, max) = match extremes.finite() {
+            Some(range) => range,
+            None => {
+                remaining -= self.count_non_finite(values, &mut scratch.block);
+                for key in [NON_FINITE, NON_FINITE | NEGATIVE] {
+                    scratch.octave(key).fill(0);
+                }
+                finite_range(values, &mut scratch.block)
+            }
+        };
+        // Adding zero turns -0.0 into 0.0.
+        self.min = self.min.min(min + 0.0);
+        self.max = self.max.max(max + 0.0);
+        for key in [0, NEGATIVE] {
+            let zeros = take_sum(scratch.octave(key));
+            self.zeros += zeros;
+            remaining -= zeros;
+        }
+        for exponent in (1..NON_FINITE).rev() {
+            if remaining == 0 {
+                break;
+            }
+            for key in [exponent, exponent | NEGATIVE] {
+                let counts = scratch.octave(key);
+                let sum: u64 = counts.iter().map(|&count| u64::from(count)).sum();
+                if sum > 0 {
+                    self.add_octave(key, counts.iter().map(|&count| u64::from(count)));
+                    counts.fill(0);
+                    remaining -= sum;
+                }
+            }
+        }
+    }
+
+    fn count_non_finite(&mut self, values: Values<'_>, buffer: &mut [f32]) -> u64 {
+        let mut total = 0;
+        for_blocks(values, buffer, |block| {
+            for &value in block.iter().filter(|value| !value.is_finite()) {
+                total += 1;
+                if value.is_nan() {
+                    self.nan += 1;
+                } else if value > 0.0 {
+                    self.pos_inf += 1;
+                } else {
+                    self.neg_inf += 1;
+                }
+            }
+        });
+        total
+    }
+}
+
+fn take_sum(counts: &mut [u32]) -> u64 {
+    let sum = counts.iter().map(|&count| u64::from(count)).sum();
+    if sum > 0 {
+        counts.fill(0);
+    }
+    sum
+}
+
+fn finite_range(values: Values<'_>, buffer: &mut [f32]) -> (f32, f32) {
+    let mut range = (f32::INFINITY, f32::NEG_INFINITY);
+    for_blocks(values, buffer, |block| {
+        for &value in block.iter().filter(|value| value.is_finite()) {
+            range = (range.0.min(value), range.1.max(value));
+        }
+    });
+    range
+}
+
+fn for_blocks(values: Values<'_>, buffer: &mut [f32], mut visit: impl FnMut(&[f32])) {
+    for start in (0..values.len()).step_by(BLOCK) {
+        visit(
+            values
+                .range(start, values.len().min(start + BLOCK))
+                .as_f32(buffer),
+        );
+    }
+}
+
+fn count(values: Values<'_>, scratch: &mut Scratch) -> Extremes {
+    let Scratch { counts, block } = scratch;
+    let mut extremes = Extremes::default();
+    for_blocks(values, block, |block| {
+        extremes.scan(block);
+        tally(block, counts);
+    });
+    extremes
+}
+
+fn tally(block: &[f32], counts: &mut [u32]) {
+    for value in block {
+        counts[(value.to_bits() >> DROPPED_BITS) as usize] += 1;
+    }
+}
+
+/// Extremes as integers that order like the floats: finite ones lie between the infinities, NaN beyond.
+#[derive(Debug, Clone, Copy)]
+struct Extremes {
+    min: i32,
+    max: i32,
+}
+
+impl Default for Extremes {
+    fn default() -> Self {
+        Self {
+            min: i32::MAX,
+            max: i32::MIN,
+        }
+    }
+}
+
+/// Maps float bits to integers in the order of the floats; its own inverse.
+#[inline(always)]
+fn ordered(bits: u32) -> i32 {
+    let bits = bits as i32;
+    bits ^ (((bits >> 31) as u32) >> 1) as i32
+}
+
+impl Extremes {
+    fn scan(&mut self, block: &[f32]) {
+        let (min, max) = ordered_range(block);
+        self.min = self.min.min(min);
+        self.max = self.max.max(max);
+    }
+
+    /// The extremes, unless one of the values is NaN or infinite.
+    fn finite(self) -> Option<(f32, f32)> {
+        let float = |key: i32| f32::from_bits(ordered(key as u32) as u32);
+        let (min, max) = (float(self.min), float(self.max));
+        (min.is_finite() && max.is_finite()).then_some((min, max))
+    }
+}
+
+#[multiversion(targets(
+    "x86_64+avx512f+avx512bw+avx512dq+avx512vl",
+    "x86_64+avx2",
+    "aarch64+neon",
+))]
+fn ordered_range(block: &[f32]) -> (i32, i32) {
+    block
+        .iter()
+        .fold((i32::MAX, i32::MIN), |(min, max), value| {
+            let key = ordered(value.to_bits());
+            (min.min(key), max.max(key))
+        })
+}

@@ -1,0 +1,72 @@
+//! Borrowed floating-point data of the three widths that ONNX tensors have, read as float32.
+
+use half::f16;
+use half::slice::HalfFloatSliceExt;
+
+/// A contiguous tensor as it lies in memory.
+///
+/// Kernels compute in float32, as the runtime does: float64 is rounded to the nearest float32, and what
+/// exceeds it becomes infinite.
+#[derive(Debug, Clone, Copy)]
+pub enum Values<'a> {
+    /// IEEE half precision.
+    F16(&'a [f16]),
+    /// IEEE single precision.
+    F32(&'a [f32]),
+    /// IEEE double precision.
+    F64(&'a [f64]),
+}
+
+impl<'a> Values<'a> {
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::F16(data) => data.len(),
+            Self::F32(data) => data.len(),
+            Self::F64(data) => data.len(),
+        }
+    }
+
+    /// Whether there is no element.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The elements `start..end`.
+    ///
+    /// # Panics
+    /// The range exceeds the data.
+    pub fn range(&self, start: usize, end: usize) -> Values<'a> {
+        match self {
+            Self::F16(data) => Values::F16(&data[start..end]),
+            Self::F32(data) => Values::F32(&data[start..end]),
+            Self::F64(data) => Values::F64(&data[start..end]),
+        }
+    }
+
+    /// The data as float32: itself where it is, else converted into `buffer`.
+    ///
+    /// # Panics
+    /// `buffer` is shorter than data that need conversion.
+    pub fn as_f32<'b>(&self, buffer: &'b mut [f32]) -> &'b [f32]
+    where
+        'a: 'b,
+    {
+        let buffer = match self {
+            Self::F32(data) => return data,
+            Self::F16(data) => {
+                let buffer = &mut buffer[..data.len()];
+                data.convert_to_f32_slice(buffer);
+                buffer
+            }
+            Self::F64(data) => {
+                let buffer = &mut buffer[..data.len()];
+                for (to, from) in buffer.iter_mut().zip(*data) {
+                    *to = *from as f32;
+                }
+                buffer
+            }
+        };
+        buffer
+    }
+}
