@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -12,6 +12,8 @@ import onnx_ir as ir
 
 from xslim.calibration.collectors import ChannelMeans
 from xslim.calibration.data import CalibrationData
+from xslim.calibration.fingerprint import calibration_key
+from xslim.calibration.merge import merge_shards
 from xslim.calibration.observe import Settings, observe
 from xslim.config import Config
 from xslim.errors import ModelError
@@ -19,7 +21,6 @@ from xslim.export.qdq import export_qdq
 from xslim.graph.inputs import input_specs
 from xslim.graph.scheme import Quantization, QuantPlan
 from xslim.kernels import Sketch
-from xslim.pipeline.paths import OutputPaths
 from xslim.quantization.bias_correction import correct_biases, inputs_to_average
 from xslim.quantization.operators import Rules
 from xslim.quantization.parameters import find_parameters
@@ -43,8 +44,21 @@ class StaticResult:
     samples: Sequence[Feeds]
 
 
-def quantize_static(prepared: ir.Model, config: Config, paths: OutputPaths) -> StaticResult:
+def quantize_static(
+    prepared: ir.Model, config: Config, store: Path, sketch_files: Sequence[Path] = ()
+) -> StaticResult:
     """Quantise a prepared model with calibration data.
+
+    Parameters
+    ----------
+    prepared : onnx_ir.Model
+        The prepared float model.
+    config : Config
+        The configuration of the run.
+    store : Path
+        File that keeps the sketches.
+    sketch_files : sequence of Path
+        Sketches that ``xslim collect`` wrote, to be used instead of the store: every shard once.
 
     Raises
     ------
@@ -54,17 +68,44 @@ def quantize_static(prepared: ir.Model, config: Config, paths: OutputPaths) -> S
         The calibration data are wrong.
     """
     target = load_target()
-    plan = _plan(prepared, config, target)
-    data = CalibrationData(input_specs(prepared), config.calibration_parameters, config.base_dir)
+    plan, data = plan_static(prepared, config)
     samples = list(islice(data.batches(1, workers=1), COMPARED_SAMPLES))
     finetune = config.quantization_parameters.finetune_level > 0
     averages = ChannelMeans(inputs_to_average(prepared, plan, target) if finetune else {})
-    settings = _settings(config, paths.beside(".sketches"))
-    sketches = observe(prepared, plan.observed, data, settings, also=[averages]).sketches
+    settings = replace(calibration_settings(config), store=None if sketch_files else store)
+    if sketch_files:
+        sketches = merge_shards(sketch_files, calibration_key(prepared, plan.observed, data))
+        observe(prepared, (), data, settings, also=[averages])
+    else:
+        sketches = observe(prepared, plan.observed, data, settings, also=[averages]).sketches
     quantization = find_parameters(prepared, plan, sketches)
     refined = correct_biases(prepared, plan, quantization, averages.means(), target) if finetune else prepared
     exported = export_qdq(refined, plan, quantization, target)
     return StaticResult(exported, plan, quantization, sketches, samples)
+
+
+def plan_static(prepared: ir.Model, config: Config) -> tuple[QuantPlan, CalibrationData]:
+    """Make the plan of a static run and open its calibration data, before anything runs.
+
+    Raises
+    ------
+    ModelError
+        No operator of the model can be int8 under this configuration.
+    DataError
+        The calibration data are wrong.
+    """
+    plan = _plan(prepared, config, load_target())
+    return plan, CalibrationData(input_specs(prepared), config.calibration_parameters, config.base_dir)
+
+
+def calibration_settings(config: Config) -> Settings:
+    """How the configuration wants the samples to be run."""
+    calibration = config.calibration_parameters
+    return Settings(
+        batch_size=calibration.calibration_batch_size,
+        device=calibration.calibration_device,
+        memory_mb=calibration.calibration_memory_mb,
+    )
 
 
 def _plan(prepared: ir.Model, config: Config, target: Target) -> QuantPlan:
@@ -81,13 +122,3 @@ def _plan(prepared: ir.Model, config: Config, target: Target) -> QuantPlan:
         )
     logger.info("%d of %d operators are int8", count, len(plan.operators))
     return plan
-
-
-def _settings(config: Config, store: Path) -> Settings:
-    calibration = config.calibration_parameters
-    return Settings(
-        batch_size=calibration.calibration_batch_size,
-        device=calibration.calibration_device,
-        memory_mb=calibration.calibration_memory_mb,
-        store=store,
-    )

@@ -2,5 +2,7 @@
 
 # Name of the command and of its module, and what it does; a module is imported when it is called.
 COMMANDS = {
+    "collect": "Calibrate on a part of the samples and keep the sketches.",
+    "quantize": "Quantise as a configuration says, from collected sketches where given.",
     "schema": "Print the JSON Schema of the configuration.",
 }

@@ -1,0 +1,49 @@
+"""Calibration in parts: each writes a sketch file, and all files together make the undivided run."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from xslim.calibration.observe import observe
+from xslim.config import Config
+from xslim.pipeline.load import load_float_model, prepare_model, read_config
+from xslim.pipeline.static import calibration_settings, plan_static
+
+logger = logging.getLogger(__name__)
+
+
+def collect_shard(
+    config_or_path: dict[str, Any] | str | Path | Config, shard: tuple[int, int], output: str | Path
+) -> Path:
+    """Observe one shard of the calibration samples and write its sketches.
+
+    Parameters
+    ----------
+    config_or_path : dict, str, Path or Config
+        The configuration of the whole run.
+    shard : pair of int
+        ``(index, count)`` with the index from 0; every `count`-th batch is seen.
+    output : str or Path
+        The sketch file; an interrupted run leaves a checkpoint there and goes on from it.
+
+    Returns
+    -------
+    Path
+        The file that was written.
+
+    Raises
+    ------
+    XSlimError
+        Bad input, or a file that cannot be written.
+    """
+    config = read_config(config_or_path)
+    prepared = prepare_model(load_float_model(config, None), config)
+    plan, data = plan_static(prepared, config)
+    path = Path(output)
+    settings = replace(calibration_settings(config), store=path, shard=shard)
+    observe(prepared, plan.observed, data, settings)
+    logger.info("wrote %s", path)
+    return path

@@ -1,0 +1,75 @@
+"""The first steps of every run: configuration, float model, prepared model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnx_ir as ir
+
+from xslim.config import Config, load_config, refuse_unavailable, resolve_path
+from xslim.errors import ConfigError, ModelError
+from xslim.graph.io import load_model
+from xslim.passes import prepare
+
+QDQ_OPERATORS = ("QuantizeLinear", "DequantizeLinear")
+SHOWN_NAMES = 5
+
+ModelSource = onnx.ModelProto | Path
+
+
+def read_config(config_or_path: dict[str, Any] | str | Path | Config) -> Config:
+    """Read a configuration and refuse what this version cannot do.
+
+    Raises
+    ------
+    ConfigError, NotAvailableError
+    """
+    config = load_config(config_or_path)
+    refuse_unavailable(config)
+    return config
+
+
+def model_source(config: Config, model_or_path: onnx.ModelProto | str | Path | None) -> ModelSource:
+    """Return the model in memory, or the path of the model that the caller or else the config names.
+
+    Raises
+    ------
+    ConfigError
+        Nobody names a model.
+    """
+    if isinstance(model_or_path, onnx.ModelProto):
+        return model_or_path
+    if model_or_path is not None:
+        return Path(model_or_path)
+    if config.model_parameters.onnx_model is None:
+        raise ConfigError(
+            "no model is given",
+            where="model_parameters.onnx_model",
+            hint="name the ONNX file there or with -i",
+        )
+    return resolve_path(config.model_parameters.onnx_model, config.base_dir)
+
+
+def load_float_model(config: Config, model_or_path: onnx.ModelProto | str | Path | None) -> ir.Model:
+    """Load the model and make sure that it is not quantised yet.
+
+    Raises
+    ------
+    ModelError
+        It cannot be read, or holds QuantizeLinear or DequantizeLinear.
+    """
+    model = load_model(model_source(config, model_or_path))
+    names = [node.name or node.op_type for node in model.graph.all_nodes() if node.op_type in QDQ_OPERATORS]
+    if names:
+        more = f" and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else ""
+        shown = ", ".join(names[:SHOWN_NAMES])
+        raise ModelError(f"the model is quantised already: {shown}{more}", hint="give the float model")
+    return model
+
+
+def prepare_model(model: ir.Model, config: Config) -> ir.Model:
+    """Run the graph preparation that the configuration asks for."""
+    parameters = config.model_parameters
+    return prepare(model, skip_slim=parameters.skip_onnxsim, opset=parameters.opset)
