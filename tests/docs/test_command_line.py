@@ -1,4 +1,4 @@
-"""The documents name the options that the command line has, and the README names all of them."""
+"""The documents name options and commands that exist, and the reference names all of them."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from xslim.cli.parser import Parser
 from . import markdown
 from .conftest import DOCUMENTS, ROOT, name
 
+REFERENCE = ROOT / "docs" / "command-line.md"
 OPTION = re.compile(r"(?<![\w-])--[a-z][\w-]*")
 
 
-def known_options() -> set[str]:
-    """Return the options of the program and of its commands, read from their help."""
-    parsers = [flat.make_parser()]
-    for command in COMMANDS:
-        parsers.append(Parser(prog=command))
-        import_module(f"xslim.cli.commands.{command}").add_arguments(parsers[-1])
-    return {option for parser in parsers for option in OPTION.findall(parser.format_help())}
+def options_of(command: str | None) -> set[str]:
+    """Return the options of a command, or of the program without one, read from the help."""
+    parser = flat.make_parser() if command is None else Parser(prog=command)
+    if command is not None:
+        import_module(f"xslim.cli.commands.{command}").add_arguments(parser)
+    return set(OPTION.findall(parser.format_help()))
 
 
 def code_lines(document: Path) -> list[str]:
@@ -44,7 +44,7 @@ def test_help_has_options() -> None:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name)
 def test_options_exist(document: Path) -> None:
     named = {option for line in code_lines(document) for option in OPTION.findall(line)}
-    assert named <= known_options()
+    assert named <= set().union(*(options_of(command) for command in (None, *COMMANDS)))
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name)
@@ -53,11 +53,11 @@ def test_commands_exist(document: Path) -> None:
     assert named <= set(COMMANDS)
 
 
-@pytest.mark.parametrize("readme", [ROOT / "README.md", ROOT / "README_zh.md"], ids=name)
-def test_the_readme_names_every_option_and_command(readme: Path) -> None:
-    text = "\n".join(code_lines(readme))
-    options = set(OPTION.findall(flat.make_parser().format_help()))
-    short = {"--config": "-c", "--input_path": "-i", "--output_path": "-o"}
-    missing = {option for option in options if option not in text and f" {short.get(option)} " not in text}
-    assert not missing
-    assert not {command for command in COMMANDS if f"xslim {command}" not in text}
+@pytest.mark.parametrize("command", [None, *COMMANDS])
+def test_every_option_is_documented(command: str | None) -> None:
+    named = {option for code in markdown.inline_code(REFERENCE) for option in OPTION.findall(code)}
+    assert options_of(command) - {"--help"} <= named
+
+
+def test_every_command_has_a_section() -> None:
+    assert {f"xslim-{command}" for command in COMMANDS} <= markdown.anchors(REFERENCE)
