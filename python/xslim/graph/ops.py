@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -91,3 +92,39 @@ def producer(value: ir.Value) -> ir.Node:
     if node is None:
         raise InternalError(f"no node computes {value.name!r}")
     return node
+
+
+def is_constant(value: ir.Value) -> bool:
+    """Whether the value is an initializer that no caller can override."""
+    return value.is_initializer() and not value.is_graph_input()
+
+
+def is_fixed(value: ir.Value) -> bool:
+    """Whether the value is a constant, or a DequantizeLinear or Constant node that nothing else feeds."""
+    node = value.producer()
+    if node is None:
+        return is_constant(value)
+    return is_standard(node, "Constant") or (
+        is_standard(node, "DequantizeLinear")
+        and all(source is None or is_constant(source) for source in node.inputs)
+    )
+
+
+def attribute(node: ir.Node, name: str) -> Any:
+    """Return an attribute's value (a number, a string or a sequence), or the schema's default."""
+    from onnx import defs, helper
+
+    given = node.attributes.get(name)
+    if given is not None:
+        return given.value
+    graph = node.graph
+    version = node.version or (graph.opset_imports.get(node.domain) if isinstance(graph, ir.Graph) else None)
+    try:
+        schema = defs.get_schema(node.op_type, version or defs.onnx_opset_version(), node.domain)
+    except defs.SchemaError:
+        return None
+    entry = schema.attributes.get(name)
+    if entry is None or not entry.default_value.name:
+        return None
+    value = helper.get_attribute_value(entry.default_value)
+    return value.decode() if isinstance(value, bytes) else value

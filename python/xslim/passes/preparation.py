@@ -14,8 +14,9 @@ from xslim.passes.folding import fold_constants, infer_shapes, remove_unused
 from xslim.passes.fusion import EVERY_FUSION, fuse
 from xslim.passes.opset import convert_opset
 from xslim.passes.rewriting import apply_rules
-from xslim.passes.rules import affine, arithmetic, movement
+from xslim.passes.rules import affine, arithmetic, forms, movement
 from xslim.passes.slimming import slim
+from xslim.passes.splitting import slices_to_split
 from xslim.passes.tidy import (
     fit_ir_version,
     kernel_shapes,
@@ -74,10 +75,11 @@ def prepare(
     model = _reach_opset(model, opset, minimum_opset)
     infer_shapes(model)
     fold_constants(model)
+    share_initializers(model)
     if not skip_slim:
+        common.CommonSubexpressionEliminationPass()(model)
         model = slim(model)
         fold_constants(model)
-    share_initializers(model)
     model = _rewrite(model, () if opset is not None else raise_opset_for)
     infer_shapes(model)
     fold_constants(model)
@@ -99,10 +101,11 @@ def _reach_opset(model: ir.Model, wanted: int | None, minimum: int) -> ir.Model:
 
 def _rewrite(model: ir.Model, raise_opset_for: Collection[str]) -> ir.Model:
     order_operands(model)
-    apply_rules(model, arithmetic.rules)
+    apply_rules(model, (*forms.rules, *arithmetic.rules))
     common.CommonSubexpressionEliminationPass()(model)
+    slices_to_split(model)
     apply_rules(model, (*movement.rules, *affine.rules))
     model = fuse(model, raise_opset_for=raise_opset_for)
-    apply_rules(model, (*movement.rules, *affine.rules))
+    apply_rules(model, (*movement.rules, *affine.rules, *forms.rules))
     remove_unused(model)
     return model

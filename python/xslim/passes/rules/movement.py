@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from xslim.graph.ops import constant, is_standard, producer
+from xslim.graph.ops import constant, is_standard, producer, rank
 from xslim.passes.rules.base import Refusal, Rule, add_constant, like
 
 # What can take a factor or a summand in (rules.affine, rules.normalization).
@@ -67,10 +67,111 @@ def _moved_back(c: ir.Value, perm: list[int]) -> NDArray[np.generic]:
 def _can_absorb(node: ir.Node | None) -> bool:
     if node is None:
         return False
-    if is_standard(node, "Add") and constant(node.inputs[1]) is not None:
-        above = node.inputs[0].producer() if node.inputs[0] is not None else None
-        return above is not None and is_standard(above, "MatMul")
-    return is_standard(node, *_ABSORBING)
+    return is_standard(node, *_ABSORBING) or _is_product(node)
 
 
-rules = (AffineBeforeTranspose.rule("Mul"), AffineBeforeTranspose.rule("Add"))
+# (N, ..., C) -> (N, C, ...): what a convolution wants.
+_CHANNELS_FIRST = [0, 3, 1, 2]
+_ELEMENTWISE = (
+    "Clip",
+    "Elu",
+    "Gelu",
+    "HardSigmoid",
+    "HardSwish",
+    "LeakyRelu",
+    "Mish",
+    "Relu",
+    "Sigmoid",
+    "Softplus",
+    "Swish",
+    "Tanh",
+)
+
+
+class ProductAsConvolution(Rule):
+    """``Transpose(MatMul(x, W) + b)`` to channels first -> 1x1 ``Conv(Transpose(x), W', b)``.
+
+    On channels-last islands between convolutions (ConvNeXt): bias and product become one operator with
+    weights per output channel, and transpositions meet and cancel.
+    Must not fire on other permutations (attention transposes its heads), on computed or non-matrix weights,
+    or when a tensor in between has other readers.
+    """
+
+    def __init__(self, biased: bool) -> None:
+        super().__init__("ProductAsConvolution")
+        self._biased = biased
+
+    def pattern(self, op: Any, x: Any, w: Any, b: Any) -> Any:
+        """With or without a bias, which stands last."""
+        product = op.MatMul(x, w)
+        return op.Transpose(op.Add(product, b) if self._biased else product, _outputs=["result"])
+
+    def require(self, x: ir.Value, w: ir.Value, result: ir.Value, b: ir.Value | None = None) -> None:
+        """Rank four, channels first, a matrix and a vector."""
+        if _perm(producer(result)) != _CHANNELS_FIRST or rank(x) != len(_CHANNELS_FIRST):
+            raise Refusal("not from channels last to channels first")
+        weight = constant(w)
+        if weight is None or weight.ndim != 2:
+            raise Refusal("the weight is no constant matrix")
+        if len(list(w.uses())) > 1:
+            raise Refusal("the weight has other readers")
+        bias = constant(b)
+        if self._biased and (bias is None or bias.shape != (weight.shape[1],)):
+            raise Refusal("the bias is no constant vector of one number per channel")
+
+    def rewrite(self, op: Any, x: ir.Value, w: ir.Value, result: ir.Value, b: ir.Value | None = None) -> Any:
+        """Transposed first, then convolved."""
+        weight = constant(w)
+        assert weight is not None
+        first = op.Transpose(x, perm=_CHANNELS_FIRST)
+        if x.shape is not None:
+            first.type, first.shape = x.type, ir.Shape([x.shape[axis] for axis in _CHANNELS_FIRST])
+        kernel = add_constant(op, producer(result), weight.T[:, :, None, None], f"{result.name}.weight")
+        bias = [b] if b is not None else []
+        return op.Conv(first, kernel, *bias, kernel_shape=[1, 1])
+
+
+class TransposeBeforeActivation(Rule):
+    """``Transpose(activation(y))`` to channels first -> ``activation(Transpose(y))`` after a product.
+
+    So that `ProductAsConvolution` finds the transposition behind the product.
+    Must not fire on other permutations, or when y comes from no product with constant weights: it would move
+    the transposition for nothing.
+    """
+
+    def __init__(self, activation: str) -> None:
+        super().__init__("TransposeBeforeActivation")
+        self._activation = activation
+
+    def pattern(self, op: Any, y: Any) -> Any:
+        """One elementwise operator between."""
+        active = getattr(op, self._activation)(y, _allow_other_inputs=True, _outputs=["active"])
+        return op.Transpose(active, _outputs=["result"])
+
+    def require(self, y: ir.Value, result: ir.Value, **_: ir.Value) -> None:
+        """Behind a product that nothing else reads."""
+        if _perm(producer(result)) != _CHANNELS_FIRST:
+            raise Refusal("not from channels last to channels first")
+        if len(list(y.uses())) != 1 or y.is_graph_output() or not _is_product(y.producer()):
+            raise Refusal("not behind a product of its own")
+
+    def rewrite(self, op: Any, y: ir.Value, active: ir.Value, result: ir.Value) -> Any:
+        """Transposed first."""
+        node = producer(active)
+        moved = like(op.Transpose(y, perm=_CHANNELS_FIRST), result)
+        return op.op(node.op_type, moved, *node.inputs[1:], **node.attributes)
+
+
+def _is_product(node: ir.Node | None) -> bool:
+    if node is not None and is_standard(node, "Add") and constant(node.inputs[1]) is not None:
+        node = node.inputs[0].producer() if node.inputs[0] is not None else None
+    return node is not None and is_standard(node, "MatMul") and constant(node.inputs[1]) is not None
+
+
+rules = (
+    AffineBeforeTranspose.rule("Mul"),
+    AffineBeforeTranspose.rule("Add"),
+    ProductAsConvolution.rule(True),
+    ProductAsConvolution.rule(False),
+    *(TransposeBeforeActivation.rule(activation) for activation in _ELEMENTWISE),
+)

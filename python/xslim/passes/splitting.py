@@ -1,0 +1,104 @@
+"""Slices that tile one axis of a tensor become one Split."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from xslim.graph.ops import fresh_name, integers, is_standard, new_constant, opset, rank
+
+logger = logging.getLogger(__name__)
+
+# Before, the sizes of Split are an attribute.
+_SIZES_AS_INPUT = 13
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """One Slice as the part ``start <= index < end`` of one axis."""
+
+    node: ir.Node
+    axis: int
+    start: int
+    end: int
+
+
+def slices_to_split(model: ir.Model) -> int:
+    """Replace the slices of a tensor that together are the whole of it, each part once, by one Split.
+
+    Left alone are slices with a step, along several axes or with computed bounds, slices that overlap or
+    leave a gap, and axes of unknown size: a Split could not express them, or would compute what nobody reads.
+
+    Returns
+    -------
+    int
+        How many Split nodes were made.
+    """
+    if opset(model) < _SIZES_AS_INPUT:
+        return 0
+    made = 0
+    for graph in model.graphs():
+        for value in _sliced_values(graph):
+            pieces = _tiling(value)
+            if pieces:
+                _replace(graph, value, pieces)
+                made += 1
+    if made:
+        logger.info("slices to Split: %d", made)
+    return made
+
+
+def _sliced_values(graph: ir.Graph) -> list[ir.Value]:
+    """Values that several slices of this graph read, in the order of the first slice."""
+    counts: dict[ir.Value, int] = {}
+    for node in graph:
+        if is_standard(node, "Slice") and node.inputs[0] is not None:
+            counts[node.inputs[0]] = counts.get(node.inputs[0], 0) + 1
+    return [value for value, count in counts.items() if count > 1]
+
+
+def _tiling(value: ir.Value) -> list[_Piece]:
+    """The pieces that tile one axis, sorted; empty when there is no such tiling."""
+    nodes = {use.node for use in value.uses() if use.idx == 0 and is_standard(use.node, "Slice")}
+    pieces = [piece for node in nodes if (piece := _piece(node, value)) is not None]
+    for axis in sorted({piece.axis for piece in pieces}):
+        chosen = sorted((piece for piece in pieces if piece.axis == axis), key=lambda piece: piece.start)
+        ends = [0, *(piece.end for piece in chosen)]
+        size = value.shape[axis] if value.shape is not None else None
+        starts = [piece.start for piece in chosen]
+        if len(chosen) > 1 and ends[:-1] == starts and ends[-1] == size:
+            return chosen
+    return []
+
+
+def _piece(node: ir.Node, value: ir.Value) -> _Piece | None:
+    parameters = [integers(parameter) for parameter in node.inputs[1:5]]
+    ndim = rank(value)
+    if ndim is None or len(parameters) < 3 or any(not item or len(item) != 1 for item in parameters):
+        return None
+    start, end, axis, step = [item[0] for item in [*parameters, [1]][:4] if item]
+    axis %= ndim
+    size = value.shape[axis] if value.shape is not None else None
+    if step != 1 or not isinstance(size, int):
+        return None
+    first, last, _ = slice(start, end).indices(size)
+    return _Piece(node, axis, first, last) if first < last else None
+
+
+def _replace(graph: ir.Graph, value: ir.Value, pieces: list[_Piece]) -> None:
+    earliest = next(node for node in graph if any(piece.node is node for piece in pieces))
+    sizes = np.array([piece.end - piece.start for piece in pieces], np.int64)
+    parameter = new_constant(sizes, fresh_name(earliest, f"{value.name}.split"))
+    graph.register_initializer(parameter)
+    split = ir.node(
+        "Split", [value, parameter], {"axis": pieces[0].axis}, num_outputs=len(pieces), name=earliest.name
+    )
+    graph.insert_before(earliest, split)
+    for piece, output in zip(pieces, split.outputs, strict=True):
+        old = piece.node.outputs[0]
+        output.name, output.type, output.shape = old.name, old.type, old.shape
+        ir.convenience.replace_all_uses_with(old, output, replace_graph_outputs=True)
+        graph.remove(piece.node, safe=True)
