@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,22 +16,22 @@ class QuantParams:
     ----------
     scale : float32 array
         Shape ``()`` per tensor or ``(channels,)`` per channel; finite and positive.
-    zero_point : int8 array
+    zero_point : int8 array (int32 for a bias)
         Same shape as `scale`; all zero where the tensor is quantised symmetrically.
     axis : int or None
         Channel axis when quantised per channel.
     """
 
     scale: NDArray[np.float32]
-    zero_point: NDArray[np.int8]
+    zero_point: NDArray[np.int8] | NDArray[np.int32]
     axis: int | None = None
 
 
 @dataclass(frozen=True)
 class QuantizedTensor:
-    """An int8 constant and its parameters."""
+    """An int8 constant (int32 for a bias) and its parameters."""
 
-    values: NDArray[np.int8]
+    values: NDArray[np.int8] | NDArray[np.int32]
     params: QuantParams
 
 
@@ -107,11 +107,15 @@ class QuantPlan:
         The activations that are int8.
     constants : tuple of ConstantPlan
         The constants that are int8. One that is read along two axes is planned, and stored, twice.
+    concats : tuple of tuple of str
+        Inputs and, last, output of every operator that puts int8 tensors side by side. They may share parameters
+        where their ranges allow it.
     """
 
     operators: tuple[OperatorPlan, ...]
     groups: tuple[TensorGroup, ...]
     constants: tuple[ConstantPlan, ...]
+    concats: tuple[tuple[str, ...], ...] = ()
 
     @property
     def int8_operators(self) -> frozenset[str]:
@@ -134,7 +138,10 @@ class Quantization:
         Parameters of every int8 activation, by tensor name.
     constants : dict
         The int8 form of every constant of the plan.
+    biases : dict
+        The int32 form of biases, by the name of the operator that adds them; the others are float.
     """
 
     activations: dict[str, QuantParams]
     constants: dict[ConstantPlan, QuantizedTensor]
+    biases: dict[str, QuantizedTensor] = field(default_factory=dict)

@@ -22,9 +22,9 @@ from xslim.graph.inputs import input_specs
 from xslim.graph.scheme import Quantization, QuantPlan
 from xslim.kernels import Sketch
 from xslim.quantization.bias_correction import correct_biases, inputs_to_average
-from xslim.quantization.operators import Rules
 from xslim.quantization.parameters import find_parameters
-from xslim.quantization.plan import Method, make_plan
+from xslim.quantization.plan import make_plan
+from xslim.quantization.rules import rules_from
 from xslim.runtime import Feeds
 from xslim.targets import Target, load_target
 
@@ -109,10 +109,7 @@ def calibration_settings(config: Config) -> Settings:
 
 
 def _plan(prepared: ir.Model, config: Config, target: Target) -> QuantPlan:
-    wanted = config.quantization_parameters
-    rules = Rules(wanted.precision_level, wanted.ignore_op_types, wanted.ignore_op_names)
-    method = Method(config.calibration_parameters.calibration_type, wanted.max_percentile)
-    plan = make_plan(prepared, target, rules, method)
+    plan = make_plan(prepared, target, rules_from(config))
     count = len(plan.int8_operators)
     if count == 0:
         reasons = sorted({f"{operator.op_type}: {operator.reason}" for operator in plan.operators})

@@ -13,8 +13,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from xslim.graph.ops import is_constant
 from xslim.graph.scheme import ConstantPlan, Quantization, QuantizedTensor, QuantPlan
-from xslim.quantization.operators import is_constant
 from xslim.quantization.parameters import array_of
 from xslim.targets import Target
 
@@ -26,7 +26,7 @@ def inputs_to_average(model: ir.Model, plan: QuantPlan, target: Target) -> dict[
     axes: dict[str, int] = {}
     for node, _ in _correctable(model, plan, target):
         source = node.inputs[0]
-        axis = target.operator(node.domain, node.op_type).channel_axis
+        axis = target.entry(node).channel_axis
         if source is not None and source.name and axis is not None:
             axes[source.name] = axis
     return axes
@@ -59,7 +59,7 @@ def correct_biases(
         source = node.inputs[0]
         assert source is not None
         shift = -_output_mean(error, means[source.name or ""], constant.axis or 0)
-        position = target.operator(node.domain, node.op_type).bias_input
+        position = target.entry(node).bias_input
         assert position is not None
         _add_to_bias(corrected.graph, node, position, shift)
     return corrected
@@ -73,7 +73,7 @@ def _correctable(model: ir.Model, plan: QuantPlan, target: Target) -> list[tuple
     found = []
     for node in model.graph:
         constant = weights.get(node.name or "")
-        operator = target.operator(node.domain, node.op_type)
+        operator = target.entry(node)
         if constant is None or constant.axis is None or operator.bias_input is None:
             continue
         bias = node.inputs[operator.bias_input] if operator.bias_input < len(node.inputs) else None

@@ -1,5 +1,6 @@
-"""What a target runs in int8: operator tables read from TOML."""
+"""What a target takes, and what of it runs in int8: operator tables read from TOML."""
 
+from xslim.targets.constraints import Constraint
 from xslim.targets.table import Operator, Target, load_target, target_names
 
-__all__ = ["Operator", "Target", "load_target", "target_names"]
+__all__ = ["Constraint", "Operator", "Target", "load_target", "target_names"]

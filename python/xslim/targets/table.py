@@ -1,4 +1,4 @@
-"""Operator tables: which role every operator has on a target, and under which constraints."""
+"""Operator tables: which operators a target takes, which role each has in int8, and under which constraints."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
+import onnx_ir as ir
+
 from xslim.errors import ConfigError
+from xslim.graph.ops import attribute
+from xslim.targets.constraints import Constraint, Scalar
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
-
-AttributeValue = int | float | str
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class AxisRule:
     """Channel axis of a weight, valid where the node's attributes have the values of `when`."""
 
     axis: int | None
-    when: Mapping[str, AttributeValue]
+    when: Mapping[str, Scalar]
 
 
 @dataclass(frozen=True)
@@ -37,75 +39,134 @@ class Operator:
         ``compute``, ``elementwise``, ``activation``, ``concat``, ``passive`` or ``float``.
     max_level : int
         Highest precision level at which the operator is int8.
+    opset : int or None
+        Version of the operator's definition that the target documents.
+    types : frozenset of str
+        Element types that the target takes, in lower case (``float16``); empty means any.
+    constraints : tuple of Constraint
+        What must hold for the target to take the operator at all.
+    int8_constraints : tuple of Constraint
+        What must hold beyond that for the operator to be int8.
     data_inputs : tuple of int, or None
-        Inputs that carry data; the others (shapes, axes, indices) are never quantised. None means all.
+        Inputs that carry data and can be int8; the others (shapes, axes, indices) are never quantised.
+        None means all.
     weight_input : int or None
         The input that is a weight when it is constant.
     weight_axis : tuple of AxisRule
         Channel axis of the weight: the first rule that fits the node's attributes.
+    weight_rank : int or None
+        The only number of dimensions at which a weight is quantised per channel; None means any above 1.
     bias_input : int or None
         The input that is a bias vector per output channel.
     channel_axis : int or None
         Axis of input 0 along which the weight sums.
-    requires : mapping
-        Attribute values without which the operator stays float.
     fuses_activation : bool
-        The target applies a following activation before it quantises the output.
+        The target applies a following clamp before it quantises the output.
     fuses_bias : bool
         The target adds a following constant vector before it quantises the output.
+    adds_bias : bool
+        The operator is the sum that `fuses_bias` speaks of.
     bounds : pair of float, or None
         A clamp that a saturating quantiser can replace, such as ``(0, inf)`` for Relu.
     bounds_inputs : bool
         The clamp's bounds are the node's constant inputs 1 and 2.
     output_range : pair of float, or None
         Range of the output known without calibration.
+    carries_mask : bool
+        An attention mask among the inputs is one in the output as well.
+    measures_shape : bool
+        The output describes the shape of the input, not its values.
+    absent : bool
+        The target does not take the operator; it is listed for its other properties.
     """
 
     role: str
-    max_level: int
+    max_level: int = -1
+    opset: int | None = None
+    types: frozenset[str] = frozenset()
+    constraints: tuple[Constraint, ...] = ()
+    int8_constraints: tuple[Constraint, ...] = ()
     data_inputs: tuple[int, ...] | None = None
     weight_input: int | None = None
     weight_axis: tuple[AxisRule, ...] = ()
+    weight_rank: int | None = None
     bias_input: int | None = None
     channel_axis: int | None = None
-    requires: Mapping[str, AttributeValue] = field(default_factory=dict)
     fuses_activation: bool = False
     fuses_bias: bool = False
+    adds_bias: bool = False
     bounds: tuple[float, float] | None = None
     bounds_inputs: bool = False
     output_range: tuple[float, float] | None = None
+    carries_mask: bool = False
+    measures_shape: bool = False
+    absent: bool = False
+
+    @property
+    def moves_data(self) -> bool:
+        """Whether the output holds values of the inputs and nothing else."""
+        return self.role in ("passive", "concat")
+
+    def axis_of_weight(self, node: ir.Node) -> int | None:
+        """Channel axis of this node's weight, counted from 0; None means per tensor."""
+        position = self.weight_input
+        weight = node.inputs[position] if position is not None and position < len(node.inputs) else None
+        if weight is None or weight.shape is None or len(weight.shape) < 2:
+            return None
+        rank = len(weight.shape)
+        if self.weight_rank not in (None, rank):
+            return None
+        for rule in self.weight_axis:
+            if all(attribute(node, key) == value for key, value in rule.when.items()):
+                return None if rule.axis is None else rule.axis % rank
+        return None
 
 
 @dataclass(frozen=True)
 class Target:
-    """A named operator table."""
+    """A named operator table.
+
+    Attributes
+    ----------
+    name : str
+        As ``--target`` and the config name it.
+    provider : str
+        The execution provider that it describes.
+    operators : mapping of str to Operator
+        By operator type, with the domain in front where it is not the standard one.
+    takes_unlisted : bool
+        The target runs operators that the table does not list (in float).
+    """
 
     name: str
-    operators: Mapping[str, Operator]
+    provider: str
+    operators: Mapping[str, Operator] = field(repr=False)
+    takes_unlisted: bool = False
 
-    def operator(self, domain: str, op_type: str) -> Operator:
-        """Return the table's entry; operators that it does not list are float."""
-        key = op_type if domain in ("", "ai.onnx") else f"{domain}.{op_type}"
-        return self.operators.get(key, _FLOAT)
+    def find(self, node: ir.Node) -> Operator | None:
+        """Return the table's entry for a node's operator, or None."""
+        key = node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
+        return self.operators.get(key)
+
+    def entry(self, node: ir.Node) -> Operator:
+        """Return the table's entry for a node's operator; one that is not listed is float."""
+        return self.find(node) or _UNLISTED
+
+    def refusal(self, node: ir.Node) -> str | None:
+        """Say why the target does not take a node at all, not even in float; None when it does."""
+        operator = self.find(node)
+        if operator is None or operator.absent:
+            return None if self.takes_unlisted else f"{self.name} has no {node.op_type}"
+        for constraint in operator.constraints:
+            if violation := constraint.violation(node):
+                return f"{self.name} needs {violation}"
+        dtype = node.inputs[0].dtype if node.inputs and node.inputs[0] is not None else None
+        if operator.types and dtype is not None and dtype.name.lower() not in operator.types:
+            return f"{self.name} has no {node.op_type} for {dtype.name.lower()}"
+        return None
 
 
-_FLOAT = Operator(role="float", max_level=-1)
-
-
-def _axis_rule(entry: Mapping[str, Any]) -> AxisRule:
-    when = {key: value for key, value in entry.items() if key != "axis"}
-    return AxisRule(axis=entry.get("axis"), when=when)
-
-
-def _operator(entry: Mapping[str, Any], levels: Mapping[str, int]) -> Operator:
-    fields = dict(entry)
-    role = fields.pop("role")
-    for name in ("bounds", "output_range", "data_inputs"):
-        if name in fields:
-            fields[name] = tuple(fields[name])
-    fields["weight_axis"] = tuple(_axis_rule(rule) for rule in fields.get("weight_axis", ()))
-    fields.setdefault("max_level", levels[role])
-    return Operator(role=role, **fields)
+_UNLISTED = Operator(role="float")
 
 
 def target_names() -> list[str]:
@@ -126,5 +187,28 @@ def load_target(name: str = "spacemit") -> Target:
     if name not in target_names():
         raise ConfigError(f"unknown target {name!r}", hint=f"choose one of {', '.join(target_names())}")
     table = tomllib.loads(resources.files(__package__).joinpath(f"{name}.toml").read_text("utf-8"))
-    operators = {key: _operator(entry, table["levels"]) for key, entry in table["operators"].items()}
-    return Target(name=table["name"], operators=operators)
+    operators = {
+        key: _operator({**section, **entry}, table["types"])
+        for section in table["section"]
+        for key, entry in section.pop("operators").items()
+    }
+    return Target(table["name"], table["provider"], operators, table["takes_unlisted"])
+
+
+def _operator(entry: dict[str, Any], types: Mapping[str, list[str]]) -> Operator:
+    for name in ("bounds", "output_range", "data_inputs"):
+        if name in entry:
+            entry[name] = tuple(entry[name])
+    for name in ("constraints", "int8_constraints"):
+        entry[name] = tuple(_constraint(item) for item in entry.get(name, ()))
+    entry["weight_axis"] = tuple(_axis_rule(item) for item in entry.get("weight_axis", ()))
+    entry["types"] = frozenset(types[entry["types"]] if "types" in entry else ())
+    return Operator(**entry)
+
+
+def _axis_rule(entry: Mapping[str, Any]) -> AxisRule:
+    return AxisRule(entry.get("axis"), {key: value for key, value in entry.items() if key != "axis"})
+
+
+def _constraint(entry: Mapping[str, Any]) -> Constraint:
+    return Constraint(**{key: tuple(value) if key == "one_of" else value for key, value in entry.items()})

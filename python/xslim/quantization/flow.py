@@ -1,0 +1,188 @@
+"""Where int8 data runs: what is fused, which tensors are int8, and what moves between int8 operators."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import onnx_ir as ir
+
+from xslim.graph.ops import constant, is_constant, sole_consumer
+from xslim.graph.scheme import OperatorPlan
+from xslim.quantization.operators import Context, data_positions, moving_inputs
+from xslim.targets import Operator
+
+
+@dataclass
+class Flow:
+    """The plan of every operator, and what follows from it for the tensors.
+
+    Attributes
+    ----------
+    operators : dict
+        The plan of every operator, in graph order.
+    fused : set of Value
+        Outputs of int8 operators that never exist in int8: what follows is applied before the quantiser.
+    biases : set of (Value, Node)
+        Constants that an absorbed sum adds, and that sum; they stay float.
+    quantized : set of Value
+        Activations that exist in int8.
+    moved : dict of Value to Value
+        Outputs of passive int8 operators, with the tensor whose values they hold.
+    """
+
+    context: Context
+    operators: dict[ir.Node, OperatorPlan]
+    fused: set[ir.Value] = field(default_factory=set)
+    biases: set[tuple[ir.Value, ir.Node]] = field(default_factory=set)
+    quantized: set[ir.Value] = field(default_factory=set)
+    moved: dict[ir.Value, ir.Value] = field(default_factory=dict)
+
+    def entry(self, node: ir.Node) -> Operator:
+        """Return the target's entry for the node."""
+        return self.context.target.entry(node)
+
+    def is_int8(self, node: ir.Node | None) -> bool:
+        """Whether the node is an int8 operator of the main graph."""
+        return node is not None and node in self.operators and self.operators[node].int8
+
+    def root(self, value: ir.Value) -> ir.Value:
+        """Return the tensor at which a chain of passive operators starts."""
+        while value in self.moved:
+            value = self.moved[value]
+        return value
+
+
+def trace(graph: ir.Graph, context: Context, operators: dict[ir.Node, OperatorPlan]) -> Flow:
+    """Follow int8 data through the graph.
+
+    Parameters
+    ----------
+    graph : onnx_ir.Graph
+        In topological order.
+    context : Context
+        Target, settings and protected values.
+    operators : dict
+        What `classify` says of every operator.
+    """
+    flow = Flow(context, dict(operators))
+    _fuse(graph, flow)
+    while _refuse_movers(graph, flow):
+        pass
+    for node in flow.operators:
+        if not flow.is_int8(node):
+            continue
+        entry = flow.entry(node)
+        sources, results = moving_inputs(node, entry), [output for output in node.outputs if output.name]
+        flow.quantized.update(sources, results)
+        if entry.role == "passive":
+            flow.moved.update(dict.fromkeys(results, sources[0]))
+    flow.quantized -= flow.fused
+    return flow
+
+
+def _fuse(graph: ir.Graph, flow: Flow) -> None:
+    for node in graph:
+        if not flow.is_int8(node) or len(node.outputs) != 1:
+            continue
+        entry, last = flow.entry(node), node
+        if entry.fuses_bias and (bias := _added_bias(last, flow)) is not None:
+            last = _absorb(last, node, flow)
+            flow.biases.add((bias, last))
+        if entry.fuses_activation and _is_clamp(_follower(last, flow), flow):
+            _absorb(last, node, flow)
+
+
+def _absorb(last: ir.Node, owner: ir.Node, flow: Flow) -> ir.Node:
+    """Let the only consumer of `last` be computed before the quantiser of `owner`; return the consumer."""
+    consumer = _follower(last, flow)
+    assert consumer is not None
+    flow.fused.add(last.outputs[0])
+    flow.operators[consumer] = replace(flow.operators[consumer], int8=True, reason=f"applied by {owner.name}")
+    return consumer
+
+
+def _follower(node: ir.Node, flow: Flow) -> ir.Node | None:
+    """Return the only consumer of the node where it may be absorbed."""
+    consumer = sole_consumer(node.outputs[0])
+    if consumer is None or consumer not in flow.operators or consumer in flow.context.ignored:
+        return None
+    if flow.context.target.refusal(consumer) or consumer.outputs[0] in flow.context.masks:
+        return None
+    return consumer
+
+
+def _is_clamp(node: ir.Node | None, flow: Flow) -> bool:
+    return node is not None and (flow.entry(node).bounds is not None or flow.entry(node).bounds_inputs)
+
+
+def _added_bias(node: ir.Node, flow: Flow) -> ir.Value | None:
+    """Return the constant that the only consumer of `node` adds along the last axis."""
+    consumer = _follower(node, flow)
+    if consumer is None or not flow.entry(consumer).adds_bias:
+        return None
+    others = [value for value in consumer.inputs if value is not node.outputs[0]]
+    if len(others) != 1 or others[0] is None or not is_constant(others[0]):
+        return None
+    array = constant(others[0])
+    return others[0] if array is not None and all(size == 1 for size in array.shape[:-1]) else None
+
+
+def _refuse_movers(graph: ir.Graph, flow: Flow) -> bool:
+    """Take operators that move data out of the plan where their data is not int8, or nobody wants it to be.
+
+    Returns whether there were any; then others may have lost their reason to be int8.
+    """
+    wanted, exclusive = _wanted(graph, flow)
+    changed = False
+    for node in graph:
+        entry = flow.entry(node)
+        if not entry.moves_data or not flow.is_int8(node):
+            continue
+        results = [output for output in node.outputs if output.uses() or output.is_graph_output()]
+        written = all(_is_written(value, flow) for value in moving_inputs(node, entry))
+        if not any(output in wanted for output in results):
+            reason = "nothing after it computes in int8"
+        elif written or (entry.role == "passive" and all(output in exclusive for output in results)):
+            continue
+        else:
+            reason = "its input is float"
+        flow.operators[node] = replace(flow.operators[node], int8=False, reason=reason)
+        changed = True
+    return changed
+
+
+def _is_written(value: ir.Value, flow: Flow) -> bool:
+    return flow.is_int8(value.producer()) and value not in flow.fused
+
+
+def _wanted(graph: ir.Graph, flow: Flow) -> tuple[set[ir.Value], set[ir.Value]]:
+    """Values that some int8 operator reads, however far behind moves; and those that nobody else reads.
+
+    A value of the second kind can be quantised before it is moved, as nobody needs it in float.
+    """
+    wanted: set[ir.Value] = set()
+    exclusive: set[ir.Value] = set()
+    for node in reversed(graph):
+        exclusive.update(output for output in node.outputs if _only_int8_reads(output, exclusive, flow))
+        if flow.is_int8(node):
+            entry = flow.entry(node)
+            if not entry.moves_data or any(output in wanted for output in node.outputs):
+                wanted.update(moving_inputs(node, entry))
+    return wanted, exclusive
+
+
+def _only_int8_reads(value: ir.Value, exclusive: set[ir.Value], flow: Flow) -> bool:
+    uses = value.uses()
+    if not uses or value.is_graph_output() or value in flow.fused:
+        return False
+    return all(
+        flow.is_int8(node)
+        and position in data_positions(node, flow.entry(node))
+        and (not flow.entry(node).moves_data or _passes_only_to_int8(node, exclusive, flow))
+        for node, position in uses
+    )
+
+
+def _passes_only_to_int8(node: ir.Node, exclusive: set[ir.Value], flow: Flow) -> bool:
+    used = [output for output in node.outputs if output.uses() or output.is_graph_output()]
+    return flow.entry(node).role == "passive" and all(output in exclusive for output in used)

@@ -1,0 +1,88 @@
+"""What the user asked for, as far as the plan is concerned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+import onnx_ir as ir
+
+from xslim.config import Config, CustomSetting
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Precision level of an operator, and how the ranges of what it writes are searched."""
+
+    precision_level: int
+    method: str = "default"
+    max_percentile: float = 0.9999
+
+
+@dataclass(frozen=True)
+class Region:
+    """A part of the graph with settings of its own; None means those of the whole graph."""
+
+    input_names: tuple[str, ...]
+    output_names: tuple[str, ...]
+    precision_level: int | None = None
+    method: str | None = None
+    max_percentile: float | None = None
+
+    def override(self, base: Settings) -> Settings:
+        """Return the settings inside the region."""
+        return Settings(
+            base.precision_level if self.precision_level is None else self.precision_level,
+            self.method or base.method,
+            self.max_percentile or base.max_percentile,
+        )
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Settings of the graph and its regions, and what stays float.
+
+    Attributes
+    ----------
+    settings : Settings
+        For everything outside of the regions.
+    regions : tuple of Region
+        Where two overlap, the later one wins.
+    ignore_op_types, ignore_op_names : sequence of str
+        Exact names or shell patterns; they win over everything else.
+    masks : frozenset of str
+        Tensors that calibration has seen to hold minus infinity.
+    """
+
+    settings: Settings
+    regions: tuple[Region, ...] = ()
+    ignore_op_types: Sequence[str] = ()
+    ignore_op_names: Sequence[str] = ()
+    masks: frozenset[str] = frozenset()
+
+    def ignored(self, node: ir.Node) -> str | None:
+        """Name the list that keeps the operator float, or None."""
+        if any(fnmatchcase(node.op_type, pattern) for pattern in self.ignore_op_types):
+            return "listed in ignore_op_types"
+        if any(fnmatchcase(node.name or "", pattern) for pattern in self.ignore_op_names):
+            return "listed in ignore_op_names"
+        return None
+
+
+def rules_from(config: Config) -> Rules:
+    """Read the rules from a configuration."""
+    wanted, calibration = config.quantization_parameters, config.calibration_parameters
+    settings = Settings(wanted.precision_level, calibration.calibration_type, wanted.max_percentile)
+    regions = tuple(_region(item) for item in wanted.custom_setting or ())
+    return Rules(settings, regions, wanted.ignore_op_types, wanted.ignore_op_names)
+
+
+def _region(item: CustomSetting) -> Region:
+    return Region(
+        item.input_names,
+        item.output_names,
+        item.precision_level,
+        item.calibration_type,
+        item.max_percentile,
+    )
