@@ -140,6 +140,50 @@ class ErrorMetrics:
     def cosine(self) -> float:
         """Cosine similarity, -1 to 1: 1 when both tensors are zero, 0 when one is."""
 
+@final
+class Gram:
+    """Second moments of the input vectors of one layer, in blocks of columns.
+
+    Parameters
+    ----------
+    blocks : int
+        Blocks with a matrix each; products between blocks are not kept.
+    columns : int
+        Elements of a vector in each block; a vector has ``blocks * columns`` of them.
+    """
+
+    def __init__(self, blocks: int, columns: int) -> None: ...
+    def add_rows(self, x: NDArray[Any], positions: Sequence[int]) -> None:
+        """Add rows of a floating-point array whose last axis is a vector; ValueError for NaN and infinity."""
+
+    def add_patches(
+        self,
+        x: NDArray[Any],
+        positions: Sequence[int],
+        kernel: tuple[int, int],
+        strides: tuple[int, int],
+        dilations: tuple[int, int],
+        pads: tuple[int, int],
+        output: tuple[int, int],
+    ) -> None:
+        """Add the patches that a convolution sees in an array of shape (batch, channels, height, width).
+
+        A position is ``(image * output_height + y) * output_width + x``; `pads` are those before the first
+        row and column, `output` is the size of the output. ValueError for NaN and infinity.
+        """
+
+    @property
+    def count(self) -> int:
+        """Number of vectors that were added."""
+
+    @property
+    def mean(self) -> NDArray[np.float64]:
+        """Mean vector, shape (blocks * columns,)."""
+
+    @property
+    def second(self) -> NDArray[np.float32]:
+        """Mean of ``x x'``, shape (blocks, columns, columns)."""
+
 def observe_many(sketches: Sequence[Sketch], arrays: Sequence[NDArray[Any]]) -> None:
     """Let ``sketches[i]`` observe ``arrays[i]``, all in one parallel call without the GIL."""
 
@@ -211,6 +255,49 @@ def quantize_per_channel(
     ------
     ValueError
         NaN or infinite weights (the channel is named), unknown method, bits or axis out of range.
+    """
+
+def round_weights(
+    w: NDArray[Any],
+    gram: Gram,
+    *,
+    groups: int = 1,
+    bits: int = 8,
+    damping: float = 0.01,
+    factors: Sequence[float] = [1.0],
+) -> tuple[NDArray[np.int8], NDArray[np.float32], NDArray[np.float64]]:
+    """Round the weights of a layer so that their errors cancel in its output (Frantar et al., GPTQ, 2023).
+
+    Symmetric, one scale per row, found by clipping under the diagonal of the covariance. The mean of the
+    error is left to the bias.
+
+    Parameters
+    ----------
+    w : ndarray, shape (rows, columns of one group)
+        Finite.
+    gram : Gram
+        Of the layer's inputs; a group owns ``blocks / groups`` consecutive blocks.
+    groups : int
+        Rows are split evenly among them.
+    bits : int
+        2 to 8.
+    damping : float
+        Added to the diagonal of the covariance, as a part of its mean.
+    factors : sequence of float
+        Multiples of the scale that are tried with feedback, the best is kept per row.
+
+    Returns
+    -------
+    quantized : ndarray of int8
+        In the shape of ``w``.
+    scales : ndarray of float32, shape (rows,)
+    losses : ndarray of float64, shape (rows,)
+        Mean squared error of the outputs over the vectors of `gram`, damping included.
+
+    Raises
+    ------
+    ValueError
+        Shapes that do not fit, an empty or indefinite Gram matrix, weights that are not finite.
     """
 
 def fake_quantize(

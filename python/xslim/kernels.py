@@ -16,11 +16,13 @@ from numpy.typing import ArrayLike, NDArray
 from xslim import _native
 from xslim._native import (
     ErrorMetrics,
+    Gram,
     Sketch,
     error_sums,
     observe_many,
     quantize_per_channel,
     range_params,
+    round_weights,
     search,
     set_threads,
     threads,
@@ -28,6 +30,7 @@ from xslim._native import (
 
 __all__ = [
     "ErrorMetrics",
+    "Gram",
     "Sketch",
     "error_sums",
     "fake_quantize",
@@ -35,6 +38,7 @@ __all__ = [
     "quantize",
     "quantize_per_channel",
     "range_params",
+    "round_weights",
     "search",
     "set_threads",
     "threads",

@@ -4,7 +4,9 @@ use pyo3::prelude::*;
 
 mod boundary;
 mod fake_quant;
+mod gram;
 mod metrics;
+mod rounding;
 mod sketch;
 mod threads;
 mod threshold;
@@ -17,7 +19,11 @@ mod _native {
     #[pymodule_export]
     use crate::fake_quant::{fake_quantize, quantize};
     #[pymodule_export]
+    use crate::gram::Gram;
+    #[pymodule_export]
     use crate::metrics::{ErrorMetrics, error_sums};
+    #[pymodule_export]
+    use crate::rounding::round_weights;
     #[pymodule_export]
     use crate::sketch::{Sketch, observe_many};
     #[pymodule_export]

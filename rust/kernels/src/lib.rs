@@ -6,6 +6,8 @@
 //! | [`threshold`] | scale and zero point from a sketch: minmax, percentile, mse, kl |
 //! | [`weights`] | symmetric quantisation of weights per channel |
 //! | [`fake_quant`] | the arithmetic of QuantizeLinear and DequantizeLinear |
+//! | [`gram`] | second moments of the inputs of a layer |
+//! | [`rounding`] | weights rounded with error feedback |
 //! | [`metrics`] | signal, noise and correlation sums of two tensors in one pass |
 //! | [`threads`] | the pool in which the kernels run |
 //!
@@ -15,7 +17,9 @@
 
 pub mod error;
 pub mod fake_quant;
+pub mod gram;
 pub mod metrics;
+pub mod rounding;
 pub mod sketch;
 pub mod threads;
 pub mod threshold;

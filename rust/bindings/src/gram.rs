@@ -1,0 +1,83 @@
+//! Wrapper of `xslim_kernels::gram`.
+
+use numpy::{PyArray1, PyArrayDyn};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use xslim_kernels::gram::{self, Source, Window};
+
+use crate::boundary::{Floats, detached, shaped};
+
+/// Sums of products of the inputs of one layer.
+#[pyclass(module = "xslim._native")]
+pub struct Gram {
+    pub inner: gram::Gram,
+}
+
+#[pymethods]
+impl Gram {
+    #[new]
+    fn new(blocks: usize, columns: usize) -> PyResult<Self> {
+        Ok(Self { inner: gram::Gram::new(blocks, columns).map_err(crate::boundary::Error::from)? })
+    }
+
+    /// Add rows of a matrix.
+    fn add_rows(&mut self, x: &Bound<'_, PyAny>, positions: Vec<usize>) -> PyResult<()> {
+        let floats = Floats::new(x)?;
+        let data = floats.as_f32()?;
+        let inner = &mut self.inner;
+        Ok(detached(x.py(), || inner.add(Source::Rows(&data), &positions))?)
+    }
+
+    /// Add patches of images.
+    #[expect(clippy::too_many_arguments, reason = "the attributes of a convolution")]
+    fn add_patches(
+        &mut self,
+        x: &Bound<'_, PyAny>,
+        positions: Vec<usize>,
+        kernel: [usize; 2],
+        strides: [usize; 2],
+        dilations: [usize; 2],
+        pads: [usize; 2],
+        output: [usize; 2],
+    ) -> PyResult<()> {
+        let floats = Floats::new(x)?;
+        let &[_, channels, height, width] = floats.shape() else {
+            return Err(PyValueError::new_err("images have four dimensions"));
+        };
+        let data = floats.as_f32()?;
+        let window = Window { kernel, strides, dilations, pads, output };
+        let source = Source::Patches(&data, [channels, height, width], window);
+        let inner = &mut self.inner;
+        Ok(detached(x.py(), || inner.add(source, &positions))?)
+    }
+
+    /// Number of vectors.
+    #[getter]
+    fn count(&self) -> u64 {
+        self.inner.count()
+    }
+
+    /// Mean vector.
+    #[getter]
+    fn mean<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<f64>> {
+        let count = self.inner.count().max(1) as f64;
+        PyArray1::from_vec(py, self.inner.first().iter().map(|sum| sum / count).collect())
+    }
+
+    /// Mean of the products, one full matrix per block.
+    #[getter]
+    fn second<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArrayDyn<f32>>> {
+        let (blocks, columns) = (self.inner.blocks(), self.inner.columns());
+        let count = self.inner.count().max(1) as f32;
+        let sums = self.inner.second();
+        let mut full = Vec::with_capacity(sums.len());
+        for block in sums.chunks_exact(columns * columns) {
+            for row in 0..columns {
+                full.extend(
+                    (0..columns).map(|column| block[row.max(column) * columns + row.min(column)] / count),
+                );
+            }
+        }
+        shaped(py, full, &[blocks, columns, columns])
+    }
+}

@@ -1,0 +1,251 @@
+//! Gram matrices of layer inputs: the second moments that second-order rounding needs.
+//!
+//! A layer computes `y = W x` for many vectors `x`: the rows of a matrix, or the patches that a convolution
+//! looks at. [`Gram`] holds `sum x x'`, `sum x` and the number of vectors. Patches are gathered for the chosen
+//! positions only, so an unfolded image never exists. The columns may be cut into blocks, each with its own
+//! matrix: one per group of a grouped convolution, or more where one matrix would be too large; what blocks
+//! have in common is then left out.
+//!
+//! One update costs `vectors * blocks * columns^2 / 2` multiplications; it runs in parallel over panels of
+//! rows, each computed by one thread, so the result does not depend on the number of threads.
+
+use std::ops::Range;
+
+use faer::linalg::matmul::matmul;
+use faer::{Accum, MatMut, MatRef, Par};
+use rayon::prelude::*;
+
+use crate::error::{KernelError, Result};
+use crate::threads;
+
+/// Rows of a matrix that one task computes.
+const PANEL: usize = 128;
+
+/// How a convolution looks at a tensor of shape `(batch, channels, height, width)`.
+#[derive(Debug, Clone, Copy)]
+pub struct Window {
+    /// Height and width of the kernel.
+    pub kernel: [usize; 2],
+    /// Step between positions.
+    pub strides: [usize; 2],
+    /// Distance between the elements of the kernel.
+    pub dilations: [usize; 2],
+    /// Zeros before the first row and the first column.
+    pub pads: [usize; 2],
+    /// Positions along both axes.
+    pub output: [usize; 2],
+}
+
+/// A tensor and the vectors in it.
+#[derive(Debug, Clone, Copy)]
+pub enum Source<'a> {
+    /// Vectors are the rows of a matrix with `blocks * columns` columns.
+    Rows(&'a [f32]),
+    /// Vectors are the patches of images of the given `(channels, height, width)`.
+    Patches(&'a [f32], [usize; 3], Window),
+}
+
+/// Sums over the input vectors of one layer.
+#[derive(Debug, Clone)]
+pub struct Gram {
+    blocks: usize,
+    columns: usize,
+    /// `blocks x columns x columns`; valid in the lower triangle.
+    second: Vec<f32>,
+    /// `blocks x columns`.
+    first: Vec<f64>,
+    count: u64,
+}
+
+impl Gram {
+    /// An empty Gram matrix for vectors of `blocks * columns` elements.
+    ///
+    /// # Errors
+    /// Zero blocks or columns.
+    pub fn new(blocks: usize, columns: usize) -> Result<Self> {
+        if blocks == 0 || columns == 0 {
+            return Err(KernelError::Argument("a Gram matrix needs blocks and columns".into()));
+        }
+        let second = vec![0.0; blocks * columns * columns];
+        Ok(Self { blocks, columns, second, first: vec![0.0; blocks * columns], count: 0 })
+    }
+
+    /// Number of blocks.
+    pub fn blocks(&self) -> usize {
+        self.blocks
+    }
+
+    /// Columns of one block.
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// Number of vectors that were added.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// `sum x`, block by block.
+    pub fn first(&self) -> &[f64] {
+        &self.first
+    }
+
+    /// `sum x x'`, block by block in C order; only the lower triangle of each block is valid.
+    pub fn second(&self) -> &[f32] {
+        &self.second
+    }
+
+    /// Adds the vectors at `positions`.
+    ///
+    /// A position is the index of a row, or `(image * output_height + y) * output_width + x`.
+    ///
+    /// # Errors
+    /// A position outside the tensor, a tensor whose size does not fit, or a value that is not finite.
+    pub fn add(&mut self, source: Source<'_>, positions: &[usize]) -> Result<()> {
+        source.check(self.blocks, self.columns, positions)?;
+        let (blocks, columns, size) = (self.blocks, self.columns, self.columns * self.columns);
+        let finite = threads::run(|| {
+            let parts = self.second.par_chunks_mut(size).zip(self.first.par_chunks_mut(columns));
+            parts
+                .enumerate()
+                .map(|(block, (second, first))| {
+                    let vectors = source.gather(block, columns, blocks, positions);
+                    add_sums(first, &vectors);
+                    add_products(second, &vectors, columns);
+                    first.iter().all(|sum| sum.is_finite())
+                })
+                .reduce(|| true, |a, b| a && b)
+        })?;
+        self.count += positions.len() as u64;
+        if finite { Ok(()) } else { Err(KernelError::NotFinite("a layer input is NaN or infinite".into())) }
+    }
+}
+
+fn add_sums(first: &mut [f64], vectors: &[f32]) {
+    for vector in vectors.chunks_exact(first.len()) {
+        for (sum, value) in first.iter_mut().zip(vector) {
+            *sum += f64::from(*value);
+        }
+    }
+}
+
+/// Adds `X' X` to the lower triangle, panel by panel.
+fn add_products(second: &mut [f32], vectors: &[f32], columns: usize) {
+    let count = vectors.len() / columns;
+    let vectors = MatRef::from_row_major_slice(vectors, count, columns);
+    second.par_chunks_mut(PANEL * columns).enumerate().for_each(|(panel, rows)| {
+        let (start, height) = (panel * PANEL, rows.len() / columns);
+        let width = start + height;
+        let rows = MatMut::from_row_major_slice_mut(rows, height, columns).subcols_mut(0, width);
+        let (left, right) = (vectors.subcols(start, height).transpose(), vectors.subcols(0, width));
+        matmul(rows, Accum::Add, left, right, 1.0, Par::Seq);
+    });
+}
+
+impl Source<'_> {
+    fn check(&self, blocks: usize, columns: usize, positions: &[usize]) -> Result<()> {
+        let total = blocks * columns;
+        let (fits, available) = match self {
+            Self::Rows(data) => (data.len().is_multiple_of(total), data.len() / total),
+            Self::Patches(data, [channels, height, width], window) => {
+                let image = channels * height * width;
+                let area = window.kernel[0] * window.kernel[1];
+                let fits = channels * area == total
+                    && columns.checked_rem(area) == Some(0)
+                    && image > 0
+                    && data.len().is_multiple_of(image);
+                (fits, data.len().checked_div(image).unwrap_or(0) * window.output[0] * window.output[1])
+            }
+        };
+        if !fits {
+            return Err(KernelError::Shape(format!("the tensor has no vectors of {total} elements")));
+        }
+        match positions.iter().find(|position| **position >= available) {
+            Some(position) => Err(KernelError::Shape(format!("there is no vector {position}"))),
+            None => Ok(()),
+        }
+    }
+
+    /// The block's part of every chosen vector, one after another.
+    fn gather(&self, block: usize, columns: usize, blocks: usize, positions: &[usize]) -> Vec<f32> {
+        let mut vectors = Vec::with_capacity(positions.len() * columns);
+        for position in positions {
+            match self {
+                Self::Rows(data) => {
+                    let start = (position * blocks + block) * columns;
+                    vectors.extend_from_slice(&data[start..start + columns]);
+                }
+                Self::Patches(data, shape, window) => {
+                    let channels = columns / (window.kernel[0] * window.kernel[1]);
+                    let chosen = block * channels..(block + 1) * channels;
+                    window.push_patch(data, *shape, chosen, *position, &mut vectors);
+                }
+            }
+        }
+        vectors
+    }
+}
+
+impl Window {
+    /// Appends what the kernel sees of `channels` at one position; outside the image it sees zeros.
+    fn push_patch(
+        &self,
+        data: &[f32],
+        [count, height, width]: [usize; 3],
+        channels: Range<usize>,
+        position: usize,
+        patch: &mut Vec<f32>,
+    ) {
+        let [rows, columns] = self.output;
+        let image = position / (rows * columns);
+        let place = [position / columns % rows, position % columns];
+        let at = |axis: usize, step: usize, size: usize| {
+            let padded = place[axis] * self.strides[axis] + step * self.dilations[axis];
+            padded.checked_sub(self.pads[axis]).filter(|index| *index < size)
+        };
+        for channel in channels {
+            let plane = &data[(image * count + channel) * height * width..][..height * width];
+            for y in 0..self.kernel[0] {
+                let row = at(0, y, height).map(|y| &plane[y * width..(y + 1) * width]);
+                for x in 0..self.kernel[1] {
+                    let value = row.and_then(|row| at(1, x, width).map(|x| row[x]));
+                    patch.push(value.unwrap_or(0.0));
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn products_of_rows_are_exact_for_small_integers() {
+        let data = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
+        let mut gram = Gram::new(1, 2).unwrap();
+        gram.add(Source::Rows(&data), &[0, 2]).unwrap();
+        assert_eq!(gram.first(), [6.0, 8.0]);
+        assert_eq!([gram.second()[0], gram.second()[2], gram.second()[3]], [26.0, 32.0, 40.0]);
+        assert_eq!(gram.count(), 2);
+    }
+
+    #[test]
+    fn a_patch_at_the_border_sees_zeros() {
+        let data: Vec<f32> = (1..=9).map(|value| value as f32).collect();
+        let window =
+            Window { kernel: [2, 2], strides: [2, 2], dilations: [1, 1], pads: [1, 1], output: [2, 2] };
+        let mut gram = Gram::new(1, 4).unwrap();
+        gram.add(Source::Patches(&data, [1, 3, 3], window), &[0, 3]).unwrap();
+        // Patches: (0, 0, 0, 1) and (5, 6, 8, 9).
+        assert_eq!(gram.first(), [5.0, 6.0, 8.0, 10.0]);
+    }
+
+    #[test]
+    fn a_position_outside_is_refused() {
+        let mut gram = Gram::new(1, 2).unwrap();
+        assert!(gram.add(Source::Rows(&[1.0, 2.0]), &[1]).is_err());
+        assert!(gram.add(Source::Rows(&[1.0]), &[0]).is_err());
+        assert!(gram.add(Source::Rows(&[f32::NAN, 0.0]), &[0]).is_err());
+    }
+}

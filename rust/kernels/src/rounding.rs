@@ -1,0 +1,390 @@
+//! Second-order rounding of weights: the error of one weight is made up for by those that follow.
+//!
+//! The rounded weights `Q` of one output channel `w` are to minimise `(w - Q)' H (w - Q)`, where `H` is the
+//! covariance of the layer's inputs: the mean of the error is left to the bias. With `H = U D U'` (`U` unit upper
+//! triangular), `Q_k = round(w_k + sum_{j<k} (w_j - Q_j) U_jk)` leaves the error `sum_k D_k r_k^2`, where `r_k` is
+//! what the k-th rounding alone lost. Weights with the largest input go first, while nothing is to make up for.
+//!
+//! Sources: Hassibi and Stork, "Optimal Brain Surgeon", 1993; Frantar et al., "GPTQ", ICLR 2023
+//! (arXiv:2210.17323); Chee et al., "QuIP", NeurIPS 2023 (arXiv:2307.13304), section 3.1 shows this form and that
+//! it equals GPTQ.
+//!
+//! Rows are independent and each is computed by one thread, so the result does not depend on their number.
+
+use faer::{Mat, Side};
+use multiversion::multiversion;
+use rayon::prelude::*;
+
+use crate::error::{KernelError, Result};
+use crate::gram::Gram;
+use crate::threads;
+
+/// Rows that one task rounds together, so that a row of `U` is read once for all of them.
+const TILE: usize = 8;
+
+/// Scales that are tried by the diagonal of `H` alone: this many, each `CLIP_STEP` of the one before.
+const CLIP_COUNT: usize = 48;
+const CLIP_STEP: f32 = 0.98;
+
+/// How to round.
+#[derive(Debug, Clone, Copy)]
+pub struct Options<'a> {
+    /// Width of the integers, 2 to 8.
+    pub bits: u32,
+    /// What is added to the diagonal of `H`, as a part of its mean: what the samples say too little about.
+    pub damping: f64,
+    /// Factors of the scale found by the diagonal that are tried with full feedback; 1 alone is the quickest.
+    pub factors: &'a [f32],
+}
+
+/// Rounded weights of a layer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rounded {
+    /// `rows x columns`, in the order of the weights.
+    pub integers: Vec<i8>,
+    /// One per row; positive.
+    pub scales: Vec<f32>,
+    /// Mean squared error of each row's output over the vectors of the Gram matrix, damping included.
+    pub losses: Vec<f64>,
+}
+
+/// `H = U D U'` of one block, with columns in the order in which they are rounded.
+struct Factor {
+    order: Vec<usize>,
+    /// `columns x columns`, unit upper triangular, C order.
+    upper: Vec<f32>,
+    pivots: Vec<f64>,
+    /// Variances without damping, in the order of the weights: an input that never changes has none.
+    diagonal: Vec<f64>,
+}
+
+/// Rounds the weights of a layer symmetrically, with one scale per row.
+///
+/// `weights` is `rows x (blocks / groups * columns)` in C order. Row `r` belongs to group
+/// `r * groups / rows`, which owns `blocks / groups` consecutive blocks of the Gram matrix.
+///
+/// # Errors
+/// Shapes that do not fit, `bits` outside 2..=8, no factor, a weight that is not finite, an empty Gram matrix.
+pub fn round_weights(
+    weights: &[f32],
+    rows: usize,
+    groups: usize,
+    gram: &Gram,
+    options: Options<'_>,
+) -> Result<Rounded> {
+    let width = check(weights, rows, groups, gram, options)?;
+    threads::run(|| {
+        let factors: Vec<Option<Factor>> =
+            (0..gram.blocks()).into_par_iter().map(|block| factor(gram, block, options.damping)).collect();
+        let factors: Vec<Factor> = factors.into_iter().collect::<Option<_>>().ok_or_else(|| {
+            KernelError::Argument("the Gram matrix is not positive definite: give a larger damping".into())
+        })?;
+        let (per_group, blocks) = (rows / groups, gram.blocks() / groups);
+        let mut result =
+            Rounded { integers: vec![0; weights.len()], scales: vec![1.0; rows], losses: vec![0.0; rows] };
+        let grouped = (result.integers.par_chunks_mut(per_group * width))
+            .zip(result.scales.par_chunks_mut(per_group))
+            .zip(result.losses.par_chunks_mut(per_group))
+            .zip(weights.par_chunks(per_group * width))
+            .zip(factors.par_chunks(blocks));
+        grouped.for_each(|((((integers, scales), losses), weights), factors)| {
+            let tiles = (integers.par_chunks_mut(TILE * width))
+                .zip(scales.par_chunks_mut(TILE))
+                .zip(losses.par_chunks_mut(TILE))
+                .zip(weights.par_chunks(TILE * width));
+            tiles.for_each(|(((integers, scales), losses), weights)| {
+                round_tile(weights, factors, options, integers, scales, losses);
+            });
+        });
+        Ok(result)
+    })?
+}
+
+fn check(weights: &[f32], rows: usize, groups: usize, gram: &Gram, options: Options<'_>) -> Result<usize> {
+    let fits = groups > 0 && rows > 0 && rows.is_multiple_of(groups) && gram.blocks().is_multiple_of(groups);
+    let width = if fits { gram.blocks() / groups * gram.columns() } else { 0 };
+    if !fits || weights.len() != rows * width {
+        return Err(KernelError::Shape(format!(
+            "{} weights in {rows} rows and {groups} groups do not fit a Gram matrix of {} blocks of {} columns",
+            weights.len(),
+            gram.blocks(),
+            gram.columns()
+        )));
+    }
+    if !(2..=8).contains(&options.bits) {
+        return Err(KernelError::Argument(format!("bits must be within 2 and 8, not {}", options.bits)));
+    }
+    if options.factors.is_empty() || gram.count() == 0 {
+        return Err(KernelError::Argument(
+            "rounding needs a factor and a Gram matrix of some vectors".into(),
+        ));
+    }
+    if !weights.iter().all(|weight| weight.is_finite()) {
+        return Err(KernelError::NotFinite("a weight is NaN or infinite".into()));
+    }
+    Ok(width)
+}
+
+/// Covariance of one block, damped, in rounding order, and its factors; `None` where it is not positive definite.
+fn factor(gram: &Gram, block: usize, damping: f64) -> Option<Factor> {
+    let columns = gram.columns();
+    let second = &gram.second()[block * columns * columns..][..columns * columns];
+    let first = &gram.first()[block * columns..][..columns];
+    let count = gram.count() as f64;
+    let covariance = |row: usize, column: usize| {
+        let (row, column) = (row.max(column), row.min(column));
+        f64::from(second[row * columns + column]) / count - first[row] / count * (first[column] / count)
+    };
+    let mean: f64 = (0..columns).map(|index| covariance(index, index).max(0.0)).sum::<f64>() / columns as f64;
+    let added = if mean > 0.0 { mean * damping } else { 1.0 };
+    let diagonal: Vec<f64> = (0..columns).map(|index| covariance(index, index).max(0.0)).collect();
+    let mut order: Vec<usize> = (0..columns).collect();
+    order.sort_by(|a, b| diagonal[*b].total_cmp(&diagonal[*a]));
+    // The Cholesky factor of the reversed matrix, reversed again, is upper triangular.
+    let reversed = Mat::from_fn(columns, columns, |row, column| {
+        let (row, column) = (order[columns - 1 - row], order[columns - 1 - column]);
+        if row == column { diagonal[row] + added } else { covariance(row, column) }
+    });
+    let lower = reversed.llt(Side::Lower).ok()?;
+    let lower = lower.L();
+    let pivot = |index: usize| lower[(columns - 1 - index, columns - 1 - index)];
+    let mut upper = vec![0.0; columns * columns];
+    for (row, values) in upper.chunks_exact_mut(columns).enumerate() {
+        for (column, value) in values.iter_mut().enumerate().skip(row) {
+            *value = (lower[(columns - 1 - row, columns - 1 - column)] / pivot(column)) as f32;
+        }
+    }
+    let pivots = (0..columns).map(|index| pivot(index).powi(2)).collect();
+    Some(Factor { order, upper, pivots, diagonal })
+}
+
+fn round_tile(
+    weights: &[f32],
+    factors: &[Factor],
+    options: Options<'_>,
+    integers: &mut [i8],
+    scales: &mut [f32],
+    losses: &mut [f64],
+) {
+    let (width, largest) = (weights.len() / scales.len(), ((1 << (options.bits - 1)) - 1) as f32);
+    let base: Vec<f32> =
+        weights.chunks_exact(width).map(|row| clipped_scale(row, factors, largest)).collect();
+    let mut tried = vec![0; integers.len()];
+    losses.fill(f64::INFINITY);
+    for ratio in options.factors {
+        let trial: Vec<f32> = base.iter().map(|scale| scale * ratio).collect();
+        let mut errors = vec![0.0; base.len()];
+        let mut start = 0;
+        for factor in factors {
+            feed_back(weights, width, start, factor, &trial, largest, &mut tried, &mut errors);
+            start += factor.order.len();
+        }
+        for (row, error) in errors.into_iter().enumerate() {
+            if error < losses[row] {
+                (losses[row], scales[row]) = (error, trial[row]);
+                let span = row * width..(row + 1) * width;
+                integers[span.clone()].copy_from_slice(&tried[span]);
+            }
+        }
+    }
+}
+
+/// The scale that loses least when every weight is rounded by itself and inputs are uncorrelated.
+fn clipped_scale(row: &[f32], factors: &[Factor], largest: f32) -> f32 {
+    let importance: Vec<f32> =
+        factors.iter().flat_map(|factor| factor.diagonal.iter().map(|x| *x as f32)).collect();
+    let read = row.iter().zip(&importance).filter(|(_, importance)| **importance > 0.0);
+    let mut extreme = read.fold(0.0f32, |extreme, (weight, _)| extreme.max(weight.abs()));
+    if extreme == 0.0 {
+        extreme = row.iter().fold(0.0f32, |extreme, weight| extreme.max(weight.abs()));
+    }
+    if extreme == 0.0 {
+        return 1.0;
+    }
+    let mut scale = (extreme / largest).max(f32::MIN_POSITIVE);
+    let mut best = (f64::INFINITY, scale);
+    for _ in 0..CLIP_COUNT {
+        let loss = weighted_error(row, &importance, scale, largest);
+        if loss < best.0 {
+            best = (loss, scale);
+        }
+        scale = (scale * CLIP_STEP).max(f32::MIN_POSITIVE);
+    }
+    best.1
+}
+
+/// Sum of squared rounding and clipping errors, weighted.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2", "aarch64+neon"))]
+fn weighted_error(row: &[f32], importance: &[f32], scale: f32, largest: f32) -> f64 {
+    const LANES: usize = 16;
+    let error = |weight: f32, importance: f32| {
+        let steps = (weight / scale).clamp(-largest, largest).round_ties_even();
+        (weight - steps * scale).powi(2) * importance
+    };
+    let (chunks, rest) = row.as_chunks::<LANES>();
+    let (weights, last) = importance.as_chunks::<LANES>();
+    let mut sums = [0.0f32; LANES];
+    for (chunk, weights) in chunks.iter().zip(weights) {
+        for lane in 0..LANES {
+            sums[lane] += error(chunk[lane], weights[lane]);
+        }
+    }
+    let tail: f32 = rest.iter().zip(last).map(|(weight, importance)| error(*weight, *importance)).sum();
+    sums.iter().map(|sum| f64::from(*sum)).sum::<f64>() + f64::from(tail)
+}
+
+/// Rounds the columns of one block in every row of a tile, feeding each error to the columns that follow.
+#[expect(clippy::too_many_arguments, reason = "one tile's state, used nowhere else")]
+fn feed_back(
+    weights: &[f32],
+    width: usize,
+    start: usize,
+    factor: &Factor,
+    scales: &[f32],
+    largest: f32,
+    integers: &mut [i8],
+    errors: &mut [f64],
+) {
+    let columns = factor.order.len();
+    let mut targets: Vec<f32> = Vec::with_capacity(scales.len() * columns);
+    for row in weights.chunks_exact(width) {
+        targets.extend(factor.order.iter().map(|column| row[start + column]));
+    }
+    for (step, column) in factor.order.iter().enumerate() {
+        let coupling = &factor.upper[step * columns..(step + 1) * columns][step + 1..];
+        for (row, scale) in scales.iter().enumerate() {
+            let place = row * width + start + column;
+            let (head, rest) = targets[row * columns..(row + 1) * columns].split_at_mut(step + 1);
+            let target = head[step];
+            let rounded = (target / scale).clamp(-largest, largest).round_ties_even();
+            integers[place] = rounded as i8;
+            errors[row] += factor.pivots[step] * f64::from(target - rounded * scale).powi(2);
+            add_scaled(rest, coupling, weights[place] - rounded * scale);
+        }
+    }
+}
+
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2", "aarch64+neon"))]
+fn add_scaled(target: &mut [f32], source: &[f32], factor: f32) {
+    for (target, source) in target.iter_mut().zip(source) {
+        *target += factor * source;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gram::Source;
+
+    fn inputs(vectors: usize, columns: usize) -> Vec<f32> {
+        let mut state = 1u64;
+        let mut next = || {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (state >> 40) as f32 / (1u64 << 24) as f32 - 0.5
+        };
+        let mut data = Vec::new();
+        for _ in 0..vectors {
+            let common = next();
+            data.extend((0..columns).map(|_| common + 0.3 * next()));
+        }
+        data
+    }
+
+    fn gram_of(data: &[f32], columns: usize) -> Gram {
+        let mut gram = Gram::new(1, columns).unwrap();
+        let positions: Vec<usize> = (0..data.len() / columns).collect();
+        gram.add(Source::Rows(data), &positions).unwrap();
+        gram
+    }
+
+    /// Variance of the output error over the data.
+    fn output_error(data: &[f32], weights: &[f32], integers: &[i8], scale: f32) -> f64 {
+        let columns = weights.len();
+        let errors: Vec<f64> = data
+            .chunks_exact(columns)
+            .map(|vector| {
+                (0..columns)
+                    .map(|i| f64::from((weights[i] - f32::from(integers[i]) * scale) * vector[i]))
+                    .sum()
+            })
+            .collect();
+        let mean = errors.iter().sum::<f64>() / errors.len() as f64;
+        errors.iter().map(|error| (error - mean).powi(2)).sum::<f64>() / errors.len() as f64
+    }
+
+    #[test]
+    fn feedback_beats_rounding_each_weight_by_itself() {
+        let (columns, rows) = (40, 9);
+        let data = inputs(500, columns);
+        let gram = gram_of(&data, columns);
+        let weights: Vec<f32> = inputs(rows * columns, 1);
+        let options = Options { bits: 4, damping: 1e-3, factors: &[1.0, 0.9] };
+        let rounded = round_weights(&weights, rows, 1, &gram, options).unwrap();
+        let (mut by_itself, mut fed_back) = (0.0, 0.0);
+        for row in 0..rows {
+            let span = row * columns..(row + 1) * columns;
+            let (row_weights, scale) = (&weights[span.clone()], rounded.scales[row]);
+            let nearest: Vec<i8> =
+                row_weights.iter().map(|w| (w / scale).clamp(-7.0, 7.0).round_ties_even() as i8).collect();
+            by_itself += output_error(&data, row_weights, &nearest, scale);
+            let error = output_error(&data, row_weights, &rounded.integers[span], scale);
+            assert!(error <= rounded.losses[row] * 1.001, "{error} {}", rounded.losses[row]);
+            fed_back += error;
+        }
+        assert!(fed_back < 0.3 * by_itself, "{fed_back} {by_itself}");
+    }
+
+    #[test]
+    fn uncorrelated_inputs_leave_rounding_to_nearest() {
+        // Rows of a Hadamard matrix: covariance is the identity once the constant column is left out.
+        let data: Vec<f32> = (0..8u32)
+            .flat_map(|i| (1..8u32).map(move |j| if (i & j).count_ones() % 2 == 0 { 1.0 } else { -1.0 }))
+            .collect();
+        let gram = gram_of(&data, 7);
+        let weights = [0.9, -0.31, 0.22, 0.57, -0.78, 0.05, -0.44];
+        let options = Options { bits: 8, damping: 0.01, factors: &[1.0] };
+        let rounded = round_weights(&weights, 1, 1, &gram, options).unwrap();
+        for (weight, integer) in weights.iter().zip(&rounded.integers) {
+            assert_eq!(f32::from(*integer), (weight / rounded.scales[0]).round_ties_even());
+        }
+    }
+
+    #[test]
+    fn a_column_without_input_does_not_set_the_scale() {
+        let data: Vec<f32> = inputs(64, 3).chunks_exact(3).flat_map(|v| [v[0], 0.0, v[2]]).collect();
+        let gram = gram_of(&data, 3);
+        let options = Options { bits: 8, damping: 1e-4, factors: &[1.0] };
+        let rounded = round_weights(&[0.1, 20.0, -0.05], 1, 1, &gram, options).unwrap();
+        assert!(rounded.scales[0] < 0.11 / 127.0, "{:?}", rounded.scales);
+        assert_eq!(rounded.integers[1], 127);
+    }
+
+    #[test]
+    fn groups_are_rounded_as_layers_of_their_own() {
+        let data = inputs(100, 8);
+        let halves = |start: usize| -> Vec<f32> {
+            data.chunks_exact(8).flat_map(|v| v[start..start + 4].to_vec()).collect()
+        };
+        let positions: Vec<usize> = (0..100).collect();
+        let mut both = Gram::new(2, 4).unwrap();
+        both.add(Source::Rows(&data), &positions).unwrap();
+        let weights = inputs(6, 4);
+        let options = Options { bits: 8, damping: 0.01, factors: &[1.0] };
+        let together = round_weights(&weights, 6, 2, &both, options).unwrap();
+        for group in 0..2 {
+            let alone = gram_of(&halves(group * 4), 4);
+            let part = round_weights(&weights[group * 12..][..12], 3, 1, &alone, options).unwrap();
+            assert_eq!(part.integers, together.integers[group * 12..][..12]);
+        }
+    }
+
+    #[test]
+    fn wrong_shapes_are_refused() {
+        let gram = gram_of(&inputs(4, 3), 3);
+        let options = Options { bits: 8, damping: 0.01, factors: &[1.0] };
+        assert!(round_weights(&[1.0; 4], 1, 1, &gram, options).is_err());
+        assert!(round_weights(&[1.0; 3], 1, 1, &gram, Options { bits: 9, ..options }).is_err());
+        assert!(round_weights(&[1.0; 3], 1, 1, &gram, Options { factors: &[], ..options }).is_err());
+        assert!(round_weights(&[1.0; 3], 1, 1, &Gram::new(1, 3).unwrap(), options).is_err());
+    }
+}
