@@ -13,9 +13,9 @@ USAGE = """xslim -c CONFIG [-i MODEL] [-o OUTPUT] [options]
        xslim COMMAND [--help]"""
 
 EXAMPLES = """examples:
-  xslim -c resnet18.json                             static int8, as configured
-  xslim -i resnet18.onnx -o out/ --dynq              dynamic int8, no data needed
-  xslim -i resnet18.onnx -o half.onnx --fp16         half precision"""
+  xslim -c resnet18.json                        static int8, as configured
+  xslim -i resnet18.onnx -o out/ --dynq         dynamic int8, without data
+  xslim -i resnet18.onnx -o half.onnx --fp16    half precision"""
 
 
 def make_parser() -> argparse.ArgumentParser:
