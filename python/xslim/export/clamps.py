@@ -50,7 +50,7 @@ def _remove(graph: ir.Graph, node: ir.Node, source: ir.Value, value: ir.Value) -
 
 
 def clamp_bounds(node: ir.Node, operator: Operator) -> tuple[float, float] | None:
-    """Return the interval into which the node clips its input, or None for other operators and unknown bounds."""
+    """Return the interval into which the node clips its input; None for other nodes and unknown bounds."""
     if operator.bounds is not None:
         return operator.bounds
     if not operator.bounds_inputs:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -68,7 +69,7 @@ class _Writer:
         self.graph = graph
         self.int8_operators = int8_operators
         self.values = values_by_name(graph)
-        self.nodes = {node.name: node for node in graph}
+        self.nodes = {node.name or "": node for node in graph}
         self.taken = set(self.values) | set(self.nodes)
 
     def is_int8(self, node: ir.Node | None) -> bool:
@@ -125,7 +126,7 @@ class _Writer:
         like: ir.Value,
     ) -> ir.Value:
         value = self._node("DequantizeLinear", stem, [stored, *parameters], f"{stem}_dequantized", params)
-        value.dtype, value.shape = like.dtype, like.shape
+        value.type, value.shape = like.type, like.shape
         return value
 
     def _parameters(self, stem: str, params: QuantParams, like: ir.Value) -> tuple[ir.Value, ir.Value]:
@@ -137,7 +138,10 @@ class _Writer:
     def _initializer(self, name: str, array: NDArray[np.generic]) -> ir.Value:
         tensor = ir.tensor(np.ascontiguousarray(array).reshape(array.shape), name=self._fresh(name))
         value = ir.Value(
-            name=tensor.name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor
+            name=tensor.name,
+            shape=ir.Shape(array.shape),
+            type=ir.TensorType(tensor.dtype),
+            const_value=tensor,
         )
         self.graph.register_initializer(value)
         return value
@@ -160,9 +164,9 @@ class _Writer:
         return name
 
 
-def _representable(scale: NDArray[np.float32], dtype: type[np.floating]) -> NDArray[np.floating]:
+def _representable(scale: NDArray[np.float32], dtype: type[np.floating[Any]]) -> NDArray[np.generic]:
     """Round a scale to the type of its tensor, never to zero."""
-    return np.maximum(np.asarray(scale).astype(dtype), np.finfo(dtype).smallest_subnormal)
+    return np.asarray(np.maximum(np.asarray(scale).astype(dtype), np.finfo(dtype).smallest_subnormal))
 
 
 def _drop_unused(graph: ir.Graph) -> None:

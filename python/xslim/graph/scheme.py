@@ -108,8 +108,8 @@ class QuantPlan:
     constants : tuple of ConstantPlan
         The constants that are int8. One that is read along two axes is planned, and stored, twice.
     concats : tuple of tuple of str
-        Inputs and, last, output of every operator that puts int8 tensors side by side. They may share parameters
-        where their ranges allow it.
+        Inputs and, last, output of every operator that puts int8 tensors side by side. They may share
+        parameters where their ranges allow it.
     """
 
     operators: tuple[OperatorPlan, ...]

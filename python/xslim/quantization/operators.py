@@ -68,7 +68,7 @@ def max_level(node: ir.Node, operator: Operator) -> int:
 
 
 def classify(node: ir.Node, context: Context) -> OperatorPlan:
-    """Decide whether the operator alone could be int8; those that move data still depend on their neighbours."""
+    """Decide whether the operator alone can be int8; what moves data still depends on its neighbours."""
     operator = context.target.entry(node)
     reason = (
         context.ignored.get(node)

@@ -92,12 +92,9 @@ def _group(root: ir.Value, values: list[ir.Value], flow: Flow, default: Settings
 
 
 def _settings(value: ir.Value, flow: Flow) -> Settings | None:
-    """Return the settings of the operator that writes the tensor in int8, else of the first that reads it so."""
-    writer = value.producer()
-    around = [writer, *(use.node for use in value.uses())]
-    return next(
-        (flow.context.settings[node] for node in around if node is not None and flow.is_int8(node)), None
-    )
+    """Return the settings of the operator that writes the tensor in int8, else of the first int8 reader."""
+    around = [value.producer(), *(use.node for use in value.uses())]
+    return next((flow.context.settings[node] for node in around if node and flow.is_int8(node)), None)
 
 
 def _in_graph_order(graph: ir.Graph) -> Iterable[ir.Value]:

@@ -1,4 +1,4 @@
-"""What a target demands of a node before it takes it: conditions on attributes and inputs, written as data."""
+"""What a target demands of a node before it takes it: conditions on attributes and inputs, as data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Operator tables: which operators a target takes, which role each has in int8, and under which constraints."""
+"""Operator tables: what a target takes, which role it has in int8, and under which constraints."""
 
 from __future__ import annotations
 
@@ -211,4 +211,5 @@ def _axis_rule(entry: Mapping[str, Any]) -> AxisRule:
 
 
 def _constraint(entry: Mapping[str, Any]) -> Constraint:
-    return Constraint(**{key: tuple(value) if key == "one_of" else value for key, value in entry.items()})
+    fields: dict[str, Any] = {**entry, "one_of": tuple(entry.get("one_of", ()))}
+    return Constraint(**fields)
