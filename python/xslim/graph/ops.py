@@ -63,7 +63,7 @@ def sole_consumer(value: ir.Value) -> ir.Node | None:
 
 def new_constant(array: NDArray[np.generic], name: str) -> ir.Value:
     """An initializer value; the caller registers it with a graph."""
-    tensor = ir.Tensor(np.ascontiguousarray(array), name=name)
+    tensor = ir.Tensor(np.asarray(array, order="C"), name=name)
     return ir.Value(name=name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
 
 

@@ -11,10 +11,11 @@ from onnx_ir.passes import common
 from xslim.graph.interface import Interface
 from xslim.graph.ops import opset
 from xslim.passes.folding import fold_constants, infer_shapes, remove_unused
+from xslim.passes.functions import DOMAIN, WINDOW_BODY, add_function
 from xslim.passes.fusion import EVERY_FUSION, fuse
 from xslim.passes.opset import convert_opset
 from xslim.passes.rewriting import apply_rules
-from xslim.passes.rules import affine, arithmetic, forms, movement
+from xslim.passes.rules import affine, arithmetic, forms, movement, windows
 from xslim.passes.slimming import slim
 from xslim.passes.splitting import slices_to_split
 from xslim.passes.tidy import (
@@ -25,6 +26,7 @@ from xslim.passes.tidy import (
     unique_names,
     unlist_initializers,
 )
+from xslim.passes.yolo import decode_heads
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +41,7 @@ def prepare(
     opset: int | None = None,
     minimum_opset: int = PER_CHANNEL_OPSET,
     raise_opset_for: Collection[str] = EVERY_FUSION,
+    functions: bool = True,
 ) -> ir.Model:
     """Make the model small and canonical; it computes the same and looks the same from outside.
 
@@ -56,6 +59,9 @@ def prepare(
     raise_opset_for : collection of str
         Fused operators (`xslim.passes.EVERY_FUSION` by default) for which a higher opset is worth it.
         Those that the opset has already are made anyway; with `opset` given, it is never raised.
+    functions : bool
+        Turn detection heads and window shuffles into nodes of the domain ``spacemit_functions``, whose bodies
+        the model carries; False keeps plain operators.
 
     Returns
     -------
@@ -83,6 +89,8 @@ def prepare(
     model = _rewrite(model, () if opset is not None else raise_opset_for)
     infer_shapes(model)
     fold_constants(model)
+    if functions:
+        _extract_functions(model)
     kernel_shapes(model)
     unique_names(model)
     fit_ir_version(model)
@@ -109,3 +117,12 @@ def _rewrite(model: ir.Model, raise_opset_for: Collection[str]) -> ir.Model:
     apply_rules(model, (*movement.rules, *affine.rules, *forms.rules))
     remove_unused(model)
     return model
+
+
+def _extract_functions(model: ir.Model) -> None:
+    apply_rules(model, windows.rules)
+    used = {node.op_type for node in model.graph if node.domain == DOMAIN}
+    for operator in used.intersection(windows.OPERATORS):
+        add_function(model, operator, WINDOW_BODY)
+    decode_heads(model)
+    remove_unused(model)

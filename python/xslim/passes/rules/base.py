@@ -74,7 +74,7 @@ def require_dim(value: ir.Value, axis: int) -> int:
 
 def add_constant(op: Any, near: ir.Node, array: NDArray[np.generic], name: str) -> ir.Value:
     """Register a constant in the graph of `near` under a name that is free there."""
-    tensor = ir.Tensor(np.ascontiguousarray(array), name=name)
+    tensor = ir.Tensor(np.asarray(array, order="C"), name=name)
     value: ir.Value = op.initializer(tensor, name=fresh_name(near, name))
     return value
 

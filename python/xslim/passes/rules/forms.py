@@ -40,7 +40,7 @@ class PadIntoPool(Rule):
 
     Must not fire when something but the spatial axes is padded, padding is negative, not zero or not
     constant, or when the pool pads on its own without counting, rounds up, or chooses its padding itself:
-    the averages at the border would be others. (A MaxPool never takes padding in: it pads with minus infinity.)
+    the averages at the border would be others. (A MaxPool takes no zeros in: it pads with -infinity.)
     """
 
     def pattern(self, op: Any, x: Any) -> Any:
@@ -80,7 +80,8 @@ class PadIntoPool(Rule):
             raise Refusal("the pool rounds up")
         if pool.attributes.get_string("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
             raise Refusal("the pool chooses its own padding")
-        return [outer + inner for outer, inner in zip([*pads[2:ndim], *pads[ndim + 2 :]], own, strict=True)]
+        spatial = [*pads[2:ndim], *pads[ndim + 2 :]]
+        return [outer + inner for outer, inner in zip(spatial, own, strict=True)]
 
 
 class ReshapeToSame(Rule):
