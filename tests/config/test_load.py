@@ -44,6 +44,8 @@ VALID: dict[str, Any] = {
         "max_percentile": 0.999,
         "custom_setting": [{"input_names": ["a"], "output_names": ["b"], "precision_level": 2}],
         "truncate_var_names": ["t"],
+        "target": "generic",
+        "bias_type": "int32",
         "ignore_op_types": ["Softmax"],
         "ignore_op_names": ["/head/*"],
     },
@@ -127,6 +129,12 @@ WRONG = [
     (f"{CUSTOM}.output_names", [], "custom_setting[0].output_names: must not be empty"),
     (f"{CUSTOM}.finetune_level", 1, "it belongs in quantization_parameters"),
     (f"{CUSTOM}.precision_level", None, "custom_setting[0]: sets nothing"),
+    (
+        f"{QUANTIZATION}.target",
+        "spacemitt",
+        "target: must be 'spacemit' or 'generic', got string 'spacemitt'",
+    ),
+    (f"{QUANTIZATION}.bias_type", "int8", "bias_type: must be 'float' or 'int32', got string 'int8'"),
     (f"{QUANTIZATION}.truncate_var_names", "t", "truncate_var_names: must be a list, got string 't'"),
     (f"{QUANTIZATION}.ignore_op_types", "Softmax", "ignore_op_types: must be a list"),
     (f"{QUANTIZATION}.ignore_op_names", [1], "ignore_op_names[0]: must be a string, got integer 1"),
@@ -386,7 +394,6 @@ def test_an_unknown_key_is_always_refused_and_help_given(section: str, key: str)
 def without(*paths: str) -> Config:
     """Load `VALID` with the fields set to what every version can do."""
     neutral = {
-        f"{QUANTIZATION}.custom_setting": None,
         f"{QUANTIZATION}.truncate_var_names": [],
     }
     source = VALID
@@ -400,7 +407,7 @@ def test_what_is_available_passes() -> None:
     refuse_unavailable(without())
 
 
-@pytest.mark.parametrize("path", [f"{QUANTIZATION}.custom_setting", f"{QUANTIZATION}.truncate_var_names"])
+@pytest.mark.parametrize("path", [f"{QUANTIZATION}.truncate_var_names"])
 def test_what_is_not_available_is_refused(path: str) -> None:
     with pytest.raises(NotAvailableError, match=f"{path}: .* is not available yet"):
         refuse_unavailable(without(path))

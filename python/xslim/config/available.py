@@ -27,11 +27,6 @@ _NOT_YET: tuple[tuple[str, str, _Test], ...] = (
         lambda config: config.is_static and config.quantization_parameters.finetune_level >= 2,
     ),
     (
-        "quantization_parameters.custom_setting",
-        "custom_setting",
-        lambda config: bool(config.quantization_parameters.custom_setting),
-    ),
-    (
         "quantization_parameters.truncate_var_names",
         "truncate_var_names",
         lambda config: bool(config.quantization_parameters.truncate_var_names),

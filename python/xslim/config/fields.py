@@ -93,6 +93,8 @@ Dtype = Literal[
     "float32", "float16", "float64", "bfloat16", "bool",
     "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
 ]  # fmt: skip
+BiasType = Literal["float", "int32"]
+TargetName = Literal["spacemit", "generic"]
 Percentile = Annotated[float, Field(ge=0.99, le=1)]
 GlobalLevel = Annotated[Literal[0, 1, 2, 3, 4, 100], BeforeValidator(_whole_number)]
 RegionLevel = Annotated[Literal[0, 1, 2, 3, 4], BeforeValidator(_whole_number)]

@@ -150,6 +150,10 @@ class QuantizationParameters(_Section):
     """Parts of the graph with settings of their own."""
     truncate_var_names: f.Texts = ()
     """Tensors that cut the graph in two; only the first part is quantised."""
+    target: f.TargetName = "spacemit"
+    """What runs the result: `spacemit`, or `generic` for onnxruntime on any CPU."""
+    bias_type: f.BiasType = "float"
+    """How the biases of int8 operators are stored."""
     ignore_op_types: f.Texts = ()
     """Operator types that stay float; shell patterns are allowed."""
     ignore_op_names: f.Texts = ()

@@ -4,16 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
 import onnx_ir as ir
 
-from xslim.graph.ops import scalar
 from xslim.graph.scheme import QuantParams, QuantPlan
-from xslim.targets import Operator, Target
-
-QMIN, QMAX = -128, 127
-TOLERANCE = 1e-3
-"""How far, in steps, the quantiser's range may reach beyond the bounds: rounding of the scale."""
+from xslim.targets import Target
 
 
 def remove_clamps(
@@ -30,8 +24,8 @@ def remove_clamps(
         params = activations.get(value.name or "")
         if node.name not in int8 or source is None or params is None or source.name in activations:
             continue
-        bounds = clamp_bounds(node, target.entry(node))
-        if bounds is None or not covers(bounds, params):
+        bounds = target.entry(node).clamp(node)
+        if bounds is None or not params.saturates_at(bounds):
             continue
         writer = source.producer()
         if writer is not None and writer.name in int8 and len(source.uses()) == 1:
@@ -47,26 +41,3 @@ def _remove(graph: ir.Graph, node: ir.Node, source: ir.Value, value: ir.Value) -
     graph.remove(node, safe=True)
     value.name = None
     source.name = name
-
-
-def clamp_bounds(node: ir.Node, operator: Operator) -> tuple[float, float] | None:
-    """Return the interval into which the node clips its input; None for other nodes and unknown bounds."""
-    if operator.bounds is not None:
-        return operator.bounds
-    if not operator.bounds_inputs:
-        return None
-    low, high = _bound(node, 1, -np.inf), _bound(node, 2, np.inf)
-    return None if low is None or high is None else (low, high)
-
-
-def _bound(node: ir.Node, index: int, default: float) -> float | None:
-    value = node.inputs[index] if index < len(node.inputs) else None
-    return default if value is None else scalar(value)
-
-
-def covers(bounds: tuple[float, float], params: QuantParams) -> bool:
-    """Whether every value that the quantiser can express lies within the bounds."""
-    scale, zero_point = float(params.scale), int(params.zero_point)
-    low, high = (QMIN - zero_point) * scale, (QMAX - zero_point) * scale
-    tolerance = scale * TOLERANCE
-    return low >= bounds[0] - tolerance and high <= bounds[1] + tolerance

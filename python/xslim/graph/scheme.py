@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+QMIN, QMAX = -128, 127
+
 
 @dataclass(frozen=True)
 class QuantParams:
@@ -25,6 +27,19 @@ class QuantParams:
     scale: NDArray[np.float32]
     zero_point: NDArray[np.int8] | NDArray[np.int32]
     axis: int | None = None
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """Smallest and largest value that the int8 tensor can express (per tensor only)."""
+        scale, zero_point = float(self.scale), int(self.zero_point)
+        return (QMIN - zero_point) * scale, (QMAX - zero_point) * scale
+
+    def saturates_at(self, bounds: tuple[float, float] | None) -> bool:
+        """Whether no value outside of the bounds can be expressed, but for the rounding of the scale."""
+        if bounds is None:
+            return True
+        (low, high), slack = self.span, float(self.scale) * 1e-3
+        return low >= bounds[0] - slack and high <= bounds[1] + slack
 
 
 @dataclass(frozen=True)
@@ -57,6 +72,8 @@ class TensorGroup:
         The members whose values decide the range; the others only hold values of these.
     fixed_range : pair of float, or None
         A range known without calibration; nothing is observed then.
+    clamp : pair of float, or None
+        Bounds of an activation that the quantiser's saturation can replace.
     method, max_percentile : str, float
         How the range is searched.
     """
@@ -66,6 +83,7 @@ class TensorGroup:
     method: str
     max_percentile: float
     fixed_range: tuple[float, float] | None = None
+    clamp: tuple[float, float] | None = None
 
     @property
     def name(self) -> str:
@@ -96,6 +114,25 @@ class ConstantPlan:
 
 
 @dataclass(frozen=True)
+class ConcatPlan:
+    """Int8 tensors that one operator puts side by side.
+
+    Attributes
+    ----------
+    output : str
+        The result.
+    inputs : tuple of str
+        The activations among the operands.
+    private : frozenset of str
+        Inputs whose values nothing else reads in int8 or float.
+    """
+
+    output: str
+    inputs: tuple[str, ...]
+    private: frozenset[str]
+
+
+@dataclass(frozen=True)
 class QuantPlan:
     """Everything that is decided before a number is known.
 
@@ -107,15 +144,14 @@ class QuantPlan:
         The activations that are int8.
     constants : tuple of ConstantPlan
         The constants that are int8. One that is read along two axes is planned, and stored, twice.
-    concats : tuple of tuple of str
-        Inputs and, last, output of every operator that puts int8 tensors side by side. They may share
-        parameters where their ranges allow it.
+    concats : tuple of ConcatPlan
+        Tensors that may share parameters where their ranges allow it.
     """
 
     operators: tuple[OperatorPlan, ...]
     groups: tuple[TensorGroup, ...]
     constants: tuple[ConstantPlan, ...]
-    concats: tuple[tuple[str, ...], ...] = ()
+    concats: tuple[ConcatPlan, ...] = ()
 
     @property
     def int8_operators(self) -> frozenset[str]:

@@ -14,7 +14,7 @@ from xslim.calibration.collectors import ChannelMeans
 from xslim.calibration.data import CalibrationData
 from xslim.calibration.fingerprint import calibration_key
 from xslim.calibration.merge import merge_shards
-from xslim.calibration.observe import Settings, observe
+from xslim.calibration.observe import Settings, observe, watch
 from xslim.config import Config
 from xslim.errors import ModelError
 from xslim.export.qdq import export_qdq
@@ -22,9 +22,11 @@ from xslim.graph.inputs import input_specs
 from xslim.graph.scheme import Quantization, QuantPlan
 from xslim.kernels import Sketch
 from xslim.quantization.bias_correction import correct_biases, inputs_to_average
+from xslim.quantization.integer_bias import integer_biases
 from xslim.quantization.parameters import find_parameters
 from xslim.quantization.plan import make_plan
 from xslim.quantization.rules import rules_from
+from xslim.quantization.sharing import share_parameters
 from xslim.runtime import Feeds
 from xslim.targets import Target, load_target
 
@@ -67,19 +69,23 @@ def quantize_static(
     DataError
         The calibration data are wrong.
     """
-    target = load_target()
+    target = load_target(config.quantization_parameters.target)
     plan, data = plan_static(prepared, config)
     samples = list(islice(data.batches(1, workers=1), COMPARED_SAMPLES))
     finetune = config.quantization_parameters.finetune_level > 0
     averages = ChannelMeans(inputs_to_average(prepared, plan, target) if finetune else {})
     settings = replace(calibration_settings(config), store=None if sketch_files else store)
+    exposed = exposed_tensors(prepared, plan, target)
     if sketch_files:
         sketches = merge_shards(sketch_files, calibration_key(prepared, plan.observed, data))
-        observe(prepared, (), data, settings, also=[averages])
+        watch(prepared, plan.observed, data, settings, [averages], exposed)
     else:
-        sketches = observe(prepared, plan.observed, data, settings, also=[averages]).sketches
+        sketches = observe(prepared, plan.observed, data, settings, [averages], exposed).sketches
+    plan = share_parameters(plan, sketches)
     quantization = find_parameters(prepared, plan, sketches)
     refined = correct_biases(prepared, plan, quantization, averages.means(), target) if finetune else prepared
+    if config.quantization_parameters.bias_type == "int32":
+        quantization = integer_biases(refined, plan, quantization, target)
     exported = export_qdq(refined, plan, quantization, target)
     return StaticResult(exported, plan, quantization, sketches, samples)
 
@@ -94,8 +100,13 @@ def plan_static(prepared: ir.Model, config: Config) -> tuple[QuantPlan, Calibrat
     DataError
         The calibration data are wrong.
     """
-    plan = _plan(prepared, config, load_target())
+    plan = _plan(prepared, config, load_target(config.quantization_parameters.target))
     return plan, CalibrationData(input_specs(prepared), config.calibration_parameters, config.base_dir)
+
+
+def exposed_tensors(prepared: ir.Model, plan: QuantPlan, target: Target) -> Sequence[str]:
+    """What refinement may read beside the sketches, at any finetune level."""
+    return list(inputs_to_average(prepared, plan, target))
 
 
 def calibration_settings(config: Config) -> Settings:

@@ -112,7 +112,7 @@ def _follower(node: ir.Node, flow: Flow) -> ir.Node | None:
 
 
 def _is_clamp(node: ir.Node | None, flow: Flow) -> bool:
-    return node is not None and (flow.entry(node).bounds is not None or flow.entry(node).bounds_inputs)
+    return node is not None and flow.entry(node).clamp(node) is not None
 
 
 def _added_bias(node: ir.Node, flow: Flow) -> ir.Value | None:

@@ -10,7 +10,7 @@ from fnmatch import filter as matching
 import onnx_ir as ir
 
 from xslim.graph.ops import is_constant
-from xslim.graph.scheme import ConstantPlan, QuantPlan, TensorGroup
+from xslim.graph.scheme import ConcatPlan, ConstantPlan, QuantPlan, TensorGroup
 from xslim.quantization.flow import Flow, trace
 from xslim.quantization.operators import Context, classify, data_inputs, is_weight, moving_inputs
 from xslim.quantization.protected import mask_values, shape_values
@@ -82,12 +82,14 @@ def _group(root: ir.Value, values: list[ir.Value], flow: Flow, default: Settings
     node = root.producer()
     fixed = flow.entry(node).output_range if node is not None else None
     settings = _settings(root, flow) or default
+    absorbed = node is not None and node.inputs[0] in flow.fused
     return TensorGroup(
         tensors=tuple(value.name or "" for value in values),
         observed=() if fixed else (root.name or "",),
         method=settings.method,
         max_percentile=settings.max_percentile,
         fixed_range=fixed,
+        clamp=flow.entry(node).clamp(node) if node is not None and absorbed else None,
     )
 
 
@@ -123,10 +125,27 @@ def _constants(flow: Flow) -> tuple[ConstantPlan, ...]:
     )
 
 
-def _concats(flow: Flow) -> tuple[tuple[str, ...], ...]:
-    """Inputs and output of every int8 operator that puts tensors side by side."""
+def _concats(flow: Flow) -> tuple[ConcatPlan, ...]:
     return tuple(
-        tuple(value.name or "" for value in [*moving_inputs(node, flow.entry(node)), node.outputs[0]])
+        _concat(node, flow)
         for node in flow.operators
         if flow.is_int8(node) and flow.entry(node).role == "concat"
     )
+
+
+def _concat(node: ir.Node, flow: Flow) -> ConcatPlan:
+    inputs = list(dict.fromkeys(moving_inputs(node, flow.entry(node))))
+    return ConcatPlan(
+        output=node.outputs[0].name or "",
+        inputs=tuple(value.name or "" for value in inputs),
+        private=frozenset(value.name or "" for value in inputs if _is_private(value, node, flow)),
+    )
+
+
+def _is_private(value: ir.Value, reader: ir.Node, flow: Flow) -> bool:
+    """Whether the value, and those that it was moved from, exist for one reader only."""
+    if value.is_graph_output() or any(use.node is not reader for use in value.uses()):
+        return False
+    source = flow.moved.get(value)
+    writer = value.producer()
+    return source is None or writer is None or _is_private(source, writer, flow)

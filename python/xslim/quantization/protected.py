@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
 from xslim.graph.ops import attribute, constant, is_constant
+from xslim.kernels import Sketch
 from xslim.targets import Operator, Target
 
 FLOAT_TYPES = frozenset({ir.DataType.FLOAT, ir.DataType.FLOAT16})
@@ -73,3 +76,16 @@ def shape_values(graph: ir.Graph, target: Target) -> set[ir.Value]:
         if target.entry(node).measures_shape or (moving and all(value in shapes for value in moving)):
             shapes.update(node.outputs)
     return shapes
+
+
+INFINITE = 1e30
+"""Magnitudes at or above stand for infinity."""
+
+
+def seen_masks(sketches: Mapping[str, Sketch]) -> frozenset[str]:
+    """Observed tensors that hold infinities, or numbers that stand for them."""
+    return frozenset(
+        name
+        for name, sketch in sketches.items()
+        if sketch.neg_inf_count or sketch.pos_inf_count or max(-sketch.min, sketch.max) >= INFINITE
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from typing import Any
 import onnx_ir as ir
 
 from xslim.errors import ConfigError
-from xslim.graph.ops import attribute
+from xslim.graph.ops import attribute, scalar
 from xslim.targets.constraints import Constraint, Scalar
 
 if sys.version_info >= (3, 11):
@@ -78,6 +79,12 @@ class Operator:
         The output describes the shape of the input, not its values.
     absent : bool
         The target does not take the operator; it is listed for its other properties.
+    dynamic : str or None
+        How dynamic quantisation writes the operator: ``matmul`` (DynamicQuantizeMatMul where the activation has
+        one reader, else ``integer``), ``integer`` (DynamicQuantizeLinear and MatMulInteger), ``lstm``
+        (DynamicQuantizeLSTM), or ``weights`` (int8 weights behind DequantizeLinear, float arithmetic).
+    dynamic_inputs : tuple of int
+        The inputs that are weights then, where they are not `weight_input`.
     """
 
     role: str
@@ -101,11 +108,25 @@ class Operator:
     carries_mask: bool = False
     measures_shape: bool = False
     absent: bool = False
+    dynamic: str | None = None
+    dynamic_inputs: tuple[int, ...] = ()
 
     @property
     def moves_data(self) -> bool:
         """Whether the output holds values of the inputs and nothing else."""
         return self.role in ("passive", "concat")
+
+    def clamp(self, node: ir.Node) -> tuple[float, float] | None:
+        """Interval into which this node clips its input; None for other operators and unknown bounds."""
+        if self.bounds is not None or not self.bounds_inputs:
+            return self.bounds
+        low, high = _bound(node, 1, -math.inf), _bound(node, 2, math.inf)
+        return None if low is None or high is None else (low, high)
+
+    @property
+    def dynamic_weights(self) -> tuple[int, ...]:
+        """The inputs that are weights of dynamic quantisation."""
+        return self.dynamic_inputs or (() if self.weight_input is None else (self.weight_input,))
 
     def axis_of_weight(self, node: ir.Node) -> int | None:
         """Channel axis of this node's weight, counted from 0; None means per tensor."""
@@ -195,8 +216,13 @@ def load_target(name: str = "spacemit") -> Target:
     return Target(table["name"], table["provider"], operators, table["takes_unlisted"])
 
 
+def _bound(node: ir.Node, position: int, default: float) -> float | None:
+    value = node.inputs[position] if position < len(node.inputs) else None
+    return default if value is None else scalar(value)
+
+
 def _operator(entry: dict[str, Any], types: Mapping[str, list[str]]) -> Operator:
-    for name in ("bounds", "output_range", "data_inputs"):
+    for name in ("bounds", "output_range", "data_inputs", "dynamic_inputs"):
         if name in entry:
             entry[name] = tuple(entry[name])
     for name in ("constraints", "int8_constraints"):

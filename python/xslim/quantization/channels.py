@@ -1,0 +1,313 @@
+"""Which channels of a model can be rescaled, and which only together.
+
+Multiplying channel `c` of a tensor by a positive number and undoing it in the weights that read it changes
+nothing. Every channel of every tensor gets a variable; operators equate variables (a sum needs both operands
+scaled alike), leave them free (a convolution can absorb any scale on either side), or pin them to 1 (a
+softmax knows no scale). Operators that are not in the table pin everything they touch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from xslim.graph.ops import attribute, constant, is_constant, static_shape
+
+PINNED = 0
+"""The variable that is always 1."""
+
+Ids = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Channels:
+    """The variables of one tensor.
+
+    Attributes
+    ----------
+    axis : int
+        The channel axis.
+    ids : int64 array, shape (channels,)
+        A variable per channel; equal numbers are scaled alike, `PINNED` not at all.
+    """
+
+    axis: int
+    ids: Ids
+
+
+@dataclass
+class Variables:
+    """A growing set of variables of which some are equal."""
+
+    _parent: list[int] = field(default_factory=lambda: [PINNED])
+
+    def fresh(self, count: int) -> Ids:
+        """Return new free variables."""
+        start = len(self._parent)
+        self._parent.extend(range(start, start + count))
+        return np.arange(start, start + count)
+
+    def root(self, variable: int) -> int:
+        """Return the representative of a variable; `PINNED` represents all that equal 1."""
+        while self._parent[variable] != variable:
+            self._parent[variable] = self._parent[self._parent[variable]]
+            variable = self._parent[variable]
+        return variable
+
+    def equate(self, first: Ids, second: Ids) -> None:
+        """Make variables equal, one by one."""
+        for a, b in zip(first.tolist(), second.tolist(), strict=True):
+            low, high = sorted((self.root(a), self.root(b)))
+            self._parent[high] = low
+
+    def pin(self, ids: Ids) -> None:
+        """Fix variables at 1."""
+        self.equate(ids, np.full_like(ids, PINNED))
+
+    def resolve(self, ids: Ids) -> Ids:
+        """Return the representatives."""
+        return np.array([self.root(variable) for variable in ids.tolist()], np.int64)
+
+
+class _Trace:
+    """The state while the graph is read from inputs to outputs."""
+
+    def __init__(self) -> None:
+        self.variables = Variables()
+        self.channels: dict[ir.Value, Channels] = {}
+
+    def of(self, value: ir.Value | None) -> Channels | None:
+        return self.channels.get(value) if value is not None else None
+
+    def free(self, value: ir.Value, axis: int, count: int) -> None:
+        self.channels[value] = Channels(axis, self.variables.fresh(count))
+
+    def pin(self, value: ir.Value | None) -> None:
+        if (channels := self.of(value)) is not None:
+            self.variables.pin(channels.ids)
+
+
+def trace_channels(graph: ir.Graph) -> dict[str, Channels]:
+    """Find the scale variables of every tensor that has channels.
+
+    Tensors that are missing from the result cannot be rescaled.
+    """
+    trace = _Trace()
+    for node in graph:
+        rule = RULES.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+        if rule is None or not rule(node, trace):
+            for value in node.inputs:
+                trace.pin(value)
+    for value in graph.outputs:
+        trace.pin(value)
+    return {
+        value.name: Channels(channels.axis, trace.variables.resolve(channels.ids))
+        for value, channels in trace.channels.items()
+        if value.name
+    }
+
+
+def _convolution(node: ir.Node, trace: _Trace) -> bool:
+    shape = static_shape(node.inputs[1])
+    if shape is None or len(shape) < 3 or not _own_constants(node):
+        return False
+    source = trace.of(node.inputs[0])
+    if source is not None and source.axis != 1:
+        trace.pin(node.inputs[0])
+    outputs = shape[0] if node.op_type == "Conv" else shape[1] * int(attribute(node, "group") or 1)
+    trace.free(node.outputs[0], 1, outputs)
+    return True
+
+
+def _product(node: ir.Node, trace: _Trace) -> bool:
+    shape = static_shape(node.inputs[1])
+    if shape is None or len(shape) != 2 or not _own_constants(node):
+        return False
+    if node.op_type == "Gemm" and (attribute(node, "transA") or attribute(node, "alpha") != 1.0):
+        return False
+    rank = _rank(node.outputs[0])
+    if rank is None:
+        return False
+    source = trace.of(node.inputs[0])
+    if source is not None and source.axis != rank - 1:
+        trace.pin(node.inputs[0])
+    trace.free(node.outputs[0], rank - 1, shape[0 if attribute(node, "transB") else 1])
+    return True
+
+
+def _own_constants(node: ir.Node) -> bool:
+    """Whether weight and bias are constants that no other node reads."""
+    parameters = [value for value in node.inputs[1:] if value is not None]
+    return all(is_constant(value) and len(value.uses()) == 1 for value in parameters)
+
+
+def _same(node: ir.Node, trace: _Trace) -> bool:
+    """The output is scaled as the input is."""
+    source = trace.of(node.inputs[0])
+    if source is None:
+        return True
+    trace.channels[node.outputs[0]] = source
+    return True
+
+
+def _clip(node: ir.Node, trace: _Trace) -> bool:
+    low = constant(node.inputs[1]) if len(node.inputs) > 1 else None
+    bounds = [value for value in node.inputs[1:] if value is not None]
+    if low is None or float(low) != 0.0 or not all(is_constant(value) for value in bounds):
+        return False
+    return _same(node, trace)
+
+
+def _pad(node: ir.Node, trace: _Trace) -> bool:
+    source = trace.of(node.inputs[0])
+    pads = constant(node.inputs[1]) if len(node.inputs) > 1 else None
+    fill = constant(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] is not None else None
+    zero = attribute(node, "mode") != "constant" or fill is None or float(fill) == 0.0
+    if source is None:
+        return True
+    if pads is None or not zero or (len(node.inputs) > 3 and node.inputs[3] is not None):
+        return False
+    rank = pads.size // 2
+    if pads[source.axis] or pads[source.axis + rank]:
+        return False
+    return _same(node, trace)
+
+
+def _flatten(node: ir.Node, trace: _Trace) -> bool:
+    source, shape = trace.of(node.inputs[0]), _dims(node.inputs[0])
+    if source is None:
+        return True
+    output = _dims(node.outputs[0])
+    if source.axis != 1 or shape is None or output is None or len(output) != 2:
+        return False
+    inner = shape[2:]
+    if not all(isinstance(size, int) for size in inner):
+        return False
+    repeats = int(np.prod(np.array(inner, np.int64)))
+    if output[1] != len(source.ids) * repeats:
+        return False
+    trace.channels[node.outputs[0]] = Channels(1, np.repeat(source.ids, repeats))
+    return True
+
+
+def _sum(node: ir.Node, trace: _Trace) -> bool:
+    first, second = node.inputs
+    if first is None or second is None:
+        return False
+    moving = [value for value in (first, second) if not is_constant(value)]
+    sources = [trace.of(value) for value in moving]
+    known = [source for source in sources if source is not None]
+    if not known:
+        return True
+    if len(known) < len(moving) or any(source.axis != known[0].axis for source in known):
+        return False
+    rank = _rank(node.outputs[0])
+    if any(_rank(value) != rank for value in moving) or len({len(source.ids) for source in known}) > 1:
+        return False
+    if len(moving) == 1 and not _scalable_operand(second if moving[0] is first else first, known[0], rank):
+        return False
+    if len(moving) == 2:
+        trace.variables.equate(known[0].ids, known[1].ids)
+    trace.channels[node.outputs[0]] = known[0]
+    return True
+
+
+def _scale(node: ir.Node, trace: _Trace) -> bool:
+    """A product with a constant vector absorbs any scale."""
+    first, second = node.inputs
+    if first is None or second is None or not is_constant(second):
+        return False
+    source, rank = trace.of(first), _rank(node.outputs[0])
+    if source is None:
+        array = constant(second)
+        if array is None or rank is None or array.ndim != 1 or array.size < 2 or len(second.uses()) > 1:
+            return True
+        trace.free(node.outputs[0], rank - 1, array.size)
+        return True
+    if not _scalable_operand(second, source, rank):
+        return False
+    trace.free(node.outputs[0], source.axis, len(source.ids))
+    return True
+
+
+def _scalable_operand(value: ir.Value, channels: Channels, rank: int | None) -> bool:
+    """Whether a constant holds one number per channel, for this operator alone."""
+    array = constant(value)
+    if array is None or rank is None or len(value.uses()) > 1:
+        return False
+    shape = (1,) * (rank - array.ndim) + array.shape
+    return len(shape) == rank and all(
+        size == (len(channels.ids) if axis == channels.axis else 1) for axis, size in enumerate(shape)
+    )
+
+
+def _normalization(node: ir.Node, trace: _Trace) -> bool:
+    """The affine part of a normalisation over the last axis absorbs any scale of its output."""
+    trace.pin(node.inputs[0])
+    rank = _rank(node.inputs[0])
+    shape = static_shape(node.inputs[1])
+    if rank is None or shape is None or len(shape) != 1 or not _own_constants(node):
+        return True
+    if attribute(node, "axis") in (-1, rank - 1) and len([o for o in node.outputs if o.uses()]) == 1:
+        trace.free(node.outputs[0], rank - 1, shape[0])
+    return True
+
+
+def _concat(node: ir.Node, trace: _Trace) -> bool:
+    sources = [trace.of(value) for value in node.inputs]
+    axis, rank = attribute(node, "axis"), _rank(node.outputs[0])
+    known = [source for source in sources if source is not None]
+    if not known:
+        return True
+    if len(known) < len(sources) or rank is None or any(source.axis != axis % rank for source in known):
+        return False
+    trace.channels[node.outputs[0]] = Channels(known[0].axis, np.concatenate([s.ids for s in known]))
+    return True
+
+
+def _split(node: ir.Node, trace: _Trace) -> bool:
+    source, axis, rank = trace.of(node.inputs[0]), attribute(node, "axis"), _rank(node.inputs[0])
+    if source is None:
+        return True
+    if rank is None or axis % rank != source.axis:
+        return False
+    sizes = [(_dims(output) or (None,) * rank)[source.axis] for output in node.outputs]
+    if not all(isinstance(size, int) for size in sizes) or sum(sizes) != len(source.ids):
+        return False
+    ends = np.cumsum(sizes)[:-1]
+    for output, ids in zip(node.outputs, np.split(source.ids, ends), strict=True):
+        trace.channels[output] = Channels(source.axis, ids)
+    return True
+
+
+def _rank(value: ir.Value | None) -> int | None:
+    return None if value is None or value.shape is None else len(value.shape)
+
+
+def _dims(value: ir.Value | None) -> tuple[Any, ...] | None:
+    return None if value is None or value.shape is None else tuple(value.shape)
+
+
+Rule = Callable[[ir.Node, _Trace], bool]
+
+RULES: Mapping[str, Rule] = {
+    **dict.fromkeys(("Conv", "ConvTranspose"), _convolution),
+    **dict.fromkeys(("MatMul", "Gemm"), _product),
+    **dict.fromkeys(("Relu", "LeakyRelu", "Identity", "Dropout"), _same),
+    **dict.fromkeys(("MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool"), _same),
+    **dict.fromkeys(("Resize", "Upsample"), _same),
+    "Clip": _clip,
+    "Pad": _pad,
+    "Flatten": _flatten,
+    "Add": _sum,
+    "Mul": _scale,
+    "LayerNormalization": _normalization,
+    "Concat": _concat,
+    "Split": _split,
+}
+"""How each operator relates the channels of its inputs and outputs; False pins them."""

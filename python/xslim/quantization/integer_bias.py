@@ -1,0 +1,145 @@
+"""Biases as int32 in the accumulator's own scale, which is the input's scale times the weight's.
+
+The accumulator must not overflow. A channel whose bias is too large for that, as its weights are nearly
+zero, gets a larger weight scale: its weights are then rounded to a step far below anything that matters
+beside such a bias.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from xslim.graph.ops import constant, is_constant
+from xslim.graph.scheme import ConstantPlan, Quantization, QuantizedTensor, QuantParams, QuantPlan
+from xslim.targets import Target
+
+logger = logging.getLogger(__name__)
+
+QMAX = 127
+ACCUMULATOR = 2**31 - 1
+LARGEST_BIAS = 2**30
+"""What a bias may take of the accumulator; the rest is for the products."""
+
+FloatArray = NDArray[np.float64]
+
+
+def integer_biases(
+    model: ir.Model, plan: QuantPlan, quantization: Quantization, target: Target
+) -> Quantization:
+    """Quantise the biases of the int8 operators to int32.
+
+    Biases that cannot be int32 stay float, and the log names them: those of float16 models, those without
+    one value per channel, and those that would need a larger scale where all channels share one.
+
+    Parameters
+    ----------
+    model : onnx_ir.Model
+        The float model that will be exported.
+    plan, quantization
+        What is int8, with its numbers.
+    target : Target
+        Names the bias input of each operator.
+
+    Returns
+    -------
+    Quantization
+        With `biases`, and with larger weight scales where a bias would have overflowed.
+    """
+    constants, biases = dict(quantization.constants), dict(quantization.biases)
+    problems: dict[str | None, str] = {}
+    # Twice, as a weight that two operators share may be given its final scales by the second of them.
+    for node, weight, bias in [*_candidates(model, plan, target)] * 2:
+        source = node.inputs[0]
+        scale = quantization.activations[source.name or ""].scale if source is not None else None
+        if scale is None or bias.dtype != ir.DataType.FLOAT:
+            problems[node.name] = "its bias is not float32: it stays float"
+            continue
+        fitted = fit_bias(_values(bias), float(scale), constants[weight])
+        if fitted is None:
+            problems[node.name] = "its bias does not fit int32: it stays float"
+            continue
+        biases[node.name or ""], changed, raised = fitted
+        constants[weight] = changed
+        if raised:
+            problems[node.name] = f"weight scale raised in channels {raised} for the bias to fit int32"
+    for name, problem in problems.items():
+        logger.warning("%s: %s", name, problem)
+    return replace(quantization, constants=constants, biases=biases)
+
+
+def fit_bias(
+    bias: FloatArray, input_scale: float, weight: QuantizedTensor
+) -> tuple[QuantizedTensor, QuantizedTensor, list[int]] | None:
+    """Quantise one bias; return it, the weight with scales that let it fit, and the channels where they grew.
+
+    Returns None where that is impossible: several channels share a weight scale that would have to grow,
+    the bias has no value per channel, or the sum of the products alone can overflow.
+    """
+    channels = weight.params.scale.size
+    per_channel = weight.params.axis is not None
+    if per_channel and bias.size != channels:
+        return None
+    flat = bias.reshape(-1)
+    needed = np.abs(flat) / (input_scale * LARGEST_BIAS)
+    old = np.broadcast_to(weight.params.scale.astype(np.float64), flat.shape)
+    too_small = needed > old
+    if too_small.any() and not per_channel:
+        return None
+    scale = np.where(too_small, needed, old).astype(np.float32)
+    changed = _rescaled(weight, scale) if too_small.any() else weight
+    if _largest_sum(changed) + LARGEST_BIAS > ACCUMULATOR:
+        return None
+    step = (input_scale * scale.astype(np.float64)).astype(np.float32)
+    if not per_channel:
+        step = step[:1].reshape(())
+    values = np.rint(bias / step.reshape(-1 if per_channel else ())).astype(np.int32)
+    axis = values.ndim - 1 if per_channel else None
+    stored = QuantizedTensor(values, QuantParams(step, np.zeros(step.shape, np.int32), axis))
+    return stored, changed, [int(index) for index in np.flatnonzero(too_small)]
+
+
+def _rescaled(weight: QuantizedTensor, scale: NDArray[np.float32]) -> QuantizedTensor:
+    params = weight.params
+    shape = [1] * weight.values.ndim
+    shape[params.axis or 0] = -1
+    ratio = params.scale.astype(np.float64).reshape(shape) / scale.astype(np.float64).reshape(shape)
+    values = np.clip(np.rint(weight.values * ratio), -QMAX, QMAX).astype(np.int8)
+    return QuantizedTensor(values, replace(params, scale=scale))
+
+
+def _largest_sum(weight: QuantizedTensor) -> int:
+    """Bound of the sum of products over all inputs, for any int8 input and zero point."""
+    magnitude = np.abs(weight.values.astype(np.int64))
+    axes = range(magnitude.ndim) if weight.params.axis is None else [weight.params.axis]
+    return max(int(_sum_except(magnitude, axis).max(initial=0)) for axis in axes) * 255
+
+
+def _sum_except(array: NDArray[np.int64], axis: int) -> NDArray[np.int64]:
+    return np.asarray(array.sum(axis=tuple(index for index in range(array.ndim) if index != axis)))
+
+
+def _candidates(
+    model: ir.Model, plan: QuantPlan, target: Target
+) -> Iterator[tuple[ir.Node, ConstantPlan, ir.Value]]:
+    """Int8 operators with an int8 weight of their own and a constant bias."""
+    weights = {reader: item for item in plan.constants if item.symmetric for reader in item.readers}
+    for node in model.graph:
+        position = target.entry(node).bias_input
+        weight = weights.get(node.name or "")
+        if position is None or weight is None or position >= len(node.inputs):
+            continue
+        bias = node.inputs[position]
+        if bias is not None and is_constant(bias):
+            yield node, weight, bias
+
+
+def _values(bias: ir.Value) -> FloatArray:
+    array = constant(bias)
+    assert array is not None
+    return array.astype(np.float64)

@@ -1,0 +1,75 @@
+"""Second-order rounding: weights are rounded so that their errors cancel in the layer's output.
+
+Source: Frantar et al., "GPTQ", ICLR 2023 (arXiv:2210.17323); the kernel names the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import onnx_ir as ir
+
+from xslim.graph.layers import Layer, Vectors, layers, weight_of
+from xslim.graph.scheme import ConstantPlan, Quantization, QuantizedTensor, QuantParams, QuantPlan
+from xslim.kernels import Gram, round_weights
+
+DAMPING = 0.01
+
+
+def layers_to_round(model: ir.Model, plan: QuantPlan) -> list[tuple[ConstantPlan, Layer]]:
+    """Int8 weights with one scale per output channel and one reader, with that reader."""
+    return list(_roundable(model.graph, plan))
+
+
+def _roundable(graph: ir.Graph, plan: QuantPlan) -> Iterator[tuple[ConstantPlan, Layer]]:
+    found = layers(graph)
+    for constant in plan.constants:
+        layer = found.get(constant.readers[0])
+        if layer is None or len(constant.readers) > 1 or not constant.symmetric:
+            continue
+        if constant.tensor == layer.weight and constant.axis == (1 if layer.transposed else 0):
+            yield constant, layer
+
+
+def round_with_feedback(
+    model: ir.Model,
+    plan: QuantPlan,
+    quantization: Quantization,
+    grams: Mapping[Vectors, Gram],
+    *,
+    bits: int = 8,
+    damping: float = DAMPING,
+    factors: Sequence[float] = (1.0,),
+) -> Quantization:
+    """Round every weight whose input vectors are known.
+
+    Parameters
+    ----------
+    model : onnx_ir.Model
+        The float model that holds the weights.
+    plan, quantization
+        What is int8, with weights rounded to nearest; those that cannot be rounded better stay.
+    grams : mapping of Vectors to Gram
+        Of the inputs of `layers_to_round`.
+    bits : int
+        Width of the integers.
+    damping : float
+        Added to the diagonal of the covariance, as a part of its mean.
+    factors : sequence of float
+        Multiples of the scale that are tried, the best is kept per channel.
+    """
+    constants = dict(quantization.constants)
+    for constant, layer in _roundable(model.graph, plan):
+        gram = grams.get(layer.vectors)
+        if gram is None or gram.count == 0:
+            continue
+        weight = weight_of(model.graph, layer)
+        matrix = layer.matrix(weight).astype(np.float32)
+        values, scales, _ = round_weights(
+            matrix, gram, groups=layer.groups, bits=bits, damping=damping, factors=list(factors)
+        )
+        params = QuantParams(scales, np.zeros(scales.shape, np.int8), constant.axis)
+        constants[constant] = QuantizedTensor(layer.restore(values, weight.shape), params)
+    return replace(quantization, constants=constants)

@@ -1,0 +1,89 @@
+"""Tensors side by side share parameters where that loses little, so that joining them is copying bytes.
+
+Without it, an input of the joining operator is rounded twice: to its own steps, then to those of the output.
+With it, it is rounded once, to the steps of the output. An input that nothing else reads can only gain.
+One with other readers has coarser steps for those; it shares when the loss is below `MAX_LOSS_DB`.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+
+from xslim.graph.scheme import ConcatPlan, QuantParams, QuantPlan, TensorGroup
+from xslim.kernels import Sketch
+from xslim.quantization.parameters import activation_params
+
+logger = logging.getLogger(__name__)
+
+MAX_LOSS_DB = 1.0
+"""Largest loss of signal-to-noise ratio of an input that has other readers."""
+
+
+def share_parameters(plan: QuantPlan, sketches: Mapping[str, Sketch]) -> QuantPlan:
+    """Return the plan with groups merged around the operators that put tensors side by side.
+
+    Parameters
+    ----------
+    plan : QuantPlan
+        Where every input has parameters of its own.
+    sketches : mapping of str to Sketch
+        What calibration has seen of every observed tensor.
+    """
+    merger = _Merger(plan, sketches)
+    shared = sum(merger.share(concat, name) for concat in plan.concats for name in concat.inputs)
+    logger.debug("%d inputs of concatenations share the parameters of the output", shared)
+    return replace(plan, groups=merger.groups())
+
+
+class _Merger:
+    """Groups while they are merged; every tensor belongs to one."""
+
+    def __init__(self, plan: QuantPlan, sketches: Mapping[str, Sketch]) -> None:
+        self.plan = plan
+        self.sketches = sketches
+        self.of_tensor = {name: group for group in plan.groups for name in group.tensors}
+        self.params = {group.name: activation_params(group, sketches) for group in plan.groups}
+
+    def share(self, concat: ConcatPlan, name: str) -> bool:
+        """Give an input the parameters of the output if that is allowed; say whether it was."""
+        source, output = self.of_tensor[name], self.of_tensor[concat.output]
+        if source is output:
+            return True
+        # The output holds the values of all its inputs: what was seen of it stands for them.
+        merged = replace(
+            output,
+            tensors=output.tensors + source.tensors,
+            observed=output.observed if name in concat.private else output.observed + source.observed,
+            clamp=_stricter(output.clamp, source.clamp),
+        )
+        params = (
+            self.params[output.name] if name in concat.private else activation_params(merged, self.sketches)
+        )
+        if not (params.saturates_at(merged.clamp) and self._is_cheap(name in concat.private, source, params)):
+            return False
+        self.of_tensor.update(dict.fromkeys(merged.tensors, merged))
+        self.params[merged.name] = params
+        return True
+
+    def _is_cheap(self, private: bool, source: TensorGroup, params: QuantParams) -> bool:
+        loss = 20 * math.log10(float(params.scale) / float(self.params[source.name].scale))
+        return private or loss <= MAX_LOSS_DB
+
+    def groups(self) -> tuple[TensorGroup, ...]:
+        """Return the merged groups in the order of their first tensors."""
+        order = {name: index for index, name in enumerate(self.of_tensor)}
+        groups = {id(group): group for group in self.of_tensor.values()}.values()
+        return tuple(
+            replace(group, tensors=tuple(sorted(group.tensors, key=order.__getitem__))) for group in groups
+        )
+
+
+def _stricter(
+    first: tuple[float, float] | None, second: tuple[float, float] | None
+) -> tuple[float, float] | None:
+    if first is None or second is None:
+        return first or second
+    return max(first[0], second[0]), min(first[1], second[1])
