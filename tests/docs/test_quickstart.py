@@ -85,6 +85,14 @@ def test_it_writes_the_same_bytes_again(printed: tuple[str, Path], tmp_path: Pat
     assert (folder / written).read_bytes() == (printed[1] / written).read_bytes()
 
 
+def test_it_writes_the_same_bytes_where_it_ran_before(printed: tuple[str, Path]) -> None:
+    written = printed[1] / "output" / "digits.q.onnx"
+    before = written.read_bytes()
+    assert (written.parent / "digits.q.sketches").exists()
+    run(printed[1], printed[1])
+    assert written.read_bytes() == before
+
+
 def test_the_page_describes_the_files() -> None:
     page = (QUICKSTART / "README.md").read_text("utf-8")
     model = onnx.load(QUICKSTART / "digits.onnx")

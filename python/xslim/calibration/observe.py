@@ -62,6 +62,7 @@ def observe(
     data: CalibrationData,
     settings: Settings,
     also: Sequence[Collector] = (),
+    exposed: Sequence[str] = (),
 ) -> StoredSketches:
     """Sketch every tensor over all samples of a shard.
 
@@ -80,6 +81,8 @@ def observe(
         How they are run.
     also : sequence of Collector
         Others that see all samples in the same pass; they run even where the sketches are known.
+    exposed : sequence of str
+        What `also` reads in this run, or in another one on the same sketches: both see the same values.
 
     Raises
     ------
@@ -88,17 +91,33 @@ def observe(
     """
     key = calibration_key(model, tensors, data)
     state = _Progress(key, tensors, settings, _stored(key, tensors, settings))
-    others = list(also)
     if state.known_before:
         logger.info("the sketches of an earlier run fit: %s", settings.store)
-    for group in [] if state.known_before else _groups(model, tensors, data, settings):
-        state.run(model, group, data, others)
-        others = []
-    if any(collector.tensors for collector in others):
-        _pass(model, others, data, settings, skip=0, after_batch=None)
-    if not state.known_before:
-        state.save(complete=True)
+        watch(model, tensors, data, settings, also, exposed)
+        return state.snapshot(complete=True)
+    others, visible = also, exposed
+    for group in _groups(model, tensors, data, settings):
+        state.run(model, group, data, others, visible)
+        others, visible = (), ()
+    state.save(complete=True)
     return state.snapshot(complete=True)
+
+
+def watch(
+    model: ir.Model,
+    tensors: Sequence[str],
+    data: CalibrationData,
+    settings: Settings,
+    collectors: Sequence[Collector],
+    exposed: Sequence[str] = (),
+) -> None:
+    """Show collectors exactly the values that they would see beside `observe`, without sketching.
+
+    Parameters and errors are those of `observe`.
+    """
+    if any(collector.tensors for collector in collectors):
+        first = _groups(model, tensors, data, settings)[0]
+        _pass(model, collectors, data, settings, exposed=[*first, *exposed])
 
 
 class _Progress:
@@ -115,7 +134,12 @@ class _Progress:
         self.known_before = stored is not None and stored.complete
 
     def run(
-        self, model: ir.Model, group: Sequence[str], data: CalibrationData, others: Sequence[Collector]
+        self,
+        model: ir.Model,
+        group: Sequence[str],
+        data: CalibrationData,
+        others: Sequence[Collector],
+        exposed: Sequence[str],
     ) -> None:
         """Observe one group of tensors, from where a checkpoint left it."""
         seen = min((self._batches[name] for name in group), default=0)
@@ -129,7 +153,15 @@ class _Progress:
                 self.save(complete=False)
 
         try:
-            _pass(model, [observer, *others], data, self._settings, skip=offset, after_batch=checkpoint)
+            _pass(
+                model,
+                [observer, *others],
+                data,
+                self._settings,
+                exposed=[*group, *exposed],
+                skip=offset,
+                after_batch=checkpoint,
+            )
         except KeyboardInterrupt:
             self.save(complete=False)
             raise
@@ -158,12 +190,13 @@ def _pass(
     data: CalibrationData,
     settings: Settings,
     *,
-    skip: int,
-    after_batch: Callable[[int], None] | None,
+    exposed: Sequence[str],
+    skip: int = 0,
+    after_batch: Callable[[int], None] | None = None,
 ) -> None:
     batches = data.batches(settings.batch_size, workers=thread_count(), shard=settings.shard)
     rest = islice(settings.track(batches), skip, None)
-    count = stream(model, collectors, rest, device=settings.device, after_batch=after_batch)
+    count = stream(model, collectors, rest, exposed=exposed, device=settings.device, after_batch=after_batch)
     if count + skip == 0:
         index, total = settings.shard
         raise DataError(f"shard {index + 1} of {total} holds no sample", hint="make fewer shards")

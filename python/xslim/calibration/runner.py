@@ -19,6 +19,7 @@ def stream(
     collectors: Sequence[Collector],
     batches: Iterable[Feeds],
     *,
+    exposed: Sequence[str] = (),
     device: str = "cpu",
     after_batch: Callable[[int], None] | None = None,
 ) -> int:
@@ -35,6 +36,9 @@ def stream(
         They are updated batch by batch, in the order of `batches`.
     batches : iterable of feeds
         Arrays by input name. Never more than one batch per thread is held.
+    exposed : sequence of str
+        Tensors that the session shows although no collector reads them. onnxruntime optimises around
+        outputs, so the last bits of all values depend on this set.
     device : {"cpu", "cuda"}
         Where the model runs.
     after_batch : callable, optional
@@ -51,7 +55,8 @@ def stream(
         onnxruntime cannot run the model on a batch.
     """
     names = list(dict.fromkeys(name for collector in collectors for name in collector.tensors))
-    source = to_proto(with_outputs(model, names)).SerializeToString()
+    visible = list(dict.fromkeys([*exposed, *names]))
+    source = to_proto(with_outputs(model, visible)).SerializeToString()
     session = Session(source, names, device=device, threads=1)
     queue, turns = _Numbered(batches), _Turns()
 

@@ -10,7 +10,8 @@ from typing import Any
 from xslim.calibration.observe import observe
 from xslim.config import Config
 from xslim.pipeline.load import load_float_model, prepare_model, read_config
-from xslim.pipeline.static import calibration_settings, plan_static
+from xslim.pipeline.static import calibration_settings, exposed_tensors, plan_static
+from xslim.targets import load_target
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +45,6 @@ def collect_shard(
     plan, data = plan_static(prepared, config)
     path = Path(output)
     settings = replace(calibration_settings(config), store=path, shard=shard)
-    observe(prepared, plan.observed, data, settings)
+    observe(prepared, plan.observed, data, settings, exposed=exposed_tensors(prepared, plan, load_target()))
     logger.info("wrote %s", path)
     return path
