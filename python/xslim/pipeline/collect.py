@@ -43,8 +43,9 @@ def collect_shard(
     config = read_config(config_or_path)
     prepared = prepare_model(load_float_model(config, None), config)
     plan, data = plan_static(prepared, config)
+    target = load_target(config.quantization_parameters.target)
     path = Path(output)
     settings = replace(calibration_settings(config), store=path, shard=shard)
-    observe(prepared, plan.observed, data, settings, exposed=exposed_tensors(prepared, plan, load_target()))
+    observe(prepared, plan.observed, data, settings, exposed=exposed_tensors(prepared, plan, target))
     logger.info("wrote %s", path)
     return path
