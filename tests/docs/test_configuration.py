@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -93,12 +95,7 @@ def complete(partial: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("block", JSON_BLOCKS, ids=str)
 def test_json_blocks_are_configurations(block: markdown.Block) -> None:
-    config = load_config(complete(json.loads(block.text)))
-    if block.unavailable:
-        with pytest.raises(NotAvailableError):
-            refuse_unavailable(config)
-    else:
-        refuse_unavailable(config)
+    assert refuses(json.loads(block.text)) == block.unavailable
 
 
 def test_the_last_example_has_every_field() -> None:
@@ -109,3 +106,26 @@ def test_the_last_example_has_every_field() -> None:
         path.rpartition(".")[2] for path, _ in fields() if not path.startswith(("Config.", "CustomSetting."))
     }
     assert used == known
+
+
+@pytest.mark.parametrize(
+    ("readme", "mark"), [("README.md", "not available yet"), ("README_zh.md", "尚不可用")], ids=["en", "zh"]
+)
+@pytest.mark.parametrize("field", ["precision_level", "finetune_level"])
+def test_the_readme_says_which_levels_are_available(field: str, readme: str, mark: str) -> None:
+    rows = markdown.table_rows(ROOT / readme)
+    start = next(index for index, row in enumerate(rows) if row[0] == f"`{field}`")
+    table = itertools.takewhile(lambda row: row[0][0].isdigit(), rows[start + 1 :])
+    levels = [(int(level), mark in row[-1]) for row in table for level in re.findall(r"\d", row[0])]
+    assert len(levels) >= 4
+    for level, said_to_be_refused in levels:
+        assert refuses({"quantization_parameters": {field: level}}) == said_to_be_refused, f"{field} {level}"
+
+
+def refuses(partial: dict[str, Any]) -> bool:
+    """Whether this version understands a configuration and refuses it."""
+    try:
+        refuse_unavailable(load_config(complete(partial)))
+    except NotAvailableError:
+        return True
+    return False
