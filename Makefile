@@ -17,17 +17,18 @@ check-cargo:
 check-python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { echo "Python 3.10 or newer is missing: install it or call make PYTHON=/path/to/python3" >&2; exit 1; }
 
-$(VENV)/.tools: pyproject.toml | check-python
+$(VENV)/.tools: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
 	$(PY) -m pip install --quiet --group dev
 	@touch $@
 
-$(VENV)/.native: $(VENV)/.tools $(RUST_SOURCES) pyproject.toml | check-cargo
+$(VENV)/.native: $(VENV)/.tools $(RUST_SOURCES) pyproject.toml
 	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(VENV)/bin/maturin develop --release --quiet
 	@touch $@
 
-setup: $(VENV)/.native  ## build the extension and install the package into .venv
+# The checks come first, so that nothing is downloaded before they pass.
+setup: check-python check-cargo $(VENV)/.native  ## build the extension and install the package into .venv
 
 demo: setup  ## quantise the quick-start model and print float and int8 accuracy
 	$(PY) examples/quickstart/run.py
@@ -60,7 +61,7 @@ bench: setup  ## kernel and pipeline benchmarks, one table
 accuracy: setup  ## accuracy table over the real models of ../shared
 	$(PY) benches/accuracy.py
 
-wheel: $(VENV)/.tools check-cargo  ## build the abi3 wheel and the sdist into dist/
+wheel: check-python check-cargo $(VENV)/.tools  ## build the abi3 wheel and the sdist into dist/
 	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(VENV)/bin/maturin build --release --out dist
 	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(VENV)/bin/maturin sdist --out dist
 

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,20 @@ def test_missing_cargo_is_said(tmp_path: Path) -> None:
     assert done.returncode != 0
     assert "cargo is missing" in done.stderr
     assert "https://rustup.rs" in done.stderr
+
+
+@pytest.mark.parametrize("target", ["demo", "test", "lint", "bench", "wheel"])
+def test_missing_cargo_is_said_before_anything_is_made(target: str, tmp_path: Path) -> None:
+    clone = tmp_path / "clone"
+    clone.mkdir()
+    for file in ("Makefile", "pyproject.toml", "Cargo.toml", "Cargo.lock"):
+        shutil.copy(ROOT / file, clone)
+    done = run(
+        [str(MAKE), target, f"PYTHON={sys.executable}"], tools(tmp_path / "bin", "bash", "find"), cwd=clone
+    )
+    assert done.returncode != 0
+    assert "cargo is missing" in done.stderr
+    assert not (clone / ".venv").exists()
 
 
 def test_missing_python_is_said(tmp_path: Path) -> None:
