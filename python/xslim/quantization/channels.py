@@ -103,8 +103,9 @@ def trace_channels(graph: ir.Graph) -> dict[str, Channels]:
         if rule is None or not rule(node, trace):
             for value in node.inputs:
                 trace.pin(value)
-    for value in graph.outputs:
-        trace.pin(value)
+    for value in list(trace.channels):
+        if value.is_graph_output() or any(use.node.graph is not graph for use in value.uses()):
+            trace.pin(value)
     return {
         value.name: Channels(channels.axis, trace.variables.resolve(channels.ids))
         for value, channels in trace.channels.items()
@@ -114,7 +115,7 @@ def trace_channels(graph: ir.Graph) -> dict[str, Channels]:
 
 def _convolution(node: ir.Node, trace: _Trace) -> bool:
     shape = static_shape(node.inputs[1])
-    if shape is None or len(shape) < 3 or not _own_constants(node):
+    if shape is None or len(shape) < 3 or not _own_weight(node):
         return False
     source = trace.of(node.inputs[0])
     if source is not None and source.axis != 1:
@@ -126,7 +127,7 @@ def _convolution(node: ir.Node, trace: _Trace) -> bool:
 
 def _product(node: ir.Node, trace: _Trace) -> bool:
     shape = static_shape(node.inputs[1])
-    if shape is None or len(shape) != 2 or not _own_constants(node):
+    if shape is None or len(shape) != 2 or not _own_weight(node):
         return False
     if node.op_type == "Gemm" and (attribute(node, "transA") or attribute(node, "alpha") != 1.0):
         return False
@@ -140,10 +141,10 @@ def _product(node: ir.Node, trace: _Trace) -> bool:
     return True
 
 
-def _own_constants(node: ir.Node) -> bool:
-    """Whether weight and bias are constants that no other node reads."""
+def _own_weight(node: ir.Node) -> bool:
+    """Whether weight and bias are constants, and no other node reads the weight."""
     parameters = [value for value in node.inputs[1:] if value is not None]
-    return all(is_constant(value) and len(value.uses()) == 1 for value in parameters)
+    return all(is_constant(value) for value in parameters) and len(parameters[0].uses()) == 1
 
 
 def _same(node: ir.Node, trace: _Trace) -> bool:
@@ -251,7 +252,8 @@ def _normalization(node: ir.Node, trace: _Trace) -> bool:
     trace.pin(node.inputs[0])
     rank = _rank(node.inputs[0])
     shape = static_shape(node.inputs[1])
-    if rank is None or shape is None or len(shape) != 1 or not _own_constants(node):
+    parameters = [value for value in node.inputs[1:] if value is not None]
+    if rank is None or shape is None or len(shape) != 1 or not all(map(is_constant, parameters)):
         return True
     if attribute(node, "axis") in (-1, rank - 1) and len([o for o in node.outputs if o.uses()]) == 1:
         trace.free(node.outputs[0], rank - 1, shape[0])

@@ -1,0 +1,117 @@
+"""Collectors for refinement: Gram matrices of layer inputs and ranges per channel."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xslim.calibration.collectors import Arrays
+from xslim.graph.layers import Vectors, Window
+from xslim.kernels import Gram
+
+VECTORS_PER_COLUMN = 8
+LEAST_VECTORS = 32
+
+
+class GramCollector:
+    """Gram matrices of the input vectors of layers, from positions drawn at random in every batch.
+
+    Which positions are drawn depends on the number of the batch alone.
+
+    Parameters
+    ----------
+    wanted : iterable of Vectors
+        What to collect.
+    batches : int
+        Number of batches that will come: a matrix of many columns takes more positions of each.
+    held_back : callable of int to bool
+        Numbers of the batches that are not to be used.
+
+    Attributes
+    ----------
+    grams : dict of Vectors to Gram
+        The sums so far.
+    """
+
+    def __init__(self, wanted: Iterable[Vectors], batches: int, held_back: Callable[[int], bool]) -> None:
+        self.grams = {vectors: Gram(vectors.blocks, vectors.columns) for vectors in wanted}
+        self._batches = max(batches, 1)
+        self._held_back = held_back
+        self._seen = 0
+
+    @property
+    def tensors(self) -> Sequence[str]:
+        """The tensors that hold the vectors."""
+        return list(dict.fromkeys(vectors.source for vectors in self.grams))
+
+    def update(self, arrays: Arrays) -> None:
+        """Add some vectors of one batch."""
+        number, self._seen = self._seen, self._seen + 1
+        if self._held_back(number):
+            return
+        for vectors, gram in self.grams.items():
+            array = arrays[vectors.source]
+            if array.ndim < 2 or array.size == 0:
+                continue
+            count = max(LEAST_VECTORS, math.ceil(VECTORS_PER_COLUMN * vectors.columns / self._batches))
+            _add(gram, vectors.window, array, np.random.default_rng(number), count)
+
+
+def _add(
+    gram: Gram, window: Window | None, array: NDArray[Any], random: np.random.Generator, count: int
+) -> None:
+    if window is None:
+        gram.add_rows(array, _draw(random, array.size // array.shape[-1], count))
+        return
+    images = array if array.ndim == 4 else array[:, :, None, :]
+    output = window.output(images.shape[2], images.shape[3])
+    positions = _draw(random, images.shape[0] * output[0] * output[1], count)
+    gram.add_patches(
+        images, positions, window.kernel, window.strides, window.dilations, window.pads[:2], output
+    )
+
+
+def _draw(random: np.random.Generator, available: int, count: int) -> list[int]:
+    if available <= count:
+        return list(range(available))
+    drawn: list[int] = random.integers(0, available, count).tolist()
+    return drawn
+
+
+class ChannelRanges:
+    """Smallest and largest value per channel.
+
+    Parameters
+    ----------
+    axes : mapping of str to int
+        The tensors, with their channel axis.
+    """
+
+    def __init__(self, axes: Mapping[str, int]) -> None:
+        self._axes = dict(axes)
+        self._low: dict[str, NDArray[Any]] = {}
+        self._high: dict[str, NDArray[Any]] = {}
+
+    @property
+    def tensors(self) -> Sequence[str]:
+        """The observed tensors."""
+        return list(self._axes)
+
+    def update(self, arrays: Arrays) -> None:
+        """Take in every tensor of one batch."""
+        for name, axis in self._axes.items():
+            values = arrays[name]
+            others = tuple(index for index in range(values.ndim) if index != axis % values.ndim)
+            low, high = values.min(axis=others), values.max(axis=others)
+            self._low[name] = np.minimum(self._low.get(name, low), low)
+            self._high[name] = np.maximum(self._high.get(name, high), high)
+
+    def largest(self) -> dict[str, NDArray[np.float64]]:
+        """Return the largest magnitude per channel of every tensor."""
+        return {
+            name: np.maximum(-self._low[name], self._high[name]).astype(np.float64) for name in self._low
+        }

@@ -1,0 +1,179 @@
+"""Linear layers seen as matrices: which vectors they read, and where their weights stand."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from xslim.graph.ops import attribute, constant, is_constant, static_shape
+
+MAX_COLUMNS = 1152
+"""Columns of one Gram matrix; layers with more are cut into blocks of channels."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """How a convolution looks at images; a one-dimensional one sees images of height 1.
+
+    Attributes
+    ----------
+    kernel, strides, dilations : pair of int
+    pads : tuple of int
+        Before the first row and column, after the last row and column.
+    """
+
+    kernel: tuple[int, int]
+    strides: tuple[int, int]
+    dilations: tuple[int, int]
+    pads: tuple[int, int, int, int]
+
+    def output(self, height: int, width: int) -> tuple[int, int]:
+        """Number of positions along both axes."""
+        sizes = []
+        for axis, size in enumerate((height, width)):
+            padded = size + self.pads[axis] + self.pads[axis + 2]
+            reach = self.dilations[axis] * (self.kernel[axis] - 1) + 1
+            sizes.append(max(0, (padded - reach) // self.strides[axis] + 1))
+        return sizes[0], sizes[1]
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """The input vectors of one or several layers: the key under which their Gram matrix is kept.
+
+    Attributes
+    ----------
+    source : str
+        The tensor that holds them.
+    blocks, columns : int
+        A vector has ``blocks * columns`` elements; each block has a Gram matrix of its own.
+    window : Window or None
+        How patches are taken from images; None where the last axis of the tensor is a vector.
+    """
+
+    source: str
+    blocks: int
+    columns: int
+    window: Window | None = None
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A node that multiplies its input by a constant matrix.
+
+    Attributes
+    ----------
+    node, weight : str
+        Names of the node and of its initializer.
+    vectors : Vectors
+        What it reads.
+    groups : int
+        Parts of the output that each read a part of the input.
+    transposed : bool
+        The weight is stored as inputs x outputs.
+    """
+
+    node: str
+    weight: str
+    vectors: Vectors
+    groups: int = 1
+    transposed: bool = False
+
+    def matrix(self, weight: NDArray[Any]) -> NDArray[Any]:
+        """Return the weight as outputs x inputs of one group, in C order."""
+        return np.ascontiguousarray(weight.T if self.transposed else weight.reshape(weight.shape[0], -1))
+
+    def restore(self, matrix: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+        """Return a matrix in the shape of the weight."""
+        return np.ascontiguousarray(matrix.T if self.transposed else matrix.reshape(shape))
+
+    def mean_output(self, matrix: NDArray[Any], mean: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Output of a matrix for the mean input vector."""
+        rows = matrix.astype(np.float64).reshape(self.groups, matrix.shape[0] // self.groups, -1)
+        return np.einsum("gri,gi->gr", rows, mean.reshape(self.groups, -1)).reshape(-1)
+
+
+def layers(graph: ir.Graph) -> Mapping[str, Layer]:
+    """Every node of the graph that is a layer, by name."""
+    found = (_layer(node) for node in graph)
+    return {layer.node: layer for layer in found if layer is not None}
+
+
+def _layer(node: ir.Node) -> Layer | None:
+    read = _READERS.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+    if read is None or len(node.inputs) < 2:
+        return None
+    source, weight = node.inputs[0], node.inputs[1]
+    if source is None or weight is None or not is_constant(weight) or is_constant(source):
+        return None
+    shape = static_shape(weight)
+    return read(node, source.name or "", weight.name or "", shape) if shape and 0 not in shape else None
+
+
+def _convolution(node: ir.Node, source: str, weight: str, shape: tuple[int, ...]) -> Layer | None:
+    window = _window(node, shape[2:])
+    if window is None:
+        return None
+    groups = int(attribute(node, "group") or 1)
+    columns = math.prod(shape[1:])
+    parts = _parts(shape[1], columns // shape[1])
+    vectors = Vectors(source, groups * parts, columns // parts, window)
+    return Layer(node.name or "", weight, vectors, groups)
+
+
+def _parts(channels: int, area: int) -> int:
+    """Least number of equal parts of the channels that keeps a part within `MAX_COLUMNS`."""
+    fitting = (n for n in range(1, channels + 1) if channels % n == 0 and channels // n * area <= MAX_COLUMNS)
+    return next(fitting, channels)
+
+
+def _window(node: ir.Node, kernel: tuple[int, ...]) -> Window | None:
+    rank = len(kernel)
+    if rank not in (1, 2) or attribute(node, "auto_pad") not in (None, "NOTSET", "VALID"):
+        return None
+    strides = tuple(attribute(node, "strides") or (1,) * rank)
+    dilations = tuple(attribute(node, "dilations") or (1,) * rank)
+    pads = tuple(attribute(node, "pads") or (0,) * (2 * rank))
+    if rank == 1:
+        return Window((1, kernel[0]), (1, strides[0]), (1, dilations[0]), (0, pads[0], 0, pads[1]))
+    return Window(
+        (kernel[0], kernel[1]),
+        (strides[0], strides[1]),
+        (dilations[0], dilations[1]),
+        (pads[0], pads[1], pads[2], pads[3]),
+    )
+
+
+def _product(node: ir.Node, source: str, weight: str, shape: tuple[int, ...]) -> Layer | None:
+    if len(shape) != 2:
+        return None
+    return _rows(node, source, weight, shape[0], transposed=True)
+
+
+def _gemm(node: ir.Node, source: str, weight: str, shape: tuple[int, ...]) -> Layer | None:
+    if attribute(node, "transA") or attribute(node, "alpha") != 1.0:
+        return None
+    transposed = not attribute(node, "transB")
+    return _rows(node, source, weight, shape[0 if transposed else 1], transposed=transposed)
+
+
+def _rows(node: ir.Node, source: str, weight: str, columns: int, *, transposed: bool) -> Layer:
+    parts = _parts(columns, 1)
+    vectors = Vectors(source, parts, columns // parts)
+    return Layer(node.name or "", weight, vectors, transposed=transposed)
+
+
+_READERS = {"Conv": _convolution, "MatMul": _product, "Gemm": _gemm}
+
+
+def weight_of(graph: ir.Graph, layer: Layer) -> NDArray[Any]:
+    """Return the layer's weight."""
+    array = constant(graph.initializers[layer.weight])
+    assert array is not None
+    return array

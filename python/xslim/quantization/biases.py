@@ -1,0 +1,115 @@
+"""Bias correction: what rounding the weights does to the mean of the output is taken from the bias.
+
+Source: Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction", ICCV 2019,
+section 4.2 (arXiv:1906.04721): ``b' = b - (W_q - W) E[x]``. The mean is that of the vectors that the layer
+reads, so the zeros around an image count as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from xslim.graph.layers import Layer, Vectors, layers
+from xslim.graph.ops import constant as contents
+from xslim.graph.ops import is_constant, is_standard, new_constant, sole_consumer
+from xslim.graph.scheme import ConstantPlan, Quantization, QuantizedTensor, QuantPlan
+from xslim.targets import Target
+
+FloatArray = NDArray[np.float64]
+
+
+def correct_biases(
+    model: ir.Model,
+    plan: QuantPlan,
+    quantization: Quantization,
+    means: Mapping[Vectors, FloatArray],
+    target: Target,
+) -> ir.Model:
+    """Return a copy of the model whose biases make up for the mean error of the rounded weights.
+
+    Parameters
+    ----------
+    model : onnx_ir.Model
+        The float model whose weights were rounded.
+    plan, quantization
+        What is int8, with the rounded weights.
+    means : mapping of Vectors to float64 array
+        Mean input vector of the layers; others are left alone.
+    target : Target
+        Names the bias input of each operator.
+    """
+    corrected = model.clone()
+    nodes = {node.name: node for node in corrected.graph}
+    for constant, layer in _readers(model.graph, plan):
+        mean = means.get(layer.vectors)
+        if mean is None:
+            continue
+        weight = contents(model.graph.initializers[constant.tensor])
+        assert weight is not None
+        error = _restored(quantization.constants[constant]) - weight
+        add_to_bias(nodes[layer.node], target, -layer.mean_output(layer.matrix(error), mean))
+    return corrected
+
+
+def _readers(graph: ir.Graph, plan: QuantPlan) -> Iterator[tuple[ConstantPlan, Layer]]:
+    found = layers(graph)
+    for constant in plan.constants:
+        for reader in constant.readers if constant.symmetric else ():
+            layer = found.get(reader)
+            if layer is not None and layer.weight == constant.tensor:
+                yield constant, layer
+
+
+def _restored(quantized: QuantizedTensor) -> NDArray[Any]:
+    params = quantized.params
+    shape = [1] * quantized.values.ndim
+    if params.axis is not None:
+        shape[params.axis] = -1
+    return quantized.values * params.scale.astype(np.float64).reshape(shape)
+
+
+def add_to_bias(node: ir.Node, target: Target, shift: FloatArray) -> bool:
+    """Add a vector to the bias of a layer; False where it has none of its own and can have none.
+
+    The bias is an input of the node, or the constant that its only consumer adds.
+    """
+    position = target.entry(node).bias_input
+    if position is None:
+        return _add_to_following(node, shift)
+    bias = node.inputs[position] if position < len(node.inputs) else None
+    if bias is not None:
+        return _add_to_constant(bias, shift)
+    graph, output = node.graph, node.outputs[0]
+    if not isinstance(graph, ir.Graph) or output.dtype is None:
+        return False
+    value = new_constant(shift.astype(output.dtype.numpy()), f"{node.name}_bias")
+    if value.name in graph.initializers:
+        return False
+    graph.register_initializer(value)
+    node.resize_inputs(position + 1)
+    node.replace_input_with(position, value)
+    return True
+
+
+def _add_to_following(node: ir.Node, shift: FloatArray) -> bool:
+    consumer = sole_consumer(node.outputs[0])
+    if consumer is None or not is_standard(consumer, "Add"):
+        return False
+    others = [value for value in consumer.inputs if value is not None and value is not node.outputs[0]]
+    return len(others) == 1 and _add_to_constant(others[0], shift)
+
+
+def _add_to_constant(bias: ir.Value, shift: FloatArray) -> bool:
+    old = contents(bias)
+    if old is None or not is_constant(bias) or len(bias.uses()) > 1 or old.size != shift.size:
+        return False
+    if old.shape[-1] != shift.size:
+        return False
+    array = (old + shift.reshape(old.shape)).astype(old.dtype)
+    bias.const_value = ir.tensor(array, name=bias.name)
+    return True

@@ -1,0 +1,300 @@
+"""Cross-layer equalisation: channels of small range are enlarged before the quantiser and shrunk after it.
+
+One scale serves all channels of an activation, so a channel whose range is a tenth of the largest has a tenth
+of the levels. Scaling each channel `c` by ``1 / s_c`` where it is written, and by ``s_c`` where it is read, leaves
+the network as it is. With ``s_c`` equal to the channel's range, the noise that the quantiser adds to what the
+readers compute is least: for a given step it is ``sum_c s_c^2 |w_c|^2``, and ``s_c`` cannot be smaller without
+clipping. Weights have a scale per output channel and are rounded with feedback, so they cost little; `strength`
+below 1 leaves a part of the difference in the activations.
+
+Sources: Nagel et al., "Data-Free Quantization", ICCV 2019 (arXiv:1906.04721), section 4.1; Meller et al., "Same,
+Same But Different", ICML 2019 (arXiv:1902.01917); Xiao et al., "SmoothQuant", ICML 2023 (arXiv:2211.10438) for
+normalisation and products.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from xslim.graph.ops import attribute, constant, fresh_name, is_constant, new_constant, scalar
+from xslim.graph.scheme import QuantPlan
+from xslim.quantization.channels import PINNED, Channels, Variables, trace_channels
+
+FLOOR = 1 / 64
+"""Least range of a channel as a part of the tensor's: enlarging more gains nothing and is less robust."""
+
+SATURATING = 0.8
+"""A channel that comes this close to the bound of a clamp is taken to reach it."""
+
+Vector = NDArray[np.float64]
+
+
+def channels_to_observe(model: ir.Model, plan: QuantPlan) -> dict[str, int]:
+    """Tensors whose range per channel equalisation needs, with their channel axis."""
+    channels = trace_channels(model.graph)
+    quantized = [name for group in plan.groups if group.fixed_range is None for name in group.tensors]
+    return {
+        name: channels[name].axis
+        for name in quantized
+        if name in channels and (channels[name].ids != PINNED).any()
+    }
+
+
+def equalize(model: ir.Model, ranges: Mapping[str, Vector], strength: float = 1.0) -> ir.Model:
+    """Return a copy of the model that computes the same with channels of alike range.
+
+    Parameters
+    ----------
+    model : onnx_ir.Model
+        The prepared float model.
+    ranges : mapping of str to float64 array
+        Largest magnitude per channel of the tensors of `channels_to_observe`.
+    strength : float
+        0 changes nothing, 1 makes all ranges equal where nothing stands in the way.
+    """
+    equalized = model.clone()
+    channels = trace_channels(equalized.graph)
+    clamps = _clamps(equalized.graph)
+    scales = _solve(channels, ranges, clamps, strength)
+    vectors = {name: scales[item.ids] for name, item in channels.items()}
+    for node in list(equalized.graph):
+        apply = _APPLY.get(node.op_type)
+        if apply is not None:
+            apply(node, _scale_of(node.inputs[0], vectors), _scale_of(node.outputs[0], vectors))
+    for name, (node, bound) in clamps.items():
+        if name in vectors and (vectors[name] != 1.0).any():
+            _move_bound(node, _bound_after(ranges.get(name), vectors[name], bound))
+    return equalized
+
+
+def _scale_of(value: ir.Value | None, vectors: Mapping[str, Vector]) -> Vector | None:
+    vector = vectors.get(value.name or "") if value is not None else None
+    return None if vector is None or (vector == 1.0).all() else vector
+
+
+def _clamps(graph: ir.Graph) -> dict[str, tuple[ir.Node, float]]:
+    """Outputs of clamps with an upper bound, with their node and the bound."""
+    found = {}
+    for node in graph:
+        bound = scalar(node.inputs[2]) if node.op_type == "Clip" and len(node.inputs) > 2 else None
+        if bound is not None and node.outputs[0].name:
+            found[node.outputs[0].name] = (node, bound)
+    return found
+
+
+def _solve(
+    channels: Mapping[str, Channels],
+    ranges: Mapping[str, Vector],
+    clamps: Mapping[str, tuple[ir.Node, float]],
+    strength: float,
+) -> Vector:
+    """Scale of every variable; tensors whose clamp cannot follow are pinned until all can."""
+    pinned: set[str] = set()
+    while True:
+        scales = _scales(channels, ranges, clamps, pinned, strength)
+        stuck = {
+            name
+            for name, (_, bound) in clamps.items()
+            if name in channels and not _can_follow(ranges.get(name), scales[channels[name].ids], bound)
+        }
+        if stuck <= pinned:
+            return scales
+        pinned |= stuck
+
+
+def _scales(
+    channels: Mapping[str, Channels],
+    ranges: Mapping[str, Vector],
+    clamps: Mapping[str, tuple[ir.Node, float]],
+    pinned: set[str],
+    strength: float,
+) -> Vector:
+    count = 1 + max((int(item.ids.max(initial=0)) for item in channels.values()), default=0)
+    totals, weights = np.zeros(count), np.zeros(count)
+    for name, given in ranges.items():
+        largest = given.max(initial=0.0)
+        if name not in channels or len(given) != len(channels[name].ids) or largest <= 0:
+            continue
+        bound = clamps[name][1] if name in clamps else np.inf
+        reach = np.where(given >= SATURATING * bound, bound, given)
+        np.add.at(totals, channels[name].ids, np.log(np.maximum(reach, FLOOR * largest)))
+        np.add.at(weights, channels[name].ids, 1.0)
+    fixed = {PINNED} | {int(i) for name in pinned for i in channels[name].ids}
+    free = weights > 0
+    free[list(fixed)] = False
+    logs = np.where(free, totals / np.maximum(weights, 1.0), 0.0)
+    logs -= np.where(free, _levels(channels, ranges, fixed, count), 0.0)
+    return np.exp(strength * logs)
+
+
+def _levels(
+    channels: Mapping[str, Channels], ranges: Mapping[str, Vector], fixed: set[int], count: int
+) -> Vector:
+    """Logarithm of the range to aim at, per variable: that of the fixed channels of the same tensors."""
+    linked = Variables()
+    linked.fresh(count - 1)
+    highest: dict[int, float] = {}
+    used = [name for name in ranges if name in channels and len(ranges[name]) == len(channels[name].ids)]
+    for name in used:
+        free = np.array([i for i in channels[name].ids.tolist() if i not in fixed], np.int64)
+        if free.size:
+            linked.equate(free, np.full_like(free, free[0]))
+    for name in used:
+        ids = channels[name].ids
+        held = np.array([i in fixed for i in ids.tolist()])
+        if held.any() and not held.all():
+            root = linked.root(int(ids[~held][0]))
+            highest[root] = max(highest.get(root, 0.0), float(ranges[name][held].max()))
+    levels = {root: float(np.log(value)) for root, value in highest.items() if value > 0}
+    return np.array([levels.get(linked.root(variable), 0.0) for variable in range(count)])
+
+
+def _can_follow(reach: Vector | None, scale: Vector, bound: float) -> bool:
+    """Whether one bound for all channels still clamps those that saturate and no other."""
+    if (scale == scale[0]).all():
+        return True
+    if reach is None:
+        return False
+    saturated = reach >= SATURATING * bound
+    if not saturated.any():
+        return True
+    limits = scale[saturated]
+    limit = bound / limits[0]
+    return bool(np.allclose(limits, limits[0], rtol=1e-6) and (reach / scale <= limit * (1 + 1e-6)).all())
+
+
+def _bound_after(reach: Vector | None, scale: Vector, bound: float) -> float:
+    saturated = np.zeros(len(scale), bool) if reach is None else reach >= SATURATING * bound
+    return float(bound / scale[saturated][0]) if saturated.any() else float((bound / scale).max())
+
+
+def _move_bound(node: ir.Node, bound: float) -> None:
+    old = constant(node.inputs[2])
+    assert old is not None
+    _replace(node, 2, np.asarray(bound, old.dtype).reshape(old.shape), shared=True)
+
+
+def _replace(node: ir.Node, position: int, array: NDArray[Any], *, shared: bool = False) -> None:
+    """Give a constant input new contents; a constant with other readers is left to them."""
+    value = node.inputs[position]
+    assert value is not None and value.const_value is not None
+    array = array.astype(value.const_value.numpy().dtype)
+    if not shared and len(value.uses()) == 1:
+        value.const_value = ir.tensor(array, name=value.name)
+        value.shape = ir.Shape(array.shape)
+        return
+    graph = node.graph
+    assert isinstance(graph, ir.Graph)
+    own = new_constant(array, fresh_name(node, f"{value.name}_{node.name}"))
+    graph.register_initializer(own)
+    node.replace_input_with(position, own)
+
+
+def _contents(node: ir.Node, position: int) -> NDArray[Any] | None:
+    return constant(node.inputs[position]) if position < len(node.inputs) else None
+
+
+def _along(vector: Vector, axis: int, rank: int) -> Vector:
+    shape = [1] * rank
+    shape[axis] = -1
+    return vector.reshape(shape)
+
+
+def _scale_bias(node: ir.Node, position: int, written: Vector | None) -> None:
+    bias = _contents(node, position)
+    if bias is not None and written is not None:
+        _replace(node, position, bias / written)
+
+
+def _scale_convolution(node: ir.Node, read: Vector | None, written: Vector | None) -> None:
+    """Weights are outputs x inputs of a group x kernel."""
+    weight = _contents(node, 1)
+    if weight is None or (read is None and written is None):
+        return
+    scaled = weight.astype(np.float64)
+    groups, rank = int(attribute(node, "group") or 1), weight.ndim
+    if read is not None:
+        by_group = scaled.reshape(groups, weight.shape[0] // groups, *weight.shape[1:])
+        by_input = read.reshape(groups, 1, weight.shape[1], *(1,) * (rank - 2))
+        scaled = (by_group * by_input).reshape(weight.shape)
+    if written is not None:
+        scaled = scaled / _along(written, 0, rank)
+    _replace(node, 1, scaled)
+    _scale_bias(node, 2, written)
+
+
+def _scale_transposed(node: ir.Node, read: Vector | None, written: Vector | None) -> None:
+    """Weights are inputs x outputs of a group x kernel."""
+    weight = _contents(node, 1)
+    if weight is None or (read is None and written is None):
+        return
+    scaled = weight.astype(np.float64)
+    groups, rank = int(attribute(node, "group") or 1), weight.ndim
+    if read is not None:
+        scaled = scaled * _along(read, 0, rank)
+    if written is not None:
+        by_group = scaled.reshape(groups, weight.shape[0] // groups, *weight.shape[1:])
+        by_output = written.reshape(groups, 1, weight.shape[1], *(1,) * (rank - 2))
+        scaled = (by_group / by_output).reshape(weight.shape)
+    _replace(node, 1, scaled)
+    _scale_bias(node, 2, written)
+
+
+def _scale_product(node: ir.Node, read: Vector | None, written: Vector | None) -> None:
+    weight = _contents(node, 1)
+    if weight is None or (read is None and written is None):
+        return
+    inputs, outputs = (1, 0) if node.op_type == "Gemm" and attribute(node, "transB") else (0, 1)
+    scaled = weight.astype(np.float64)
+    if read is not None:
+        scaled = scaled * _along(read, inputs, 2)
+    if written is not None:
+        scaled = scaled / _along(written, outputs, 2)
+    _replace(node, 1, scaled)
+    _scale_bias(node, 2, written)
+
+
+def _scale_sum(node: ir.Node, read: Vector | None, written: Vector | None) -> None:
+    for position, value in enumerate(node.inputs):
+        if value is not None and is_constant(value) and written is not None:
+            array = constant(value)
+            assert array is not None
+            _replace(node, position, array / written.reshape(_vector_shape(array, len(written))))
+
+
+def _scale_factor(node: ir.Node, read: Vector | None, written: Vector | None) -> None:
+    factor = _contents(node, 1)
+    if factor is None or (read is None and written is None):
+        return
+    scale = (1.0 if read is None else read) / (1.0 if written is None else written)
+    _replace(node, 1, factor * scale.reshape(_vector_shape(factor, scale.size)))
+
+
+def _vector_shape(array: NDArray[Any], size: int) -> tuple[int, ...]:
+    return tuple(size if length == size else 1 for length in array.shape)
+
+
+def _scale_normalization(node: ir.Node, read: Vector | None, written: Vector | None) -> None:
+    if written is None:
+        return
+    for position in (1, 2):
+        _scale_bias(node, position, written)
+
+
+Apply = Callable[[ir.Node, Vector | None, Vector | None], None]
+
+_APPLY: Mapping[str, Apply] = {
+    "Conv": _scale_convolution,
+    "ConvTranspose": _scale_transposed,
+    "MatMul": _scale_product,
+    "Gemm": _scale_product,
+    "Add": _scale_sum,
+    "Mul": _scale_factor,
+    "LayerNormalization": _scale_normalization,
+}
+"""How an operator takes up the scales of what it reads and writes; all others pass them on."""
