@@ -1,0 +1,8 @@
+"""Where accuracy went: the quantised model beside the float model, tensor by tensor, and what to do about it."""
+
+from xslim.analysis.build import analyse, analysed_samples
+from xslim.analysis.files import report_files
+from xslim.analysis.report import Finding, Report
+from xslim.analysis.subject import Subject
+
+__all__ = ["Finding", "Report", "Subject", "analyse", "analysed_samples", "report_files"]

@@ -1,0 +1,191 @@
+"""Preprocessing that looks wrong: the commonest reason for a bad model, and no fault of quantisation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xslim.analysis.report import Finding, Report
+from xslim.analysis.subject import Subject
+from xslim.config import InputParameters
+from xslim.graph.inputs import input_specs
+from xslim.graph.io import to_proto
+from xslim.runtime import Feeds, Session
+
+PIXEL_MAX = 255.0
+NORMALISED_MAX = 20.0
+"""Normalised images stay far below: the usual ones reach 2.7."""
+COLOURS = 3
+
+IMAGENET_MEANS = {"rgb": (123.675, 116.28, 103.53), "bgr": (103.53, 116.28, 123.675)}
+"""Mean colour of ImageNet's photographs in either order."""
+MEAN_TOLERANCE = 2.0
+
+SWAP_Z = 4.0
+"""Standard errors by which swapping must raise the model's confidence, sample by sample."""
+SWAP_GAIN = 0.1
+"""Mean rise of the log-probability of the model's own choice."""
+FEWEST_SWAPS = 4
+
+
+def mean_scale(report: Report, subject: Subject) -> list[Finding]:
+    """Mean and deviation given for pixels from 0 to 1, where pixels go from 0 to 255."""
+    findings = []
+    for index, name, entry in _image_inputs(subject):
+        mean, std = entry.mean_value or (0.0,), entry.std_value or (1.0,)
+        if max(map(abs, mean)) > 1 or max(mean) <= 0 or max(map(abs, std)) > 1:
+            continue
+        fixed = {
+            "mean_value": [round(PIXEL_MAX * value, 4) for value in mean],
+            "std_value": [round(PIXEL_MAX * value, 4) for value in std],
+        }
+        low, high = _input_range(name, subject.samples)
+        findings.append(
+            Finding(
+                code="preprocessing.mean-scale",
+                title=f"mean_value and std_value of {name} look as if pixels went from 0 to 1",
+                text="They apply to pixels from 0 to 255. What the model is fed with now lies far outside "
+                "what it was trained on; multiply both by 255.",
+                evidence={"mean_value": list(mean), "std_value": list(std), "fed_range": [low, high]},
+                where=(name,),
+                change=_with_entry(subject, index, fixed),
+            )
+        )
+    return findings
+
+
+def swapped_channels(report: Report, subject: Subject) -> list[Finding]:
+    """Colour channels in the wrong order, by the order of a known mean or by the model's own confidence."""
+    findings = []
+    for index, name, entry in _image_inputs(subject):
+        other = "bgr" if entry.color_format == "rgb" else "rgb"
+        evidence: dict[str, Any] = {}
+        if _has_mean_of(other, entry):
+            evidence["mean_value"] = list(entry.mean_value or ())
+            evidence["mean_order"] = other
+        evidence |= _confidence(name, subject)
+        if evidence:
+            findings.append(
+                Finding(
+                    code="preprocessing.swapped-channels",
+                    title=f"The colour channels of {name} seem to be swapped",
+                    text=f'color_format is "{entry.color_format}", but the evidence speaks for "{other}". '
+                    "With swapped channels the ranges are chosen for pictures that the model never sees.",
+                    evidence={"color_format": entry.color_format, **evidence},
+                    where=(name,),
+                    change=_with_entry(subject, index, {"color_format": other}),
+                )
+            )
+    return findings
+
+
+def odd_inputs(report: Report, subject: Subject) -> list[Finding]:
+    """Inputs that no usual preprocessing makes: constant, or far outside every usual range."""
+    findings = []
+    for spec in input_specs(subject.reference):
+        if spec.dtype.kind != "f" or spec.shape is None or len(spec.shape) != 4:
+            continue
+        low, high = _input_range(spec.name, subject.samples)
+        if low == high or max(abs(low), abs(high)) > PIXEL_MAX + 1:
+            findings.append(
+                Finding(
+                    code="preprocessing.odd-input",
+                    title=f"The values of {spec.name} are unusual: {low:g} to {high:g}",
+                    text="Images are fed as 0 to 1, as 0 to 255, or normalised to a few units around zero. "
+                    "Check the files of this input and its mean_value, std_value and preprocess_file.",
+                    evidence={"fed_range": [low, high]},
+                    where=(spec.name,),
+                    change=_with_entry(
+                        subject, _index_of(spec.name, subject), {"mean_value": [0.0], "std_value": [255.0]}
+                    ),
+                )
+            )
+    return [] if mean_scale(report, subject) else findings
+
+
+def _image_inputs(subject: Subject) -> Iterator[tuple[int, str, InputParameters]]:
+    """Entries that decode colour images themselves: position, input and entry."""
+    names = [spec.name for spec in input_specs(subject.reference)]
+    for index, entry in enumerate(subject.config.calibration_parameters.input_parameters):
+        own_function = entry.preprocess_file is not None and ":" in entry.preprocess_file
+        if entry.file_type == "img" and not own_function and index < len(names):
+            yield index, entry.input_name or names[index], entry
+
+
+def _index_of(name: str, subject: Subject) -> int:
+    names = [spec.name for spec in input_specs(subject.reference)]
+    entries = subject.config.calibration_parameters.input_parameters
+    given = [entry.input_name or names[index] for index, entry in enumerate(entries)]
+    return given.index(name)
+
+
+def _with_entry(subject: Subject, index: int, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The list of inputs with fields of one entry replaced: merging a configuration replaces whole lists."""
+    entries = subject.config.calibration_parameters.input_parameters
+    dumped = [entry.model_dump(mode="json", exclude_unset=True) for entry in entries]
+    dumped[index] |= fields
+    return {"calibration_parameters": {"input_parameters": dumped}}
+
+
+def _input_range(name: str, samples: Sequence[Feeds]) -> tuple[float, float]:
+    low = min(float(sample[name].min(initial=math.inf)) for sample in samples)  # type: ignore[call-overload]
+    high = max(float(sample[name].max(initial=-math.inf)) for sample in samples)  # type: ignore[call-overload]
+    return float(f"{low:.6g}"), float(f"{high:.6g}")
+
+
+def _has_mean_of(order: str, entry: InputParameters) -> bool:
+    """Whether the mean is the well-known one, in this order of colours."""
+    mean = entry.mean_value or ()
+    known = IMAGENET_MEANS[order]
+    return len(mean) == COLOURS and all(
+        abs(value - expected) < MEAN_TOLERANCE for value, expected in zip(mean, known, strict=True)
+    )
+
+
+def _confidence(name: str, subject: Subject) -> dict[str, Any]:
+    """Whether the float model is surer of itself when the channels are swapped; empty when it is not.
+
+    Only classifiers have such a confidence: models whose one output is a vector of classes.
+    """
+    axis = _colour_axis(name, subject)
+    output = _class_output(subject)
+    if axis is None or output is None or len(subject.samples) < FEWEST_SWAPS:
+        return {}
+    session = Session(to_proto(subject.reference).SerializeToString(), [output])
+    gains = []
+    for sample in subject.samples:
+        swapped = np.ascontiguousarray(np.flip(sample[name], axis))
+        gains.append(_surety(session.run({**sample, name: swapped})[0]) - _surety(session.run(sample)[0]))
+    mean = float(np.mean(gains))
+    error = float(np.std(gains, ddof=1)) / math.sqrt(len(gains))
+    if mean < SWAP_GAIN or mean < SWAP_Z * error:
+        return {}
+    return {"confidence_gain_when_swapped": round(mean, 4), "standard_error": round(error, 4)}
+
+
+def _colour_axis(name: str, subject: Subject) -> int | None:
+    shape = next(sample[name].shape for sample in subject.samples)
+    if len(shape) != 4 or COLOURS not in (shape[1], shape[-1]):
+        return None
+    return 1 if shape[1] == COLOURS else -1
+
+
+def _class_output(subject: Subject) -> str | None:
+    outputs = subject.reference.graph.outputs
+    if len(outputs) != 1 or outputs[0].shape is None or len(outputs[0].shape) != 2:
+        return None
+    return outputs[0].name
+
+
+def _surety(scores: NDArray[np.generic]) -> float:
+    """Mean log-probability of the likeliest class; scores may be logits or probabilities."""
+    values = scores.astype(np.float64).reshape(scores.shape[0], -1)
+    if values.min() >= 0 and np.allclose(values.sum(axis=1), 1, atol=1e-3):
+        logs = np.log(np.maximum(values, 1e-12))
+    else:
+        logs = values - np.logaddexp.reduce(values, axis=1, keepdims=True)
+    return float(logs.max(axis=1).mean())

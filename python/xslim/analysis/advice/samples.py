@@ -1,0 +1,80 @@
+"""Too few samples, or samples that do not represent what the model will see."""
+
+from __future__ import annotations
+
+from statistics import median
+
+from xslim.analysis.report import Finding, Report
+from xslim.analysis.subject import Subject
+
+ENOUGH_SAMPLES = 10
+USUAL_SAMPLES = 100
+GROWTH = 1.1
+"""A range that is this much wider at the end than at three quarters of the samples is still growing."""
+GROWING_SHARE = 0.5
+"""Share of the tensors that must be growing; a few always are, by chance."""
+
+
+def few_samples(report: Report, subject: Subject) -> list[Finding]:
+    """Fewer samples than any range can be chosen from."""
+    count = subject.calibration_samples
+    if count >= ENOUGH_SAMPLES:
+        return []
+    growth = _growth(subject)
+    evidence: dict[str, object] = {"calibration_samples": count}
+    if growth:
+        evidence["median_range_growth_over_last_quarter"] = round(median(growth.values()), 4)
+    return [
+        Finding(
+            code="samples.few",
+            title=f"Only {count} calibration sample{'s' if count != 1 else ''}",
+            text=(
+                "Ranges are chosen from what these samples happen to hold; other inputs will be clipped. "
+                f"Some {USUAL_SAMPLES} samples that look like real use are enough. List more files in "
+                "data_list_path and let them be read."
+            ),
+            evidence=evidence,
+            where=(),
+            change={"calibration_parameters": {"calibration_step": USUAL_SAMPLES}},
+        )
+    ]
+
+
+def growing_ranges(report: Report, subject: Subject) -> list[Finding]:
+    """Ranges that the last quarter of the samples still widened."""
+    growth = _growth(subject)
+    if subject.calibration_samples < ENOUGH_SAMPLES or not growth:
+        return []
+    growing = sum(factor > GROWTH for factor in growth.values()) / len(growth)
+    if growing < GROWING_SHARE:
+        return []
+    widest = sorted(growth, key=lambda name: (-growth[name], name))[:5]
+    used = subject.config.calibration_parameters.calibration_step
+    return [
+        Finding(
+            code="samples.growing",
+            title=f"The ranges of {growing:.0%} of the tensors were still growing at the end of calibration",
+            text=(
+                "The last quarter of the samples held values that the first three quarters had not shown. "
+                "Either there are too few samples, or the list is sorted so that its end differs from its "
+                "start. Use more samples that look like real use."
+            ),
+            evidence={
+                "calibration_samples": subject.calibration_samples,
+                "share_of_growing_tensors": round(growing, 4),
+                "growth": {name: round(growth[name], 4) for name in widest},
+            },
+            where=tuple(widest),
+            change={"calibration_parameters": {"calibration_step": 2 * max(used, USUAL_SAMPLES)}},
+        )
+    ]
+
+
+def _growth(subject: Subject) -> dict[str, float]:
+    """Width of every range at the end over its width at three quarters of the samples."""
+    growth = {}
+    for name, (low, high) in subject.early_ranges.items():
+        sketch = subject.sketches.get(name)
+        if sketch is not None and not sketch.is_empty and high > low:
+            growth[name] = (sketch.max - sketch.min) / (high - low)
+    return growth

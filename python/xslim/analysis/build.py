@@ -1,0 +1,142 @@
+"""The analysis as one straight line: compare, describe, advise."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+import onnx_ir as ir
+
+from xslim.analysis.advice import advise
+from xslim.analysis.compare import Comparison, compare
+from xslim.analysis.constants import constant_reports
+from xslim.analysis.measures import chosen_of, errors_of, histogram_of, range_of, relative_noise
+from xslim.analysis.report import ModelSummary, OutputReport, Report, TensorReport, judge
+from xslim.analysis.subject import Subject
+from xslim.graph.io import weight_bytes
+from xslim.graph.outputs import values_by_name
+
+MOST_SAMPLES, FEWEST_SAMPLES = 16, 2
+SHARE_OF_SAMPLES = 12
+"""One sample in twelve: five runs of each then cost less than half a pass of the float model over all."""
+CLOSER_LOOK = 24
+"""Number of tensors whose channels are looked at."""
+IMAGE_RANK = 4
+"""Tensors of this rank or more have their channels at axis 1, others at the last."""
+
+
+def analysed_samples(calibration_samples: int) -> int:
+    """Number of samples to compare both models on, so that the analysis stays cheap beside calibration."""
+    return min(MOST_SAMPLES, max(FEWEST_SAMPLES, calibration_samples // SHARE_OF_SAMPLES), calibration_samples)
+
+
+def analyse(subject: Subject) -> Report:
+    """Compare the quantised model with the float model and say what to do about it.
+
+    Parameters
+    ----------
+    subject : Subject
+        Models, numbers and samples of one run.
+
+    Returns
+    -------
+    Report
+        Depends on the subject alone: the same run gives the same report.
+
+    Raises
+    ------
+    InternalError
+        One of the models does not run.
+    """
+    tensors = list(subject.quantization.activations)
+    comparison = compare(
+        subject.reference,
+        subject.exported,
+        tensors,
+        subject.plan.int8_operators,
+        subject.samples,
+        sketched=[name for name in tensors if name not in subject.sketches],
+        channel_axes=_closer_look(subject),
+    )
+    depths = {node.name or "": index for index, node in enumerate(subject.reference.graph)}
+    outputs = tuple(OutputReport(name, errors_of(sums)) for name, sums in comparison.outputs.items())
+    report = Report(
+        version=subject.version,
+        model=_summary(subject),
+        verdict=judge(outputs),
+        calibration_samples=subject.calibration_samples,
+        compared_samples=len(subject.samples),
+        outputs=outputs,
+        tensors=tuple(_tensor_reports(subject, comparison, depths)),
+        constants=constant_reports(subject.reference, subject.quantization, depths),
+        findings=(),
+        steps=subject.steps,
+        config=subject.config.model_dump(mode="json"),
+    )
+    return replace(report, findings=advise(report, subject))
+
+
+def _summary(subject: Subject) -> ModelSummary:
+    operators = subject.plan.operators
+    cost: dict[str, int] | None = None
+    int8 = subject.plan.int8_operators
+    reasons = Counter(operator.reason for operator in operators if not operator.int8)
+    return ModelSummary(
+        name=subject.name,
+        operators=len(operators),
+        int8_operators=len(int8),
+        macs=None if cost is None else sum(cost.values()),
+        int8_macs=None if cost is None else sum(count for name, count in cost.items() if name in int8),
+        float_bytes=weight_bytes(subject.original),
+        quantized_bytes=weight_bytes(subject.exported),
+        float_reasons=dict(sorted(reasons.items(), key=lambda item: (-item[1], item[0]))),
+    )
+
+
+def _tensor_reports(
+    subject: Subject, comparison: Comparison, depths: Mapping[str, int]
+) -> Iterable[TensorReport]:
+    values = values_by_name(subject.reference.graph)
+    rows = []
+    for name, params in subject.quantization.activations.items():
+        sketch = subject.sketches.get(name) or comparison.sketches[name]
+        node, depth = _operator_of(values[name], depths)
+        accumulated = comparison.accumulated[name]
+        rows.append(
+            TensorReport(
+                name=name,
+                op_name=node.name or "" if node is not None else "",
+                op_type=node.op_type if node is not None else "",
+                depth=depth,
+                accumulated=errors_of(accumulated),
+                local=errors_of(comparison.local[name]),
+                float_range=range_of(sketch),
+                quantized_range=accumulated.test_range if accumulated.count else (0.0, 0.0),
+                chosen=chosen_of(params, sketch),
+                histogram=histogram_of(sketch),
+                channels=tuple(float(peak) for peak in comparison.peaks.get(name, ())),
+            )
+        )
+    return sorted(rows, key=lambda row: row.depth)
+
+
+def _operator_of(value: ir.Value, depths: Mapping[str, int]) -> tuple[ir.Node | None, int]:
+    """The operator that computes a value, or the first that reads it; and the value's depth."""
+    producer = value.producer()
+    if producer is not None:
+        return producer, depths[producer.name or ""]
+    readers = [use.node for use in value.uses() if use.node.name in depths]
+    return min(readers, key=lambda node: depths[node.name or ""], default=None), -1
+
+
+def _closer_look(subject: Subject) -> dict[str, int]:
+    """The tensors that int8 holds worst by their sketches, with their channel axis."""
+    values = values_by_name(subject.reference.graph)
+    noise = {}
+    for name, sketch in subject.sketches.items():
+        rank = len(values[name].shape or ())
+        if name in subject.quantization.activations and rank > 1:
+            noise[name] = relative_noise(subject.quantization.activations[name], sketch)
+    worst = sorted(noise, key=lambda name: (-noise[name], name))[:CLOSER_LOOK]
+    return {name: 1 if len(values[name].shape or ()) >= IMAGE_RANK else -1 for name in worst}

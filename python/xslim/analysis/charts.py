@@ -1,0 +1,133 @@
+"""Geometry of the report's charts: numbers in, coordinates out; the template draws them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from xslim.analysis.report import SNR_LIMIT, Range, TensorReport
+
+TOP_DB, STEP_DB = 60.0, 10.0
+MARGIN_LEFT, MARGIN_RIGHT, MARGIN_TOP, MARGIN_BOTTOM = 46.0, 12.0, 10.0, 30.0
+
+
+@dataclass(frozen=True)
+class Tick:
+    """A labelled position on an axis."""
+
+    position: float
+    label: str
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One tensor in the chart."""
+
+    x: float
+    accumulated_y: float
+    local_y: float
+    row: int
+    label: str
+
+
+@dataclass(frozen=True)
+class DepthChart:
+    """Error along the depth of the network, in pixels of the drawing."""
+
+    kind: str
+    width: float
+    height: float
+    left: float
+    right: float
+    top: float
+    bottom: float
+    levels: tuple[Tick, ...]
+    depths: tuple[Tick, ...]
+    limit: float
+    line: str
+    marks: tuple[Mark, ...]
+
+
+def depth_chart(tensors: Sequence[TensorReport], kind: str, width: float, height: float) -> DepthChart:
+    """Lay the tensors out along the network; levels beyond 60 dB are drawn at 60 dB.
+
+    Parameters
+    ----------
+    tensors : sequence of TensorReport
+        Along the network.
+    kind : str
+        Name of the drawing.
+    width, height : float
+        Its size in pixels.
+    """
+    levels = [_level(value) for row in tensors for value in (row.accumulated.snr, row.local.snr)]
+    lowest = min([0.0, *levels])
+    floor = STEP_DB * math.floor(lowest / STEP_DB)
+    deepest = max([1, *(row.depth for row in tensors)])
+    bottom, right = height - MARGIN_BOTTOM, width - MARGIN_RIGHT
+
+    def x_of(depth: int) -> float:
+        return round(MARGIN_LEFT + (right - MARGIN_LEFT) * max(depth, 0) / deepest, 1)
+
+    def y_of(level: float) -> float:
+        return round(MARGIN_TOP + (bottom - MARGIN_TOP) * (TOP_DB - level) / (TOP_DB - floor), 1)
+
+    marks = tuple(
+        Mark(
+            x=x_of(row.depth),
+            accumulated_y=y_of(_level(row.accumulated.snr)),
+            local_y=y_of(_level(row.local.snr)),
+            row=index,
+            label=f"{row.name}: {_level(row.accumulated.snr):.1f} dB accumulated, "
+            f"{_level(row.local.snr):.1f} dB local",
+        )
+        for index, row in enumerate(tensors)
+    )
+    steps = range(int(floor), int(TOP_DB) + 1, int(STEP_DB) * 2)
+    parts = 4
+    depths = sorted({round(deepest * part / parts) for part in range(parts + 1)})
+    return DepthChart(
+        kind=kind,
+        width=width,
+        height=height,
+        left=MARGIN_LEFT,
+        right=right,
+        top=MARGIN_TOP,
+        bottom=bottom,
+        levels=tuple(Tick(y_of(level), f"{level} dB") for level in steps),
+        depths=tuple(Tick(x_of(depth), str(depth)) for depth in depths),
+        limit=y_of(_level(SNR_LIMIT)),
+        line=" ".join(f"{mark.x},{mark.accumulated_y}" for mark in marks),
+        marks=marks,
+    )
+
+
+def _level(snr: float) -> float:
+    """Decibels, held within what the chart can show."""
+    if snr <= 0:
+        return TOP_DB
+    return min(TOP_DB, max(-30.0, -10 * math.log10(snr))) if math.isfinite(snr) else -30.0
+
+
+def spark(histogram: Sequence[int], height: float = 20.0, step: float = 3.0) -> str:
+    """Path of a small histogram with logarithmic heights."""
+    top = math.log1p(max([1, *histogram]))
+    points = [f"M0,{height:g}"]
+    for index, count in enumerate(histogram):
+        y = height - height * math.log1p(count) / top
+        points.append(f"V{y:.1f}H{step * (index + 1):g}")
+    return "".join([*points, f"V{height:g}Z"])
+
+
+def channel_bars(ranges: Sequence[Range], height: float = 24.0, step: float = 3.0) -> str:
+    """Path of one bar per channel between its extremes; the tallest fills the height."""
+    low = min([0.0, *(bounds[0] for bounds in ranges)])
+    high = max([0.0, *(bounds[1] for bounds in ranges)])
+    extent = (high - low) or 1.0
+    bars = []
+    for index, (first, last) in enumerate(ranges):
+        top, bottom = (high - last) / extent * height, (high - first) / extent * height
+        x = step * index
+        bars.append(f"M{x:g},{top:.1f}h{step - 0.6:g}V{max(bottom, top + 0.4):.1f}h-{step - 0.6:g}z")
+    return "".join(bars)

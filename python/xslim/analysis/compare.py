@@ -1,0 +1,219 @@
+"""Float and quantised model side by side: every tensor is compared as it streams by, and dropped."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from xslim import kernels
+from xslim.analysis.local import LocalModel, with_local_copies
+from xslim.errors import InternalError
+from xslim.graph.io import to_proto
+from xslim.graph.outputs import values_by_name, with_outputs
+from xslim.runtime import Feeds, Session, thread_count
+
+Arrays = Mapping[str, NDArray[np.generic]]
+
+MEMORY_BYTES = 512 << 20
+"""Aim for the arrays of all samples under way; more tensors than fit are compared in several rounds."""
+COPIES = 3
+"""Forms of each tensor that are held at a time: float, accumulated, local."""
+
+
+@dataclass
+class Comparison:
+    """Sums over samples, by tensor name.
+
+    Attributes
+    ----------
+    accumulated, local : dict of str to ErrorMetrics
+        Of the int8 activations; see `xslim.analysis.report.TensorReport`.
+    outputs : dict of str to ErrorMetrics
+        Of the model's floating-point outputs.
+    sketches : dict of str to Sketch
+        Of the tensors in `sketched`.
+    peaks : dict of str to array
+        Largest magnitude per channel of the tensors in `channel_axes`.
+    """
+
+    accumulated: dict[str, kernels.ErrorMetrics] = field(default_factory=dict)
+    local: dict[str, kernels.ErrorMetrics] = field(default_factory=dict)
+    outputs: dict[str, kernels.ErrorMetrics] = field(default_factory=dict)
+    sketches: dict[str, kernels.Sketch] = field(default_factory=dict)
+    peaks: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+
+    def add(self, other: Comparison) -> None:
+        """Take in further samples; the order of calls decides the last bits."""
+        for mine, theirs in (
+            (self.accumulated, other.accumulated),
+            (self.local, other.local),
+            (self.outputs, other.outputs),
+        ):
+            for name, metrics in theirs.items():
+                mine.setdefault(name, kernels.ErrorMetrics()).merge(metrics)
+        for name, sketch in other.sketches.items():
+            self.sketches.setdefault(name, kernels.Sketch()).merge(sketch)
+        for name, peaks in other.peaks.items():
+            self.peaks[name] = np.maximum(self.peaks[name], peaks) if name in self.peaks else peaks
+
+
+def compare(
+    reference: ir.Model,
+    exported: ir.Model,
+    tensors: Sequence[str],
+    int8_operators: Collection[str],
+    samples: Sequence[Feeds],
+    *,
+    sketched: Collection[str] = (),
+    channel_axes: Mapping[str, int] | None = None,
+    memory_bytes: int = MEMORY_BYTES,
+) -> Comparison:
+    """Run both models and compare them.
+
+    Results do not depend on the number of threads: each sample runs in one thread, and sums are added in
+    the order of the samples.
+
+    Parameters
+    ----------
+    reference : onnx_ir.Model
+        The float model whose tensors the exported model names.
+    exported : onnx_ir.Model
+        The QDQ model.
+    tensors : sequence of str
+        Its int8 activations.
+    int8_operators : collection of str
+        Names of its int8 operators.
+    samples : sequence of feeds
+        At least one.
+    sketched : collection of str
+        Those of `tensors` whose float values are gathered in sketches.
+    channel_axes : mapping of str to int
+        Those of `tensors` whose largest magnitude per channel is wanted, with the axis.
+    memory_bytes : int
+        Aim for the arrays held at a time.
+
+    Raises
+    ------
+    InternalError
+        One of the models does not run.
+    """
+    if not samples:
+        raise InternalError("there is no sample to compare")
+    total = Comparison()
+    outputs = [value.name or "" for value in reference.graph.outputs]
+    for group in _groups(reference, tensors, samples[0], memory_bytes):
+        worker = _Worker(reference, exported, group, outputs, int8_operators, sketched, channel_axes or {})
+        for part in _in_order(worker, samples, thread_count()):
+            total.add(part)
+        worker.close()
+        outputs = []
+    return total
+
+
+def _groups(
+    reference: ir.Model, tensors: Sequence[str], sample: Feeds, memory_bytes: int
+) -> Iterator[list[str]]:
+    """Split the tensors so that what is held at a time stays within the aim; one group where possible."""
+    values = values_by_name(reference.graph)
+    symbols = _symbols(reference, sample)
+    group: list[str] = []
+    used = 0
+    for name in tensors:
+        size = COPIES * thread_count() * _bytes(values[name], symbols)
+        if group and used + size > memory_bytes:
+            yield group
+            group, used = [], 0
+        group.append(name)
+        used += size
+    yield group
+
+
+def _symbols(model: ir.Model, sample: Feeds) -> dict[str, int]:
+    """Sizes that a sample gives to the symbolic dimensions of the inputs."""
+    return {
+        str(dim.value): size
+        for value in model.graph.inputs
+        if value.shape is not None and value.name in sample
+        for dim, size in zip(value.shape, sample[value.name].shape, strict=False)
+        if isinstance(dim, ir.SymbolicDim)
+    }
+
+
+def _bytes(value: ir.Value, symbols: Mapping[str, int]) -> int:
+    """Bytes of a tensor as far as its shape is known."""
+    shape: Iterable[int | ir.SymbolicDim] = value.shape or ()
+    sizes = (dim if isinstance(dim, int) else symbols.get(str(dim.value), 1) for dim in shape)
+    return math.prod(sizes) * 4
+
+
+class _Worker:
+    """Compares one group of tensors on one sample at a time."""
+
+    def __init__(
+        self,
+        reference: ir.Model,
+        exported: ir.Model,
+        tensors: Sequence[str],
+        outputs: Sequence[str],
+        int8_operators: Collection[str],
+        sketched: Collection[str],
+        channel_axes: Mapping[str, int],
+    ) -> None:
+        local = with_local_copies(exported, tensors, int8_operators)
+        names = list(dict.fromkeys([*tensors, *local.fed, *outputs]))
+        self._tensors = tensors
+        self._outputs = outputs
+        self._local = local
+        self._float = Session(_serialized(with_outputs(reference, names)), names, threads=1)
+        fetched = [*local.accumulated.values(), *local.local.values(), *outputs]
+        self._quantized = Session(
+            _serialized(local.model), list(dict.fromkeys(fetched)), threads=1, qdq_as_written=True
+        )
+        self._sketched = [name for name in tensors if name in sketched]
+        self._axes = {name: channel_axes[name] for name in tensors if name in channel_axes}
+
+    def __call__(self, sample: Feeds) -> Comparison:
+        floats = _run(self._float, sample)
+        given = {LocalModel.input_name(name): floats[name] for name in self._local.fed}
+        arrays = _run(self._quantized, {**sample, **given})
+        part = Comparison()
+        for name in self._tensors:
+            part.accumulated[name] = kernels.error_sums(floats[name], arrays[self._local.accumulated[name]])
+            part.local[name] = kernels.error_sums(floats[name], arrays[self._local.local[name]])
+        for name in self._outputs:
+            if floats[name].dtype.kind == "f":
+                part.outputs[name] = kernels.error_sums(floats[name], arrays[name])
+        for name in self._sketched:
+            sketch = part.sketches[name] = kernels.Sketch()
+            sketch.observe(floats[name])
+        for name, axis in self._axes.items():
+            part.peaks[name] = _peaks(floats[name], axis)
+        return part
+
+    def close(self) -> None:
+        """Release both models before the next are made."""
+        del self._float, self._quantized
+
+
+def _in_order(worker: _Worker, samples: Sequence[Feeds], threads: int) -> Iterator[Comparison]:
+    with ThreadPoolExecutor(min(threads, len(samples)), thread_name_prefix="analysis") as pool:
+        yield from pool.map(worker, samples)
+
+
+def _run(session: Session, feeds: Feeds) -> dict[str, NDArray[np.generic]]:
+    return dict(zip(session.outputs, session.run(feeds), strict=True))
+
+
+def _serialized(model: ir.Model) -> bytes:
+    return to_proto(model).SerializeToString()
+
+
+def _peaks(array: NDArray[np.generic], axis: int) -> NDArray[np.float64]:
+    others: Iterable[int] = (index for index in range(array.ndim) if index != axis % array.ndim)
+    return np.abs(array).max(axis=tuple(others), initial=0).astype(np.float64)

@@ -1,0 +1,17 @@
+"""The three files of a report."""
+
+from __future__ import annotations
+
+from xslim.analysis.as_json import to_json
+from xslim.analysis.html import to_html
+from xslim.analysis.markdown import to_markdown
+from xslim.analysis.report import Report
+
+
+def report_files(report: Report) -> dict[str, str]:
+    """Return the content of every file by what follows the prefix, such as ``_report.md``."""
+    return {
+        "_report.md": to_markdown(report),
+        "_report.json": to_json(report),
+        "_report.html": to_html(report),
+    }

@@ -1,0 +1,69 @@
+"""The report as one HTML file that needs nothing else: no network, no other file."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+from xslim.analysis import numbers
+from xslim.analysis.charts import channel_bars, depth_chart, spark
+from xslim.analysis.report import COSINE_LIMIT, FAIR_DB, SNR_LIMIT, Report
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+TEMPLATES = resources.files(__package__ or "xslim.analysis").joinpath("templates")
+
+
+def to_html(report: Report) -> str:
+    """Return the report as a self-contained HTML page.
+
+    Names and texts are escaped; data for the page's script stand in one JSON block.
+    """
+    template = _environment().from_string(_text("report.html.j2"))
+    return template.render(
+        report=report,
+        charts=[
+            depth_chart(report.tensors, "wide", 960, 300),
+            depth_chart(report.tensors, "narrow", 360, 240),
+        ],
+        data=_embedded({"tensors": [_tensor_data(row) for row in report.tensors]}),
+        style=_text("report.css"),
+        script=_text("report.js"),
+        snr_limit=SNR_LIMIT,
+        cosine_limit=COSINE_LIMIT,
+        fair_db=FAIR_DB,
+    )
+
+
+@cache
+def _environment() -> Environment:
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {
+        "short": numbers.short,
+        "decibels": numbers.decibels,
+        "count": numbers.count,
+        "spark": spark,
+        "channel_bars": channel_bars,
+        "json": lambda value: json.dumps(numbers.plain(value), indent=2, ensure_ascii=False),
+    }
+    environment.globals["percent"] = numbers.percent
+    return environment
+
+
+def _text(name: str) -> str:
+    return TEMPLATES.joinpath(name).read_text("utf-8")
+
+
+def _tensor_data(row: Any) -> list[Any]:
+    chosen = row.chosen
+    return [row.histogram, row.float_range, [chosen.low, chosen.high], row.channels]
+
+
+def _embedded(value: Any) -> str:
+    """JSON that cannot end the script element that holds it."""
+    return json.dumps(numbers.plain(value), separators=(",", ":")).replace("<", "\\u003c")

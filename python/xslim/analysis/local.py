@@ -1,0 +1,165 @@
+"""The local error: every int8 operator once more, fed with the float model's tensors.
+
+In the quantised model an operator sees the errors of all operators before it. Here each int8 operator has a
+second copy: same int8 weights, same quantisers, but its inputs are the float model's tensors, quantised as
+the exported model quantises them. What its output then misses is its own doing. Both copies share their
+weights and run in one session.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from xslim.errors import InternalError
+
+
+@dataclass(frozen=True)
+class LocalModel:
+    """The exported model with a second copy of its int8 operators.
+
+    Attributes
+    ----------
+    model : onnx_ir.Model
+        Its outputs are those of the exported model and what `accumulated` and `local` name.
+    accumulated, local : dict of str to str
+        For every tensor asked for, the output that holds its value in the exported model, and the one that
+        holds what its operator alone makes of the float model's tensors.
+    fed : tuple of str
+        Tensors of the float model that it needs, besides the model's inputs.
+    """
+
+    model: ir.Model
+    accumulated: dict[str, str]
+    local: dict[str, str]
+    fed: tuple[str, ...]
+
+    @staticmethod
+    def input_name(tensor: str) -> str:
+        """Name of the input that takes the float values of a tensor."""
+        return f"{tensor}_given"
+
+
+def with_local_copies(
+    exported: ir.Model, tensors: Sequence[str], int8_operators: Collection[str]
+) -> LocalModel:
+    """Add the copies.
+
+    Parameters
+    ----------
+    exported : onnx_ir.Model
+        In QDQ form, each quantised tensor under its own name; it is not changed.
+    tensors : sequence of str
+        Int8 activations to look at.
+    int8_operators : collection of str
+        Names of the int8 operators.
+
+    Raises
+    ------
+    InternalError
+        A tensor has no quantiser.
+    """
+    model = exported.clone()
+    writer = _Writer(model.graph, int8_operators)
+    accumulated = {name: writer.pair(name)[1].outputs[0] for name in tensors}
+    local = {name: writer.local(name) for name in tensors}
+    model.graph.outputs[:] = dict.fromkeys([*model.graph.outputs, *accumulated.values(), *local.values()])
+    model.graph.sort()
+    return LocalModel(model, _names(accumulated), _names(local), tuple(writer.given))
+
+
+def _names(values: Mapping[str, ir.Value]) -> dict[str, str]:
+    return {tensor: value.name or "" for tensor, value in values.items()}
+
+
+def _pairs(graph: ir.Graph) -> Iterator[tuple[str, tuple[ir.Node, ir.Node]]]:
+    """Every quantiser of an activation with its dequantiser, by the name of the tensor."""
+    for quantize in graph:
+        if quantize.op_type != "QuantizeLinear":
+            continue
+        for restore in (use.node for use in quantize.outputs[0].uses()):
+            source, restored = quantize.inputs[0], restore.outputs[0]
+            if restore.op_type == "DequantizeLinear" and source is not None:
+                # Where an output of the model is int8, its name belongs to the dequantised form.
+                named = restored if restored.is_graph_output() else source
+                yield named.name or "", (quantize, restore)
+
+
+class _Writer:
+    def __init__(self, graph: ir.Graph, int8_operators: Collection[str]) -> None:
+        self._graph = graph
+        self._int8 = int8_operators
+        self._pairs = dict(_pairs(graph))
+        self._tensors = {restore.outputs[0]: name for name, (_, restore) in self._pairs.items()}
+        self._copies: dict[ir.Value, ir.Value] = {}
+        self.given: dict[str, ir.Value] = {}
+
+    def pair(self, name: str) -> tuple[ir.Node, ir.Node]:
+        """The quantiser and the dequantiser of a tensor."""
+        if name not in self._pairs:
+            raise InternalError("an int8 tensor has no quantiser", where=name)
+        return self._pairs[name]
+
+    def local(self, name: str) -> ir.Value:
+        """The tensor as its operator alone makes it."""
+        computed = self.pair(name)[0].inputs[0]
+        assert computed is not None
+        producer = computed.producer()
+        if producer is None or producer.name not in self._int8:
+            # Each output needs a name of its own, even where it equals what readers are given.
+            return self._quantized(name, self._given_input(name), f"{name}_local")
+        return self._quantized(name, self._copy(computed), f"{name}_local")
+
+    def _given_input(self, name: str) -> ir.Value:
+        if name not in self.given:
+            original = self.pair(name)[0].inputs[0]
+            assert original is not None
+            # Inferred sizes are not to be relied on; the rank is enough.
+            shape = None if original.shape is None else ir.Shape([None] * len(original.shape))
+            value = ir.Value(name=LocalModel.input_name(name), shape=shape, type=original.type)
+            self._graph.inputs.append(value)
+            self.given[name] = value
+        return self.given[name]
+
+    def _quantized(self, name: str, source: ir.Value, output: str) -> ir.Value:
+        value = source
+        for original in self.pair(name):
+            value = self._repeat(original, [value, *original.inputs[1:]], f"{output}_{original.op_type}")
+        value.name = output
+        return value
+
+    def _copy(self, value: ir.Value) -> ir.Value:
+        """Repeat the int8 operators that compute a value, back to where int8 data enters."""
+        if value in self._copies:
+            return self._copies[value]
+        producer = value.producer()
+        if value in self._tensors:
+            name = self._tensors[value]
+            copy = self._quantized(name, self._given_input(name), f"{name}_requantized")
+        elif producer is None or producer.name not in self._int8:
+            copy = value
+        else:
+            inputs = [None if item is None else self._copy(item) for item in producer.inputs]
+            index = producer.outputs.index(value)
+            copy = self._repeat(producer, inputs, f"{producer.name}_alone", index)
+        self._copies[value] = copy
+        return copy
+
+    def _repeat(
+        self, node: ir.Node, inputs: Sequence[ir.Value | None], name: str, index: int = 0
+    ) -> ir.Value:
+        repeated = ir.Node(
+            node.domain,
+            node.op_type,
+            inputs,
+            node.attributes.values(),
+            num_outputs=len(node.outputs),
+            version=node.version,
+            name=f"{name}_{index}",
+        )
+        for position, output in enumerate(repeated.outputs):
+            output.name = f"{name}_{index}_{position}"
+        self._graph.append(repeated)
+        return repeated.outputs[index]

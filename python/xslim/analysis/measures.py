@@ -1,0 +1,98 @@
+"""From sums and sketches to the numbers of the report."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from xslim.analysis.report import Chosen, Errors, Range
+from xslim.graph.scheme import QuantParams
+from xslim.kernels import ErrorMetrics, Sketch
+
+QMIN, QMAX = -128, 127
+HISTOGRAM_BINS = 32
+TAIL_BINS = 64
+SHRINK, SHRINKING_RANGES = 4.0, 7
+
+
+def errors_of(metrics: ErrorMetrics) -> Errors:
+    """The measures that follow from sums."""
+    return Errors(metrics.snr, metrics.sqnr_db, metrics.mse, metrics.cosine, metrics.max_abs_error)
+
+
+def range_of(sketch: Sketch) -> Range:
+    """Extremes of what a sketch has seen; (0, 0) when it has seen nothing finite."""
+    return (0.0, 0.0) if sketch.is_empty else (sketch.min, sketch.max)
+
+
+def histogram_of(sketch: Sketch) -> tuple[int, ...]:
+    """Counts in 32 equal bins between the extremes; one value alone falls into the first bin."""
+    low, high = range_of(sketch)
+    if not low < high:
+        return (sketch.count, *[0] * (HISTOGRAM_BINS - 1))
+    return tuple(int(count) for count in sketch.histogram(HISTOGRAM_BINS, low, high))
+
+
+def chosen_of(params: QuantParams, sketch: Sketch, energy: float | None = None) -> Chosen:
+    """The range that int8 covers, beside what a sketch has seen.
+
+    Values beyond the middle of the outermost steps count as clipped: what is nearer is rounded. `energy` is
+    that of `energy_of`, where it is known.
+    """
+    scale, zero_point = float(params.scale), int(params.zero_point)
+    low, high = (QMIN - zero_point) * scale, (QMAX - zero_point) * scale
+    above, noise_above = _beyond(sketch, high, high + scale / 2)
+    below, noise_below = _beyond(sketch, low, low - scale / 2)
+    count = sketch.count
+    energy = energy_of(sketch) if energy is None else energy
+    return Chosen(
+        scale,
+        zero_point,
+        low,
+        high,
+        clipped=(above + below) / count if count else 0.0,
+        clip_noise=(noise_above + noise_below) / energy if energy > 0 else 0.0,
+    )
+
+
+def relative_noise(params: QuantParams, sketch: Sketch) -> float:
+    """Energy of rounding and clipping over that of the signal, estimated; 0 for a tensor of zeros."""
+    energy = energy_of(sketch)
+    if energy <= 0:
+        return 0.0
+    chosen = chosen_of(params, sketch, energy)
+    return chosen.clip_noise + chosen.scale**2 / 12 * (sketch.count - sketch.zero_count) / energy
+
+
+def energy_of(sketch: Sketch) -> float:
+    """Sum of the squares of all values, estimated from the sketch within a percent."""
+    low, high = range_of(sketch)
+    return sum(_energy_from_zero(sketch, bound) for bound in (low, high) if bound)
+
+
+def _energy_from_zero(sketch: Sketch, bound: float) -> float:
+    """Energy of the values between 0 and `bound`, in ranges that shrink so that outliers blur nothing."""
+    total = 0.0
+    for _ in range(SHRINKING_RANGES):
+        inner = bound / SHRINK
+        total += _energy(sketch, *sorted((inner, bound)), 0.0)[1]
+        bound = inner
+    return total
+
+
+def _beyond(sketch: Sketch, bound: float, edge: float) -> tuple[int, float]:
+    """Number of the values beyond `edge`, and the sum of their squared distances from `bound`."""
+    low, high = range_of(sketch)
+    first, last = (edge, high) if edge > bound else (low, edge)
+    return _energy(sketch, first, last, bound)
+
+
+def _energy(sketch: Sketch, first: float, last: float, centre: float) -> tuple[int, float]:
+    if not first < last or not math.isfinite(last - first):
+        return 0, 0.0
+    counts = sketch.histogram(TAIL_BINS, first, last)
+    edges = np.linspace(first, last, TAIL_BINS + 1)
+    middle = (edges[:-1] + edges[1:]) / 2 - centre
+    width = (last - first) / TAIL_BINS
+    return int(counts.sum()), float((counts * (middle**2 + width**2 / 12)).sum())

@@ -1,0 +1,50 @@
+"""Numbers as text and as JSON."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+DIGITS = 6
+UNITS = (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3))
+
+
+def short(value: float, digits: int = 4) -> str:
+    """A number with few digits; infinities as words."""
+    if math.isnan(value):
+        return "-"
+    if math.isinf(value):
+        return "∞" if value > 0 else "-∞"
+    return f"{value:.{digits}g}"
+
+
+def decibels(value: float) -> str:
+    """A level in decibels; without noise it is exact."""
+    return "exact" if value == math.inf else f"{value:.1f} dB"
+
+
+def percent(part: float | None, whole: float | None) -> str:
+    """A share in percent; a dash where it is not known."""
+    return f"{100 * part / whole:.1f} %" if part is not None and whole else "-"
+
+
+def count(value: float | None) -> str:
+    """A large number with its unit."""
+    if value is None:
+        return "-"
+    for unit, size in UNITS:
+        if value >= size:
+            return f"{value / size:.3g} {unit}"
+    return f"{value:g}"
+
+
+def plain(value: Any) -> Any:
+    """Data for JSON: tuples as lists, floats with six digits, null for what is not finite."""
+    if isinstance(value, float):
+        return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return value

@@ -1,0 +1,274 @@
+"""The report as data: everything that the Markdown, JSON and HTML forms show."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from xslim.graph.gains import StepGain
+
+Range = tuple[float, float]
+
+SNR_LIMIT = 0.1
+"""Noise energy over signal energy above which a tensor is marked."""
+COSINE_LIMIT = 0.99
+"""Cosine similarity below which a tensor is marked."""
+GOOD_DB, FAIR_DB = 20.0, 10.0
+"""Output SQNR from which a result is called good, and fair."""
+
+
+@dataclass(frozen=True)
+class Errors:
+    """How far a tensor is from its float reference.
+
+    Attributes
+    ----------
+    snr : float
+        Noise energy over signal energy; lower is better, 0 without noise.
+    sqnr_db : float
+        The same in decibels, higher is better; infinite without noise.
+    mse : float
+        Mean squared error.
+    cosine : float
+        Cosine similarity, -1 to 1.
+    max_abs_error : float
+        Largest absolute difference.
+    """
+
+    snr: float
+    sqnr_db: float
+    mse: float
+    cosine: float
+    max_abs_error: float
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The range that int8 covers, and what of the float values it leaves out.
+
+    Attributes
+    ----------
+    scale, zero_point : float, int
+        ``x ≈ (q - zero_point) * scale``.
+    low, high : float
+        The smallest and the largest value that int8 can express.
+    clipped : float
+        Share of the float values outside, 0 to 1, over all calibration samples.
+    clip_noise : float
+        Energy that clipping them adds, relative to the signal energy, estimated from the histogram.
+    """
+
+    scale: float
+    zero_point: int
+    low: float
+    high: float
+    clipped: float
+    clip_noise: float
+
+
+@dataclass(frozen=True)
+class TensorReport:
+    """One int8 activation.
+
+    Attributes
+    ----------
+    name : str
+        The tensor, as in the model.
+    op_name, op_type : str
+        The operator that computes it; for an input of the model, the first one that reads it.
+    depth : int
+        Position along the network, counted in operators; -1 for inputs.
+    accumulated : Errors
+        Quantised model against float model: all errors up to here.
+    local : Errors
+        The operator alone: its int8 form fed with the float model's tensors, quantised as in the exported
+        model. For a tensor that no int8 operator computes: the rounding of the tensor itself.
+    float_range, quantized_range : pair of float
+        Extremes in the float model (all calibration samples) and in the quantised one (compared samples).
+    chosen : Chosen
+        What int8 covers.
+    histogram : tuple of int
+        Counts of the float values in 32 equal bins over `float_range`.
+    channels : tuple of float
+        Largest magnitude per channel, for tensors that deserve a closer look; else empty.
+    """
+
+    name: str
+    op_name: str
+    op_type: str
+    depth: int
+    accumulated: Errors
+    local: Errors
+    float_range: Range
+    quantized_range: Range
+    chosen: Chosen
+    histogram: tuple[int, ...]
+    channels: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class ConstantReport:
+    """One int8 constant.
+
+    Attributes
+    ----------
+    name : str
+        The initializer.
+    op_name, op_type : str
+        The first operator that reads it as int8.
+    depth : int
+        Position of that operator.
+    axis : int or None
+        Channel axis; None when quantised per tensor.
+    channel_count : int
+        Number of channels; 1 per tensor.
+    channel_ranges : tuple of (low, high)
+        Extremes per channel; neighbours are joined beyond 64 channels.
+    errors : Errors
+        The int8 values against the float ones.
+    float_range, quantized_range : pair of float
+        Extremes.
+    histogram : tuple of int
+        Counts of the float values in 32 equal bins over `float_range`.
+    """
+
+    name: str
+    op_name: str
+    op_type: str
+    depth: int
+    axis: int | None
+    channel_count: int
+    channel_ranges: tuple[Range, ...]
+    errors: Errors
+    float_range: Range
+    quantized_range: Range
+    histogram: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class OutputReport:
+    """One floating-point output of the model."""
+
+    name: str
+    errors: Errors
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One piece of advice.
+
+    Attributes
+    ----------
+    code : str
+        Stable identifier, such as ``"preprocessing.mean-scale"``.
+    title : str
+        What is wrong, in one sentence.
+    text : str
+        Why it matters and what the change does.
+    evidence : mapping
+        The measured values that led here.
+    where : tuple of str
+        Tensors, operators or inputs concerned.
+    change : mapping
+        The part of the configuration that acts on it, to be merged into the JSON file; lists replace lists.
+    """
+
+    code: str
+    title: str
+    text: str
+    evidence: Mapping[str, Any]
+    where: tuple[str, ...]
+    change: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class ModelSummary:
+    """The model as a whole.
+
+    Attributes
+    ----------
+    name : str
+        Name of the output.
+    operators, int8_operators : int
+        Number of operators before quantisation, and how many of them are int8.
+    macs, int8_macs : int or None
+        Multiply-accumulate operations of one run, and how many of them are int8; None where shapes are
+        not known.
+    float_bytes, quantized_bytes : int
+        Bytes of the constants before and after.
+    float_reasons : mapping of str to int
+        Why operators stayed float, with the number of operators.
+    """
+
+    name: str
+    operators: int
+    int8_operators: int
+    macs: int | None
+    int8_macs: int | None
+    float_bytes: int
+    quantized_bytes: int
+    float_reasons: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The result in one word and one sentence."""
+
+    level: Literal["good", "fair", "poor"]
+    text: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that one analysis found.
+
+    Attributes
+    ----------
+    version : str
+        Version of XSlim.
+    model : ModelSummary
+    verdict : Verdict
+    calibration_samples, compared_samples : int
+        Samples that chose the ranges, and samples that both models ran on.
+    outputs : tuple of OutputReport
+    tensors : tuple of TensorReport
+        Along the network.
+    constants : tuple of ConstantReport
+        Along the network.
+    findings : tuple of Finding
+        The most important first; empty when there is nothing to say.
+    steps : tuple of StepGain
+        What each refinement gained.
+    config : mapping
+        The configuration that was used, with its defaults.
+    """
+
+    version: str
+    model: ModelSummary
+    verdict: Verdict
+    calibration_samples: int
+    compared_samples: int
+    outputs: tuple[OutputReport, ...]
+    tensors: tuple[TensorReport, ...]
+    constants: tuple[ConstantReport, ...]
+    findings: tuple[Finding, ...]
+    steps: tuple[StepGain, ...]
+    config: Mapping[str, Any]
+
+
+def judge(outputs: tuple[OutputReport, ...]) -> Verdict:
+    """Call the result good, fair or poor by its worst output."""
+    if not outputs:
+        return Verdict("fair", "The model has no floating-point output to compare.")
+    worst = min(outputs, key=lambda output: output.errors.sqnr_db)
+    db = worst.errors.sqnr_db
+    where = f" at {worst.name}" if len(outputs) > 1 else ""
+    if db == float("inf"):
+        return Verdict("good", f"The outputs equal those of the float model{where}.")
+    noise = f"noise is {100 * worst.errors.snr:.3g} % of the signal's energy{where} ({db:.1f} dB)"
+    if db >= GOOD_DB:
+        return Verdict("good", f"The outputs follow the float model closely: {noise}.")
+    if db >= FAIR_DB:
+        return Verdict("fair", f"The outputs follow the float model with visible error: {noise}.")
+    return Verdict("poor", f"The outputs are far from the float model: {noise}.")
