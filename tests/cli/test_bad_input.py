@@ -106,7 +106,7 @@ def model_is_missing(space: Workspace) -> None:
     space.model.unlink()
 
 
-@case("folder")
+@case("cannot read the model: Is a directory")
 def model_is_a_folder(space: Workspace) -> None:
     space.section("model")["onnx_model"] = str(space.folder)
 
