@@ -60,22 +60,25 @@ FUSIONS: tuple[Fusion, ...] = (
 EVERY_FUSION = frozenset(fusion.operator for fusion in FUSIONS)
 
 
-def fuse(model: ir.Model, *, raise_opset_for: Collection[str]) -> ir.Model:
+def fuse(model: ir.Model, *, wanted: int | None, raise_opset_for: Collection[str]) -> ir.Model:
     """Make every fusion that the opset allows, after raising it where one in `raise_opset_for` matches.
 
     Parameters
     ----------
     model : onnx_ir.Model
         Folded, with shapes; may be changed in place.
+    wanted : int or None
+        The opset that the result will have; fusions that it does not have are not made.
     raise_opset_for : collection of str
-        Operators (see `FUSIONS`) for which a higher opset is worth it.
+        Operators (see `FUSIONS`) for which a higher opset is worth it when `wanted` is None.
 
     Returns
     -------
     onnx_ir.Model
     """
-    model = _raise_opset(model, raise_opset_for)
-    version = opset(model)
+    if wanted is None:
+        model = _raise_opset(model, raise_opset_for)
+    version = opset(model) if wanted is None else wanted
     apply_rules(model, [rule for fusion in FUSIONS if fusion.fits(version) for rule in fusion.rules])
     return model
 

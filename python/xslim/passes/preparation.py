@@ -9,10 +9,11 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from xslim.graph.interface import Interface
-from xslim.graph.ops import opset
+from xslim.graph.ops import opset as imported
 from xslim.passes.folding import fold_constants, infer_shapes, remove_unused
 from xslim.passes.functions import DOMAIN, WINDOW_BODY, add_function
 from xslim.passes.fusion import EVERY_FUSION, fuse
+from xslim.passes.lowering import lower_opset
 from xslim.passes.opset import convert_opset
 from xslim.passes.rewriting import apply_rules
 from xslim.passes.rules import affine, arithmetic, forms, movement, windows
@@ -86,7 +87,9 @@ def prepare(
         common.CommonSubexpressionEliminationPass()(model)
         model = slim(model)
         fold_constants(model)
-    model = _rewrite(model, () if opset is not None else raise_opset_for)
+    model = _rewrite(model, opset, raise_opset_for)
+    if opset is not None and opset < imported(model):
+        model = lower_opset(model, opset)
     infer_shapes(model)
     fold_constants(model)
     if functions:
@@ -100,20 +103,20 @@ def prepare(
 
 
 def _reach_opset(model: ir.Model, wanted: int | None, minimum: int) -> ir.Model:
-    if wanted is not None:
+    if wanted is not None and wanted > imported(model):
         return convert_opset(model, wanted, "asked for")
-    if opset(model) < minimum:
+    if wanted is None and imported(model) < minimum:
         return convert_opset(model, minimum, "the least that the result needs")
     return model
 
 
-def _rewrite(model: ir.Model, raise_opset_for: Collection[str]) -> ir.Model:
+def _rewrite(model: ir.Model, wanted: int | None, raise_opset_for: Collection[str]) -> ir.Model:
     order_operands(model)
     apply_rules(model, (*forms.rules, *arithmetic.rules))
     common.CommonSubexpressionEliminationPass()(model)
     slices_to_split(model)
     apply_rules(model, (*movement.rules, *affine.rules))
-    model = fuse(model, raise_opset_for=raise_opset_for)
+    model = fuse(model, wanted=wanted, raise_opset_for=raise_opset_for)
     apply_rules(model, (*movement.rules, *affine.rules, *forms.rules))
     remove_unused(model)
     return model

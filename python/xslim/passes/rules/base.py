@@ -79,6 +79,15 @@ def add_constant(op: Any, near: ir.Node, array: NDArray[np.generic], name: str) 
     return value
 
 
+def transposed(op: Any, value: ir.Value, perm: list[int]) -> ir.Value:
+    """A Transpose whose result knows its type and shape."""
+    result: ir.Value = op.Transpose(value, perm=perm)
+    result.type = value.type
+    if value.shape is not None:
+        result.shape = ir.Shape([value.shape[axis] for axis in perm])
+    return result
+
+
 def like(value: ir.Value, model: ir.Value) -> ir.Value:
     """Give a new value the type and shape of another, so that rules that follow know them."""
     value.type, value.shape = model.type, model.shape

@@ -9,7 +9,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from xslim.graph.ops import constant, is_standard, producer, rank
-from xslim.passes.rules.base import Refusal, Rule, add_constant, like
+from xslim.passes.rules.base import Refusal, Rule, add_constant, like, transposed
 
 # What can take a factor or a summand in (rules.affine, rules.normalization).
 _ABSORBING = ("Conv", "ConvTranspose", "Gemm", "MatMul", "LayerNormalization", "RMSNormalization")
@@ -123,9 +123,7 @@ class ProductAsConvolution(Rule):
         """Transposed first, then convolved."""
         weight = constant(w)
         assert weight is not None
-        first = op.Transpose(x, perm=_CHANNELS_FIRST)
-        if x.shape is not None:
-            first.type, first.shape = x.type, ir.Shape([x.shape[axis] for axis in _CHANNELS_FIRST])
+        first = transposed(op, x, _CHANNELS_FIRST)
         kernel = add_constant(op, producer(result), weight.T[:, :, None, None], f"{result.name}.weight")
         bias = [b] if b is not None else []
         return op.Conv(first, kernel, *bias, kernel_shape=[1, 1])

@@ -17,10 +17,12 @@ from xslim.passes.rules.base import (
     Refusal,
     Rule,
     add_constant,
+    like,
     require_dim,
     require_float,
     require_rank,
     require_scalar,
+    transposed,
 )
 
 
@@ -114,9 +116,9 @@ class ChannelLayerNorm(Standardise):
     def rewrite(self, op: Any, x: ir.Value, epsilon: ir.Value, result: ir.Value, **_: ir.Value) -> Any:
         """Channels last, normalised, channels first again."""
         ndim = require_rank(x)
-        last = op.Transpose(x, perm=[0, *range(2, ndim), 1])
+        last = transposed(op, x, [0, *range(2, ndim), 1])
         scale = _ones(op, x, result, [1], "scale")
-        normed = op.LayerNormalization(last, scale, axis=-1, epsilon=scalar(epsilon))
+        normed = like(op.LayerNormalization(last, scale, axis=-1, epsilon=scalar(epsilon)), last)
         return op.Transpose(normed, perm=[0, ndim - 1, *range(1, ndim - 1)])
 
 

@@ -1,0 +1,178 @@
+"""Express a model in an older opset, operator by operator, by what the operators' schemas say."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import onnx_ir as ir
+
+from xslim.errors import ModelError
+from xslim.graph.ops import constant, is_standard, opset
+from xslim.graph.outside import transform_proto
+from xslim.passes.folding import fold_constants, infer_shapes
+
+if TYPE_CHECKING:
+    from onnx.defs import OpSchema
+
+logger = logging.getLogger(__name__)
+
+# Below, operators changed their meaning under the same signature (Softmax, BatchNormalization's outputs).
+OLDEST = 13
+# Changed their meaning under the same signature later than that.
+_CHANGED_MEANING = ("GroupNormalization",)
+_INLINING_ROUNDS = 3
+
+
+def lower_opset(model: ir.Model, target: int) -> ir.Model:
+    """Return the model in opset `target`, which is below the one it imports.
+
+    An operator that the older opset lacks is replaced by its function body, if the standard gives one. One
+    that has changed is kept when what this node uses of it existed then: attributes that are new must have
+    their default, inputs that were attributes become attributes again, element types must be known then.
+
+    Raises
+    ------
+    ModelError
+        Names the operator, its node and what it uses that the older opset does not have.
+    """
+    current = opset(model)
+    if target < OLDEST:
+        raise ModelError(
+            f"opset {current} cannot be converted below {OLDEST}", hint=f"choose {OLDEST} or more"
+        )
+    for _ in range(_INLINING_ROUNDS):
+        missing = {node.op_type for node in model.graph.all_nodes() if _is_missing(node, target)}
+        if not missing:
+            break
+        model = _inline(model, missing, target)
+        infer_shapes(model)
+        fold_constants(model)
+    for node in model.graph.all_nodes():
+        if node.domain == "":
+            _lower(node, current, target)
+    model.opset_imports[""] = target
+    logger.info("opset %d -> %d: asked for", current, target)
+    return model
+
+
+def _schema(op_type: str, version: int) -> OpSchema | None:
+    from onnx import defs
+
+    try:
+        return defs.get_schema(op_type, version)
+    except defs.SchemaError:
+        return None
+
+
+def _has_body(schema: OpSchema) -> bool:
+    # Attributes that the stubs of onnx leave out.
+    return any(getattr(schema, name) for name in ("has_function", "has_context_dependent_function"))
+
+
+def _is_missing(node: ir.Node, target: int) -> bool:
+    return node.domain == "" and _schema(node.op_type, target) is None
+
+
+def _inline(model: ir.Model, operators: set[str], target: int) -> ir.Model:
+    from onnx import inliner
+
+    for operator in sorted(operators):
+        schema = _schema(operator, opset(model))
+        if schema is None or not _has_body(schema):
+            raise ModelError(
+                f"operator {operator} does not exist in opset {target} and has no equivalent there",
+                hint="choose another opset",
+            )
+    chosen = [("", operator) for operator in sorted(operators)]
+    return transform_proto(
+        model,
+        lambda proto: inliner.inline_selected_functions(proto, chosen, inline_schema_functions=True),
+    )
+
+
+def _lower(node: ir.Node, current: int, target: int) -> None:
+    now, then = _schema(node.op_type, current), _schema(node.op_type, target)
+    if now is None or then is None:
+        raise _refusal(node, target, "it does not exist there")
+    if now.since_version == then.since_version:
+        return
+    if is_standard(node, *_CHANGED_MEANING):
+        raise _refusal(node, target, "it meant something else there")
+    _inputs_to_attributes(node, now, then, target)
+    _drop_default_attributes(node, now, then, target)
+    _check_defaults(node, now, then, target)
+    _check_types(node, then, target)
+    if len(node.outputs) > then.max_output:
+        raise _refusal(node, target, f"it has at most {then.max_output} outputs there")
+
+
+def _inputs_to_attributes(node: ir.Node, now: OpSchema, then: OpSchema, target: int) -> None:
+    """Move constant inputs that used to be attributes of the same name back."""
+    for index in reversed(range(len(then.inputs), min(len(node.inputs), len(now.inputs)))):
+        name, value = now.inputs[index].name, node.inputs[index]
+        if value is not None:
+            array = constant(value)
+            if name not in then.attributes or array is None:
+                raise _refusal(node, target, f"its input {name} does not exist there")
+            node.attributes.add(ir.AttrInt64s(name, [int(item) for item in array.reshape(-1)]))
+        node.resize_inputs(index)
+    names = [parameter.name for parameter in now.inputs[: len(then.inputs)]]
+    moved = [name for name in names if name in then.attributes]
+    if moved or len(node.inputs) > then.max_input:
+        raise _refusal(node, target, "its inputs are others there")
+
+
+def _drop_default_attributes(node: ir.Node, now: OpSchema, then: OpSchema, target: int) -> None:
+    for name, attribute in list(node.attributes.items()):
+        if name in then.attributes:
+            continue
+        default = _default(now, name)
+        if attribute.value != default:
+            raise _refusal(node, target, f"its attribute {name} does not exist there")
+        node.attributes.pop(name)
+
+
+def _check_defaults(node: ir.Node, now: OpSchema, then: OpSchema, target: int) -> None:
+    """State attributes whose default is another there; refuse one that must be given and is not."""
+    for name, attribute in then.attributes.items():
+        if name in node.attributes:
+            continue
+        if attribute.required:
+            raise _refusal(node, target, f"its attribute {name} must be given there")
+        if name in now.attributes and _default(now, name) != _default(then, name):
+            raise _refusal(node, target, f"its attribute {name} has another default there")
+
+
+def _default(schema: OpSchema, name: str) -> object:
+    from onnx import helper
+
+    value = schema.attributes[name].default_value
+    if not value.type:
+        return None
+    default = helper.get_attribute_value(value)
+    return default.decode() if isinstance(default, bytes) else default
+
+
+def _check_types(node: ir.Node, then: OpSchema, target: int) -> None:
+    allowed = {
+        constraint.type_param_str: constraint.allowed_type_strs for constraint in then.type_constraints
+    }
+    for values, parameters in ((node.inputs, then.inputs), (node.outputs, then.outputs)):
+        for value, parameter in zip(values, parameters, strict=False):
+            types = allowed.get(parameter.type_str, [parameter.type_str])
+            if value is None or value.dtype is None or not isinstance(value.type, ir.TensorType):
+                continue
+            if f"tensor({_ONNX_NAMES.get(value.dtype.name, value.dtype.name.lower())})" not in types:
+                raise _refusal(node, target, f"it takes no {value.dtype.name.lower()} there")
+
+
+# Where the type strings of schemas differ from the names of ir.DataType.
+_ONNX_NAMES = {"FLOAT": "float", "DOUBLE": "double"}
+
+
+def _refusal(node: ir.Node, target: int, reason: str) -> ModelError:
+    return ModelError(
+        f"operator {node.op_type} (node {node.name!r}) cannot be expressed in opset {target}: {reason}",
+        hint="choose another opset",
+    )
