@@ -122,6 +122,20 @@ def weight_bytes(model: ir.Model) -> int:
     return sum(tensor.nbytes for _, tensor in _weights(model))
 
 
+def release(value: ir.Value) -> None:
+    """Let go of the memory map of an external weight; the next access maps it again."""
+    if isinstance(value.const_value, ir.ExternalTensor):
+        # Somebody who still looks at the array keeps the map open.
+        with contextlib.suppress(BufferError):
+            value.const_value.release()
+
+
+def release_weights(model: ir.Model) -> None:
+    """Let go of the memory maps of all external weights, as they count as memory of the process."""
+    for value, _ in _weights(model):
+        release(value)
+
+
 def _read_proto(path: Path) -> onnx.ModelProto:
     import onnx
     from google.protobuf.message import DecodeError

@@ -80,8 +80,8 @@ class Operator:
     absent : bool
         The target does not take the operator; it is listed for its other properties.
     dynamic : str or None
-        How dynamic quantisation writes the operator: ``matmul`` (DynamicQuantizeMatMul where the activation has
-        one reader, else ``integer``), ``integer`` (DynamicQuantizeLinear and MatMulInteger), ``lstm``
+        How dynamic quantisation writes the operator: ``matmul`` (DynamicQuantizeMatMul where the activation
+        has one reader, else ``integer``), ``integer`` (DynamicQuantizeLinear and MatMulInteger), ``lstm``
         (DynamicQuantizeLSTM), or ``weights`` (int8 weights behind DequantizeLinear, float arithmetic).
     dynamic_inputs : tuple of int
         The inputs that are weights then, where they are not `weight_input`.
@@ -185,6 +185,13 @@ class Target:
         if operator.types and dtype is not None and dtype.name.lower() not in operator.types:
             return f"{self.name} has no {node.op_type} for {dtype.name.lower()}"
         return None
+
+    def half_refusal(self, node: ir.Node) -> str | None:
+        """Say why the target does not take a float32 node in float16; None when it does."""
+        operator = self.find(node)
+        if operator is not None and operator.types and "float16" not in operator.types:
+            return f"{self.name} has no {node.op_type} for float16"
+        return self.refusal(node)
 
 
 _UNLISTED = Operator(role="float")

@@ -1,0 +1,63 @@
+"""What a conversion did with every operator that it could have converted, and why."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+logger = logging.getLogger(__name__)
+
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One operator of a conversion.
+
+    Attributes
+    ----------
+    name, op_type : str
+        The operator in the prepared model.
+    converted : bool
+        Whether the conversion changed it.
+    reason : str
+        The form it took, or why it was left alone.
+    """
+
+    name: str
+    op_type: str
+    converted: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """A converted model and how it came about."""
+
+    model: ir.Model
+    decisions: tuple[Decision, ...]
+
+    @property
+    def converted(self) -> int:
+        """Number of operators that were converted."""
+        return sum(decision.converted for decision in self.decisions)
+
+
+def log_decisions(kind: str, decisions: Sequence[Decision]) -> None:
+    """Log how many operators were converted, and those that were not, by type and reason."""
+    done = [decision for decision in decisions if decision.converted]
+    forms = Counter(f"{decision.op_type}: {decision.reason}" for decision in done)
+    listing = "".join(f"\n  {count} x {form}" for form, count in sorted(forms.items()))
+    logger.info("%s: %d of %d operators%s", kind, len(done), len(decisions), listing)
+    left: dict[tuple[str, str], list[str]] = {}
+    for decision in decisions:
+        if not decision.converted:
+            left.setdefault((decision.op_type, decision.reason), []).append(decision.name)
+    for (op_type, reason), names in sorted(left.items()):
+        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+        shown = ", ".join(names[:_SHOWN])
+        logger.info("left alone, %d x %s: %s (%s%s)", len(names), op_type, reason, shown, more)

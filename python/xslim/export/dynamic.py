@@ -1,0 +1,202 @@
+"""Dynamic int8: weights quantised now, activations measured while the model runs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+
+import onnx_ir as ir
+
+from xslim.export.decisions import Conversion, Decision
+from xslim.export.dynamic_weights import WeightStore, weight_refusal
+from xslim.export.editing import GraphEditor
+from xslim.graph.ops import attribute, constant, is_constant, static_shape
+from xslim.passes.tidy import fit_ir_version
+from xslim.targets import Operator, Target
+
+MICROSOFT = "com.microsoft"
+
+LONGEST_SUM = (2**31 - 1) // (255 * 127)
+"""Products of a uint8 and an int8 that an int32 holds in the worst case."""
+
+
+def quantize_dynamically(
+    model: ir.Model, target: Target, kept: Mapping[str, str] | None = None
+) -> Conversion:
+    """Write int8 weights, and products whose activations are quantised at run time.
+
+    The target's table says which form an operator takes (`Operator.dynamic`). Weights are symmetric with one
+    scale per output channel, chosen for the least squared error. An activation is quantised by one node,
+    however many products read it.
+
+    Parameters
+    ----------
+    model : onnx_ir.Model
+        Prepared: named nodes, inferred types, opset 13 or newer. It is not changed.
+    target : Target
+        The operator table.
+    kept : mapping of str to str, optional
+        Names of operators to leave alone, with the reason.
+
+    Returns
+    -------
+    Conversion
+        The new model, and a decision for every operator that has a dynamic form.
+    """
+    copy = model.clone()
+    writer = _Writer(copy.graph, target)
+    for node in list(copy.graph):
+        writer.consider(node, (kept or {}).get(node.name or ""))
+    writer.write()
+    if any(node.domain == MICROSOFT for node in copy.graph):
+        copy.opset_imports.setdefault(MICROSOFT, 1)
+    fit_ir_version(copy)
+    return Conversion(copy, tuple(writer.decisions))
+
+
+class _Writer(GraphEditor):
+    """First decides about every operator, then rewrites those that were chosen."""
+
+    def __init__(self, graph: ir.Graph, target: Target) -> None:
+        super().__init__(graph)
+        self.target = target
+        self.weights = WeightStore(self)
+        self.decisions: list[Decision] = []
+        self._chosen: list[tuple[ir.Node, str]] = []
+        self._measured: dict[ir.Value | None, list[ir.Value]] = {}
+
+    def consider(self, node: ir.Node, kept: str | None) -> None:
+        entry = self.target.entry(node)
+        if entry.dynamic is None:
+            return
+        reason = kept or weight_refusal(node, entry)
+        if reason is None:
+            self._chosen.append((node, _form(node, entry)))
+        else:
+            self.decisions.append(Decision(node.name or "", node.op_type, False, reason))
+
+    def write(self) -> None:
+        readers = Counter(node.inputs[0] for node, form in self._chosen if form in _PRODUCTS)
+        for node, chosen in self._chosen:
+            shared = chosen == "matmul" and readers[node.inputs[0]] > 1
+            form = "integer" if shared else chosen
+            description, write = _FORMS[form]
+            self.decisions.append(Decision(node.name or "", node.op_type, True, description))
+            write(self, node)
+        self.drop_unused_initializers()
+
+    def measured(self, value: ir.Value | None, reader: ir.Node) -> list[ir.Value]:
+        """The uint8 form of an activation, its scale and its zero point; one node per activation."""
+        if value not in self._measured:
+            stem = value.name if value is not None else None
+            names = [f"{stem}_quantized", f"{stem}_scale", f"{stem}_zero_point"]
+            self._measured[value] = self.node("DynamicQuantizeLinear", [value], names, before=reader)
+        return self._measured[value]
+
+
+def _form(node: ir.Node, entry: Operator) -> str:
+    form = entry.dynamic or "weights"
+    if form in _PRODUCTS and not _is_plain_product(node):
+        return "weights"
+    if form == "lstm" and attribute(node, "layout"):
+        return "weights"
+    return form
+
+
+def _is_plain_product(node: ir.Node) -> bool:
+    """Whether the node is activation times matrix, with a sum that int32 holds, plus at most a bias."""
+    shape = static_shape(node.inputs[1])
+    if shape is None or len(shape) != 2:
+        return False
+    if node.op_type == "MatMul":
+        return shape[0] <= LONGEST_SUM
+    plain = attribute(node, "alpha") == 1 and attribute(node, "beta") == 1 and not attribute(node, "transA")
+    return plain and shape[1 if attribute(node, "transB") else 0] <= LONGEST_SUM
+
+
+def _write_matmul(writer: _Writer, node: ir.Node) -> None:
+    """One node that measures, multiplies and adds a bias."""
+    matrix, scale = writer.weights.matrix(node)
+    bias, rest = _bias(writer, node, int(scale.const_value.size) if scale.const_value else 0)
+    inputs = (
+        [node.inputs[0], matrix, scale, None, bias] if bias is not None else [node.inputs[0], matrix, scale]
+    )
+    [product] = writer.node(
+        "DynamicQuantizeMatMul", inputs, [f"{node.outputs[0].name}_product"], before=node, domain=MICROSOFT
+    )
+    writer.replace(node, [_add(writer, node, product, rest)])
+
+
+def _write_integer(writer: _Writer, node: ir.Node) -> None:
+    """The product in integers, and its scale; the measuring node is shared."""
+    stem = node.outputs[0].name
+    matrix, scale = writer.weights.matrix(node)
+    quantized, input_scale, zero_point = writer.measured(node.inputs[0], node)
+    [total] = writer.node("MatMulInteger", [quantized, matrix, zero_point], [f"{stem}_int32"], before=node)
+    [real] = writer.node(
+        "Cast", [total], [f"{stem}_unscaled"], before=node, attributes={"to": ir.DataType.FLOAT}
+    )
+    [factor] = writer.node("Mul", [input_scale, scale], [f"{stem}_scale"], before=node)
+    [product] = writer.node("Mul", [real, factor], [f"{stem}_product"], before=node)
+    bias = node.inputs[2] if node.op_type == "Gemm" and len(node.inputs) > 2 else None
+    writer.replace(node, [_add(writer, node, product, bias)])
+
+
+def _write_lstm(writer: _Writer, node: ir.Node) -> None:
+    """One node; its weights have the inputs before the gates."""
+    input_weights = writer.weights.gates(node, 1)
+    state_weights = writer.weights.gates(node, 2)
+    given = [*node.inputs, *[None] * (8 - len(node.inputs))]
+    inputs = [
+        given[0],
+        input_weights[0],
+        state_weights[0],
+        *given[3:8],
+        *input_weights[1:],
+        *state_weights[1:],
+    ]
+    attributes = {name: item for name, item in node.attributes.items() if name != "layout"}
+    names = [f"{output.name or node.name}_quantized" for output in node.outputs]
+    results = writer.node(
+        "DynamicQuantizeLSTM", inputs, names, before=node, domain=MICROSOFT, attributes=attributes
+    )
+    for old, new in zip(node.outputs, results, strict=True):
+        new.name = new.name if old.name else ""
+    writer.replace(node, results)
+
+
+def _write_weights(writer: _Writer, node: ir.Node) -> None:
+    """The operator itself, reading weights behind DequantizeLinear."""
+    entry = writer.target.entry(node)
+    for position in entry.dynamic_weights:
+        node.replace_input_with(position, writer.weights.restored(node, position, entry.axis_of_weight(node)))
+
+
+def _bias(writer: _Writer, node: ir.Node, channels: int) -> tuple[ir.Value | None, ir.Value | None]:
+    """Split the third input of Gemm: what DynamicQuantizeMatMul can add, and what a node has to."""
+    value = node.inputs[2] if node.op_type == "Gemm" and len(node.inputs) > 2 else None
+    array = constant(value)
+    if value is None or array is None or not is_constant(value) or array.size != channels:
+        return None, value
+    if array.ndim == 1:
+        return value, None
+    if array.shape[-1] != channels:
+        return None, value
+    return writer.constant(f"{value.name}_vector", array.reshape(channels)), None
+
+
+def _add(writer: _Writer, node: ir.Node, product: ir.Value, bias: ir.Value | None) -> ir.Value:
+    if bias is None:
+        return product
+    return writer.node("Add", [product, bias], [f"{node.outputs[0].name}_sum"], before=node)[0]
+
+
+_PRODUCTS = ("matmul", "integer")
+
+# How the log calls a form, and what writes it.
+_FORMS: Mapping[str, tuple[str, Callable[[_Writer, ir.Node], None]]] = {
+    "matmul": ("DynamicQuantizeMatMul", _write_matmul),
+    "integer": ("DynamicQuantizeLinear and MatMulInteger", _write_integer),
+    "lstm": ("DynamicQuantizeLSTM", _write_lstm),
+    "weights": ("int8 weights, float arithmetic", _write_weights),
+}

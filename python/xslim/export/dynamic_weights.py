@@ -1,0 +1,133 @@
+"""The int8 weights of a dynamically quantised model: each constant is stored once per form that is read."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from xslim import kernels
+from xslim.errors import InternalError
+from xslim.export.editing import GraphEditor
+from xslim.graph.io import release
+from xslim.graph.ops import attribute, constant, is_constant
+from xslim.targets import Operator
+
+SMALLEST_WEIGHT = 1024
+"""Elements; below, int8 saves less than the nodes around it cost."""
+
+_SAMPLE = 4096
+
+
+def weight_refusal(node: ir.Node, entry: Operator) -> str | None:
+    """Say why the weights of a node stay as they are, or None."""
+    values = [node.inputs[position] for position in entry.dynamic_weights if position < len(node.inputs)]
+    reasons = [_refusal(value) for value in values]
+    return next((reason for reason in reasons if reason), None if reasons else "it has no weight")
+
+
+def _refusal(value: ir.Value | None) -> str | None:
+    if value is None or not is_constant(value):
+        return "its weight is not constant"
+    if value.dtype != ir.DataType.FLOAT:
+        return f"its weight is {value.dtype.name.lower() if value.dtype else 'of unknown type'}, not float"
+    array = constant(value)
+    if array is None or array.size < SMALLEST_WEIGHT:
+        return f"its weight has fewer than {SMALLEST_WEIGHT} elements"
+    try:
+        if not np.isfinite(array).all():
+            return "its weight holds values that are not finite"
+        if _is_whole(array):
+            return "its weight holds whole numbers"
+        return None
+    finally:
+        del array
+        release(value)
+
+
+def _is_whole(array: NDArray[np.generic]) -> bool:
+    flat = array.reshape(-1)
+    return bool((flat[:_SAMPLE] == np.rint(flat[:_SAMPLE])).all() and (flat == np.rint(flat)).all())
+
+
+class WeightStore:
+    """Quantises weights and registers them with the graph."""
+
+    def __init__(self, editor: GraphEditor) -> None:
+        self._editor = editor
+        self._matrices: dict[tuple[ir.Value, bool], tuple[ir.Value, ir.Value]] = {}
+        self._gates: dict[ir.Value, tuple[ir.Value, ir.Value, ir.Value]] = {}
+        self._restored: dict[tuple[ir.Value, int | None], ir.Value] = {}
+
+    def matrix(self, node: ir.Node) -> tuple[ir.Value, ir.Value]:
+        """Input 1 of a MatMul or Gemm as an int8 matrix (inputs, outputs), and its scales (outputs,)."""
+        value = _weight(node, 1)
+        transposed = node.op_type == "Gemm" and bool(attribute(node, "transB"))
+        if (value, transposed) not in self._matrices:
+            array, scales = _quantize(value, 0 if transposed else 1)
+            self._matrices[value, transposed] = (
+                self._editor.constant(f"{value.name}_quantized", array.T if transposed else array),
+                self._editor.constant(f"{value.name}_scale", scales),
+            )
+        return self._matrices[value, transposed]
+
+    def gates(self, node: ir.Node, position: int) -> tuple[ir.Value, ir.Value, ir.Value]:
+        """Weights of a recurrent layer (directions, gates, inputs) as int8 (directions, inputs, gates).
+
+        Scales and zero points (all 0) have the shape (directions, gates).
+        """
+        value = _weight(node, position)
+        if value not in self._gates:
+            array = _array(value)
+            parts = [kernels.quantize_per_channel(part, 0, method="mse") for part in array]
+            scales = np.stack([scale for _, scale in parts])
+            self._gates[value] = (
+                self._editor.constant(f"{value.name}_quantized", np.stack([part.T for part, _ in parts])),
+                self._editor.constant(f"{value.name}_scale", scales),
+                self._editor.constant(f"{value.name}_zero_point", np.zeros(scales.shape, np.int8)),
+            )
+        return self._gates[value]
+
+    def restored(self, node: ir.Node, position: int, axis: int | None) -> ir.Value:
+        """The weight as the output of a DequantizeLinear; `axis` None means one scale for all of it."""
+        value = _weight(node, position)
+        if (value, axis) not in self._restored:
+            array, scales = _quantize(value, axis)
+            inputs = [
+                self._editor.constant(f"{value.name}_quantized", array),
+                self._editor.constant(f"{value.name}_scale", scales),
+                self._editor.constant(f"{value.name}_zero_point", np.zeros(scales.shape, np.int8)),
+            ]
+            attributes = {} if axis is None else {"axis": axis}
+            [output] = self._editor.node(
+                "DequantizeLinear", inputs, [f"{value.name}_dequantized"], before=node, attributes=attributes
+            )
+            output.type, output.shape = value.type, value.shape
+            self._restored[value, axis] = output
+        return self._restored[value, axis]
+
+
+def _weight(node: ir.Node, position: int) -> ir.Value:
+    value = node.inputs[position]
+    if value is None:
+        raise InternalError(f"input {position} is missing", where=node.name)
+    return value
+
+
+def _array(value: ir.Value) -> NDArray[np.float32]:
+    array = constant(value)
+    if array is None:
+        raise InternalError(f"{value.name!r} is not constant")
+    return array.astype(np.float32, copy=False)
+
+
+def _quantize(value: ir.Value, axis: int | None) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    array = _array(value)
+    if axis is not None:
+        quantized, scales = kernels.quantize_per_channel(array, axis, method="mse")
+    else:
+        quantized, scales = kernels.quantize_per_channel(array.reshape(1, -1), 0, method="mse")
+        quantized, scales = quantized.reshape(array.shape), scales.reshape(())
+    del array
+    release(value)
+    return quantized, scales

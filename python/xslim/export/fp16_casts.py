@@ -1,0 +1,109 @@
+"""Rewriting to float16: constants rounded once, casts only where float16 and float32 meet, none twice."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from xslim.errors import InternalError
+from xslim.export.editing import GraphEditor
+from xslim.export.fp16_choice import Choice
+from xslim.export.fp16_constants import to_half
+from xslim.export.fp16_ports import TYPE_ATTRIBUTES
+from xslim.graph.io import release
+from xslim.graph.ops import constant, is_constant
+
+_FLOAT, _HALF = ir.DataType.FLOAT, ir.DataType.FLOAT16
+
+
+def write_half(graph: ir.Graph, choice: Choice) -> None:
+    """Give every chosen operator float16 inputs and outputs, in place; the graph's own keep their types."""
+    _Writer(graph, choice).write()
+
+
+class _Writer(GraphEditor):
+    def __init__(self, graph: ir.Graph, choice: Choice) -> None:
+        super().__init__(graph)
+        self.choice = choice
+        self._as_half: dict[ir.Value, ir.Value] = {}
+
+    def write(self) -> None:
+        written = [
+            node.outputs[position] for node, ports in self.choice.half.items() for position in ports.outputs
+        ]
+        for value in written:
+            self._restore_float_readers(value)
+        for node, ports in self.choice.half.items():
+            for position in ports.inputs:
+                node.replace_input_with(position, self._half(node.inputs[position]))
+            _set_type_attribute(node)
+        for value in written:
+            # A type object may be shared with other values: it is replaced, never changed.
+            value.type = ir.TensorType(_HALF)
+        self.drop_unused_initializers()
+
+    def _restore_float_readers(self, value: ir.Value) -> None:
+        """One cast back to float32 for all readers of a float16 value that need it."""
+        readers = [use for use in value.uses() if self.choice.wants_half(use) is False]
+        if not readers and not value.is_graph_output():
+            return
+        restored = self._cast(value, _FLOAT, f"{value.name}_fp32")
+        for use in readers:
+            use.node.replace_input_with(use.idx, restored)
+        if value.is_graph_output():
+            self._take_over_output(value, restored)
+
+    def _take_over_output(self, value: ir.Value, restored: ir.Value) -> None:
+        name = value.name
+        value.name = self.fresh(f"{name}_fp16")
+        restored.name = name
+        for index, output in enumerate(self.graph.outputs):
+            if output is value:
+                self.graph.outputs[index] = restored
+
+    def _half(self, value: ir.Value | None) -> ir.Value:
+        """The float16 form of what an operator reads."""
+        if value is None:
+            raise InternalError("a missing input cannot be float16")
+        if self.choice.is_half(value):
+            return value
+        if value not in self._as_half:
+            name = f"{value.name}_fp16"
+            self._as_half[value] = (
+                self._rounded(value, name) if is_constant(value) else self._cast(value, _HALF, name)
+            )
+        return self._as_half[value]
+
+    def _rounded(self, value: ir.Value, name: str) -> ir.Value:
+        array = constant(value)
+        if array is None:
+            raise InternalError(f"{value.name!r} has no contents")
+        result = self.constant(name, to_half(array))
+        del array
+        release(value)
+        return result
+
+    def _cast(self, value: ir.Value, dtype: ir.DataType, name: str) -> ir.Value:
+        """A Cast right after the value is computed, or first of all when it is an input of the graph."""
+        producer = value.producer()
+        node = ir.node("Cast", [value], {"to": dtype}, name=self.fresh(f"{name}_Cast"))
+        result = node.outputs[0]
+        result.name, result.type, result.shape = self.fresh(name), ir.TensorType(dtype), value.shape
+        if producer is None:
+            self.graph.insert_before(self.graph[0], node)
+        else:
+            self.graph.insert_after(producer, node)
+        return result
+
+
+def _set_type_attribute(node: ir.Node) -> None:
+    name = TYPE_ATTRIBUTES.get(node.op_type)
+    if node.domain or name is None:
+        return
+    if name == "to":
+        node.attributes.add(ir.AttrInt64(name, _HALF))
+    else:
+        fill = (
+            node.attributes[name].as_tensor().numpy() if name in node.attributes else np.zeros(1, np.float32)
+        )
+        node.attributes.add(ir.AttrTensor(name, ir.tensor(to_half(fill))))

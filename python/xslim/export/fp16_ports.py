@@ -1,0 +1,105 @@
+"""Which inputs and outputs of an operator become float16 when the operator does, by its ONNX schema."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import onnx_ir as ir
+
+from xslim.graph.ops import is_standard
+
+if TYPE_CHECKING:
+    from onnx.defs import OpSchema
+
+_HALF = "tensor(float16)"
+
+# Attributes that hold the type of an output which no input determines.
+TYPE_ATTRIBUTES = {"Cast": "to", "ConstantOfShape": "value"}
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Positions of the float32 inputs and outputs that change their type with the operator."""
+
+    inputs: tuple[int, ...] = ()
+    outputs: tuple[int, ...] = ()
+
+
+def has_float_data(node: ir.Node) -> bool:
+    """Whether the node reads or writes a float32 tensor."""
+    return any(
+        value is not None and value.dtype == ir.DataType.FLOAT for value in (*node.inputs, *node.outputs)
+    )
+
+
+def float_ports(node: ir.Node) -> Ports:
+    """All ports of a node that hold float32."""
+    inputs = (
+        i for i, value in enumerate(node.inputs) if value is not None and value.dtype == ir.DataType.FLOAT
+    )
+    outputs = (i for i, value in enumerate(node.outputs) if value.dtype == ir.DataType.FLOAT)
+    return Ports(tuple(inputs), tuple(outputs))
+
+
+def half_ports(node: ir.Node, opset: int) -> Ports | str:
+    """Return the ports of a node that can be float16, or why there are none.
+
+    Parameters
+    ----------
+    node : onnx_ir.Node
+        With inferred types.
+    opset : int
+        Version of the node's operator set.
+
+    Returns
+    -------
+    Ports or str
+    """
+    from onnx import defs
+
+    if any(
+        attr.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for attr in node.attributes.values()
+    ):
+        return "control flow and its bodies stay float32"
+    if not all(_is_plain(value) for value in (*node.inputs, *node.outputs)):
+        return "a type around it is unknown or no tensor"
+    try:
+        schema = defs.get_schema(node.op_type, opset, node.domain)
+    except defs.SchemaError:
+        return "it is no standard operator"
+    flexible = {entry.type_param_str for entry in schema.type_constraints if _HALF in entry.allowed_type_strs}
+    read = {_type(schema.inputs, position) for position in range(len(node.inputs))}
+    written = flexible if node.op_type in TYPE_ATTRIBUTES else flexible & read
+    inputs = () if takes_any(node) else _positions(node.inputs, schema.inputs, flexible)
+    ports = Ports(inputs, _positions(node.outputs, schema.outputs, written))
+    if not (ports.inputs or ports.outputs) or _positions(node.outputs, schema.outputs, flexible - written):
+        return "ONNX defines it without float16"
+    return ports
+
+
+def takes_any(node: ir.Node) -> bool:
+    """Whether the node reads float16 and float32 alike, whatever it writes."""
+    return is_standard(node, "Cast", "Shape", "Size")
+
+
+def _is_plain(value: ir.Value | None) -> bool:
+    if value is None or not value.name:
+        return True
+    return isinstance(value.type, ir.TensorType)
+
+
+def _positions(
+    values: Sequence[ir.Value | None], formal: Sequence[OpSchema.FormalParameter], types: set[str]
+) -> tuple[int, ...]:
+    return tuple(
+        position
+        for position, value in enumerate(values)
+        if value is not None and value.dtype == ir.DataType.FLOAT and _type(formal, position) in types
+    )
+
+
+def _type(formal: Sequence[OpSchema.FormalParameter], position: int) -> str:
+    """Type variable of a parameter; the last one of a variadic operator stands for all that follow."""
+    return formal[min(position, len(formal) - 1)].type_str
