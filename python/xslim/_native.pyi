@@ -257,6 +257,32 @@ def quantize_per_channel(
         NaN or infinite weights (the channel is named), unknown method, bits or axis out of range.
     """
 
+def resize_antialiased(
+    image: NDArray[np.uint8], size: tuple[int, int], crop: tuple[int, int, int, int]
+) -> NDArray[np.uint8]:
+    """Resize an 8-bit image with an antialiasing triangle filter and cut out a window.
+
+    What Pillow calls ``BILINEAR`` and torchvision ``antialias=True``, within one grey level.
+
+    Parameters
+    ----------
+    image : uint8 array, shape (height, width, channels)
+        C-contiguous, with 1, 3 or 4 channels.
+    size : (int, int)
+        Height and width of the whole resized image.
+    crop : (int, int, int, int)
+        Top, left, height and width of the window; only it is computed.
+
+    Returns
+    -------
+    uint8 array, shape (crop height, crop width, channels)
+
+    Raises
+    ------
+    ValueError
+        The window leaves the image, a size is zero, or the number of channels is another.
+    """
+
 def round_weights(
     w: NDArray[Any],
     gram: Gram,

@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xslim.calibration.geometry import ImageLayout
-from xslim.calibration.resize import resize_antialiased
 
 Pixels = NDArray[np.generic]
 
@@ -23,13 +22,14 @@ def pt_imagenet(image: Pixels, layout: ImageLayout) -> Pixels:
 
     Returns
     -------
-    float32 array, shape (layout.height, layout.width, channels)
+    uint8 array, shape (layout.height, layout.width, channels)
     """
+    from xslim.kernels import resize_antialiased
+
     size = _covering_size(image, layout)
     # Python rounds halves to even, and so does torchvision.
     top, left = round((size[0] - layout.height) / 2), round((size[1] - layout.width) / 2)
-    planes = resize_antialiased(image, size, (top, left, layout.height, layout.width))
-    return np.moveaxis(planes, 0, 2)
+    return resize_antialiased(eight_bits(image), size, (top, left, layout.height, layout.width))
 
 
 def imagenet(image: Pixels, layout: ImageLayout) -> Pixels:
@@ -63,3 +63,8 @@ def _covering_size(image: Pixels, layout: ImageLayout) -> tuple[int, int]:
     if rows * width <= columns * height:
         return height, max(height * columns // rows, width)
     return max(width * rows // columns, height), width
+
+
+def eight_bits(image: Pixels) -> NDArray[np.uint8]:
+    """Return an image with values from 0 to 255 as contiguous whole numbers."""
+    return np.ascontiguousarray(np.rint(image) if image.dtype.kind == "f" else image, np.uint8)

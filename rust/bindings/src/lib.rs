@@ -6,6 +6,7 @@ mod boundary;
 mod fake_quant;
 mod gram;
 mod metrics;
+mod resize;
 mod rounding;
 mod sketch;
 mod threads;
@@ -22,6 +23,8 @@ mod _native {
     use crate::gram::Gram;
     #[pymodule_export]
     use crate::metrics::{ErrorMetrics, error_sums};
+    #[pymodule_export]
+    use crate::resize::resize_antialiased;
     #[pymodule_export]
     use crate::rounding::round_weights;
     #[pymodule_export]

@@ -9,6 +9,7 @@
 //! | [`gram`] | second moments of the inputs of a layer |
 //! | [`rounding`] | weights rounded with error feedback |
 //! | [`metrics`] | signal, noise and correlation sums of two tensors in one pass |
+//! | [`resize`] | antialiased resizing of 8-bit images |
 //! | [`threads`] | the pool in which the kernels run |
 //!
 //! Every kernel gives the same bits whatever the number of threads and whichever SIMD version the
@@ -19,6 +20,7 @@ pub mod error;
 pub mod fake_quant;
 pub mod gram;
 pub mod metrics;
+pub mod resize;
 pub mod rounding;
 pub mod sketch;
 pub mod threads;
