@@ -89,7 +89,8 @@ def test_swish_refuses(nodes, weights):
 
 HARD = {
     "divided after the product": "a = Add (x, three) c = Clip (a, zero, six) m = Mul (x, c) y = Div (m, six)",
-    "divided before the product": "a = Add (x, three) c = Clip (a, zero, six) t = Div (c, six) y = Mul (x, t)",
+    "divided before the product": "a = Add (x, three) c = Clip (a, zero, six)"
+    " t = Div (c, six) y = Mul (x, t)",
     "scaled first": "a = Div (x, six) b = Add (a, half) c = Clip (b, zero, one) y = Mul (c, x)",
     "with HardSigmoid": "c = HardSigmoid <alpha = 0.16666667, beta = 0.5> (x) y = Mul (x, c)",
 }
@@ -334,7 +335,8 @@ def test_log_of_softmax():
     "nodes",
     [
         "e = Exp (x) s = ReduceSum (e, both) y = Div (e, s)",
-        "t = Transpose <perm = [1, 2, 0]> (x) p = Softmax <axis = 1> (t) y = Transpose <perm = [1, 2, 0]> (p)",
+        "t = Transpose <perm = [1, 2, 0]> (x) p = Softmax <axis = 1> (t) "
+        "y = Transpose <perm = [1, 2, 0]> (p)",
         "p = Softmax (x) l = Log (p) y = Add (l, p)",
     ],
     ids=["two axes", "transposes that do not cancel", "probabilities are read"],

@@ -6,13 +6,14 @@ import contextlib
 import logging
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
 from xslim.errors import ModelError, OutputError
+from xslim.graph.stream import write_streaming
 from xslim.graph.validate import check_model
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 # protobuf cannot hold 2 GiB in one message; what is not weights needs room too.
 PROTO_LIMIT_BYTES = 2**31 - 2**26
+# Larger models are written weight by weight.
+STREAM_ABOVE_BYTES = 2**28
 # The first byte of every ONNX file: field 1 (ir_version) as a varint.
 _ONNX_FIRST_BYTE = b"\x08"
 
@@ -51,7 +54,9 @@ def load_model(source: str | os.PathLike[str] | onnx.ModelProto) -> ir.Model:
     import onnx
 
     if isinstance(source, onnx.ModelProto):
-        where, folder, proto = "the model", Path(), source
+        # A copy: renaming an initializer renames the tensor in the proto that it came from.
+        where, folder, proto = "the model", Path(), onnx.ModelProto()
+        proto.CopyFrom(source)
     else:
         path = Path(source)
         where, folder, proto = str(path), path.parent, _read_proto(path)
@@ -82,7 +87,11 @@ def to_proto(model: ir.Model) -> onnx.ModelProto:
 
 
 def save_model(
-    model: ir.Model, path: str | os.PathLike[str], *, external_above: int = PROTO_LIMIT_BYTES
+    model: ir.Model,
+    path: str | os.PathLike[str],
+    *,
+    external_above: int = PROTO_LIMIT_BYTES,
+    check: Callable[[Path], None] | None = None,
 ) -> None:
     """Write the model whole or not at all.
 
@@ -96,6 +105,8 @@ def save_model(
         The ``.onnx`` file; missing folders are created.
     external_above : int
         Bytes of weights beyond which they go to ``<file name>.data`` beside the model.
+    check : callable, optional
+        Called with the file aside, before it takes its place; when it raises, nothing has been written.
 
     Raises
     ------
@@ -109,6 +120,8 @@ def save_model(
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".xslim-") as aside:
             written = Path(aside) / target.name
             _write(model, written, f"{target.name}.data" if external else None)
+            if check is not None:
+                check(written)
             # The weights first: a model file never points to data that is not there yet.
             for file in sorted(Path(aside).iterdir(), key=lambda file: file == written):
                 file.replace(target.parent / file.name)
@@ -120,6 +133,11 @@ def save_model(
 def weight_bytes(model: ir.Model) -> int:
     """Bytes of all initializers, those of nested graphs included."""
     return sum(tensor.nbytes for _, tensor in _weights(model))
+
+
+def external_bytes(model: ir.Model) -> int:
+    """Bytes of the weights that lie in files beside the model."""
+    return sum(tensor.nbytes for _, tensor in _weights(model) if isinstance(tensor, ir.ExternalTensor))
 
 
 def release(value: ir.Value) -> None:
@@ -188,6 +206,7 @@ def _weights_in_memory(model: ir.Model) -> Iterator[None]:
 def _write(model: ir.Model, file: Path, external_name: str | None) -> None:
     if external_name is not None:
         ir.save(model, file, external_data=external_name)
-        return
-    data = to_proto(model).SerializeToString(deterministic=True)
-    file.write_bytes(data)
+    elif weight_bytes(model) > STREAM_ABOVE_BYTES:
+        write_streaming(model, file)
+    else:
+        file.write_bytes(to_proto(model).SerializeToString(deterministic=True))

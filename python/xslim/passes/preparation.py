@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import onnx_ir as ir
 from onnx_ir.passes import common
@@ -43,6 +43,7 @@ def prepare(
     minimum_opset: int = PER_CHANNEL_OPSET,
     raise_opset_for: Collection[str] = EVERY_FUSION,
     functions: bool = True,
+    keep: Sequence[str] = (),
 ) -> ir.Model:
     """Make the model small and canonical; it computes the same and looks the same from outside.
 
@@ -63,6 +64,9 @@ def prepare(
     functions : bool
         Turn detection heads and window shuffles into nodes of the domain ``spacemit_functions``, whose bodies
         the model carries; False keeps plain operators.
+    keep : sequence of str
+        Tensors of the main graph that must still exist afterwards under their names, for example because the
+        model will be cut there: nothing is fused across them. Names that no node computes are passed over.
 
     Returns
     -------
@@ -78,6 +82,7 @@ def prepare(
     before = len(model.graph)
     model = model.clone()
     unlist_initializers(model)
+    kept = _pin(model, keep)
     unique_names(model)
     model = _reach_opset(model, opset, minimum_opset)
     infer_shapes(model)
@@ -97,9 +102,24 @@ def prepare(
     kernel_shapes(model)
     unique_names(model)
     fit_ir_version(model)
+    del model.graph.outputs[len(model.graph.outputs) - kept :]
     interface.restore(model)
     logger.info("prepared: %d nodes became %d", before, len(model.graph))
     return model
+
+
+def _pin(model: ir.Model, names: Sequence[str]) -> int:
+    """Make the named tensors outputs for a while, so that every step preserves them; return how many."""
+    outputs = set(model.graph.outputs)
+    wanted = set(names)
+    pinned = [
+        value
+        for node in model.graph
+        for value in node.outputs
+        if value.name in wanted and value not in outputs
+    ]
+    model.graph.outputs.extend(pinned)
+    return len(pinned)
 
 
 def _reach_opset(model: ir.Model, wanted: int | None, minimum: int) -> ir.Model:

@@ -77,9 +77,21 @@ def _apply_once(model: ir.Model, graph: ir.Graph, by_root: RulesByRoot) -> Itera
                 continue
             for value in found.new_initializers:
                 graph.register_initializer(value)
+            _name_after(found.new_nodes, [*found.match.nodes, node])
             removed = found.match.nodes if rule.remove_nodes else []
             ir.convenience.replace_nodes_and_values(
                 graph, node, removed, found.new_nodes, found.match.outputs, found.new_outputs
             )
             yield rule.name
             break
+
+
+def _name_after(new: Sequence[ir.Node], old: Sequence[ir.Node]) -> None:
+    """Give new nodes the name of the old node with the same operator, or of the last one.
+
+    People name operators in configurations as they see them in their model.
+    """
+    by_operator = {node.op_type: node.name for node in reversed(old)}
+    for node in new:
+        if not node.name:
+            node.name = by_operator.get(node.op_type, old[-1].name)
