@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -93,11 +93,31 @@ class CalibrationData:
         DataError
             A file cannot be decoded, has the wrong shape, or holds NaN or infinite values.
         """
+        for feeds in self._loaded(self._load, batch_size, workers, shard):
+            yield from feeds
+
+    def samples(
+        self, batch_size: int = 1, workers: int = 1, shard: tuple[int, int] = (0, 1)
+    ) -> Iterator[Batch]:
+        """Decode the samples as `batches` does, but hand them out one by one.
+
+        The last bits of a float model depend on the size of its batch; run one by one, samples give the same
+        values whatever `batch_size`. A model with a fixed batch still gets whole ones.
+        """
+        for feeds in self._loaded(self._load_apart, batch_size, workers, shard):
+            yield from feeds
+
+    def _loaded(
+        self,
+        load: Callable[[range], list[Batch]],
+        batch_size: int,
+        workers: int,
+        shard: tuple[int, int],
+    ) -> Iterator[list[Batch]]:
         if any(isinstance(source.reader, UserFunction) for source in self.sources):
             # A user's function need not be safe in threads, and may count its calls.
             workers = min(workers, 1)
-        for feeds in map_ahead(self._load, self._groups(batch_size)[shard[0] :: shard[1]], workers):
-            yield from feeds
+        return map_ahead(load, self._groups(batch_size)[shard[0] :: shard[1]], workers)
 
     def _groups(self, batch_size: int) -> list[range]:
         size = self._rows
@@ -121,6 +141,16 @@ class CalibrationData:
         if all(column is not None for column in columns.values()):
             return [{name: column for name, column in columns.items() if column is not None}]
         return [feeds for index in group for feeds in self._load(range(index, index + 1))]
+
+    def _load_apart(self, group: range) -> list[Batch]:
+        """Decode one batch and take it apart again, unless the model wants it whole."""
+        loaded = self._load(group)
+        parts = len(group)
+        whole = self._rows > 1 or len(loaded) > 1
+        if whole or any(values.shape[0] % parts for values in loaded[0].values()):
+            return loaded
+        split = {name: np.split(values, parts) for name, values in loaded[0].items()}
+        return [{name: rows[index] for name, rows in split.items()} for index in range(parts)]
 
 
 def _common_length(sources: Sequence[Source]) -> int:

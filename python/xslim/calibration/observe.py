@@ -35,7 +35,7 @@ class Settings:
     Attributes
     ----------
     batch_size : int
-        Samples per run, where the model's batch is symbolic.
+        Samples that are decoded together; the model runs one by one.
     device : {"cpu", "cuda"}
         Where the model runs.
     memory_mb : int or None
@@ -194,8 +194,8 @@ def _pass(
     skip: int = 0,
     after_batch: Callable[[int], None] | None = None,
 ) -> None:
-    batches = data.batches(settings.batch_size, workers=thread_count(), shard=settings.shard)
-    rest = islice(settings.track(batches), skip, None)
+    samples = data.samples(settings.batch_size, workers=thread_count(), shard=settings.shard)
+    rest = islice(settings.track(samples), skip, None)
     count = stream(model, collectors, rest, exposed=exposed, device=settings.device, after_batch=after_batch)
     if count + skip == 0:
         index, total = settings.shard
@@ -223,7 +223,7 @@ def _stored(key: str, tensors: Sequence[str], settings: Settings) -> StoredSketc
 def _groups(
     model: ir.Model, tensors: Sequence[str], data: CalibrationData, settings: Settings
 ) -> list[list[str]]:
-    first = next(iter(data.batches(settings.batch_size, workers=0, shard=settings.shard)), None)
+    first = next(data.samples(settings.batch_size, workers=0, shard=settings.shard), None)
     if first is None:
         return [list(tensors)]
     sizes = output_bytes(model, tensors, first)

@@ -92,13 +92,13 @@ class CalibrationParameters(_Section):
     calibration_step: Annotated[int, Field(ge=1)] = 100
     """Largest number of samples to use; 10 to 1000 are sensible."""
     calibration_batch_size: Annotated[int, Field(ge=1)] = 1
-    """Samples in one run of the model, where its batch dimension is symbolic."""
+    """Samples that are decoded together; the model runs on them one by one."""
     calibration_device: f.Device = "cuda"
     """`cuda` when there is such a device, else `cpu`."""
     calibration_type: f.CalibrationType = "default"
     """How the range of a tensor is chosen."""
     calibration_memory_mb: Annotated[int, Field(ge=1)] | None = None
-    """Budget for the observed tensors of the batches under way, in MiB; by default a quarter of the machine."""
+    """Budget for the observed tensors under way, in MiB; by default a quarter of the machine."""
     input_parameters: Annotated[tuple[InputParameters, ...], Field(strict=False)] = Field(
         (), validation_alias=AliasChoices("input_parametres", "input_parameters")
     )
@@ -154,6 +154,8 @@ class QuantizationParameters(_Section):
     """What runs the result: `spacemit`, or `generic` for onnxruntime on any CPU."""
     bias_type: f.BiasType = "float"
     """How the biases of int8 operators are stored."""
+    fp16_keep_types: f.Texts = ()
+    """Operator types that stay float32 in an fp16 run, such as Softmax; shell patterns are allowed."""
     ignore_op_types: f.Texts = ()
     """Operator types that stay float; shell patterns are allowed."""
     ignore_op_names: f.Texts = ()
