@@ -14,12 +14,14 @@ from xslim.analysis.constants import constant_reports
 from xslim.analysis.measures import chosen_of, errors_of, histogram_of, range_of, relative_noise
 from xslim.analysis.report import ModelSummary, OutputReport, Report, TensorReport, judge
 from xslim.analysis.subject import Subject
+from xslim.graph.cost import model_cost
 from xslim.graph.io import weight_bytes
 from xslim.graph.outputs import values_by_name
+from xslim.kernels import ErrorMetrics, Sketch
 
 MOST_SAMPLES, FEWEST_SAMPLES = 16, 2
-SHARE_OF_SAMPLES = 12
-"""One sample in twelve: five runs of each then cost less than half a pass of the float model over all."""
+SHARE_OF_SAMPLES = 16
+"""One sample in sixteen: five runs of each then cost less than half a pass of the float model over all."""
 CLOSER_LOOK = 24
 """Number of tensors whose channels are looked at."""
 IMAGE_RANK = 4
@@ -28,7 +30,9 @@ IMAGE_RANK = 4
 
 def analysed_samples(calibration_samples: int) -> int:
     """Number of samples to compare both models on, so that the analysis stays cheap beside calibration."""
-    return min(MOST_SAMPLES, max(FEWEST_SAMPLES, calibration_samples // SHARE_OF_SAMPLES), calibration_samples)
+    return min(
+        MOST_SAMPLES, max(FEWEST_SAMPLES, calibration_samples // SHARE_OF_SAMPLES), calibration_samples
+    )
 
 
 def analyse(subject: Subject) -> Report:
@@ -50,12 +54,13 @@ def analyse(subject: Subject) -> Report:
         One of the models does not run.
     """
     tensors = list(subject.quantization.activations)
+    compared = subject.samples[: analysed_samples(subject.calibration_samples)]
     comparison = compare(
         subject.reference,
         subject.exported,
         tensors,
         subject.plan.int8_operators,
-        subject.samples,
+        compared,
         sketched=[name for name in tensors if name not in subject.sketches],
         channel_axes=_closer_look(subject),
     )
@@ -66,7 +71,7 @@ def analyse(subject: Subject) -> Report:
         model=_summary(subject),
         verdict=judge(outputs),
         calibration_samples=subject.calibration_samples,
-        compared_samples=len(subject.samples),
+        compared_samples=len(compared),
         outputs=outputs,
         tensors=tuple(_tensor_reports(subject, comparison, depths)),
         constants=constant_reports(subject.reference, subject.quantization, depths),
@@ -79,15 +84,15 @@ def analyse(subject: Subject) -> Report:
 
 def _summary(subject: Subject) -> ModelSummary:
     operators = subject.plan.operators
-    cost: dict[str, int] | None = None
+    cost = model_cost(subject.reference)
     int8 = subject.plan.int8_operators
     reasons = Counter(operator.reason for operator in operators if not operator.int8)
     return ModelSummary(
         name=subject.name,
         operators=len(operators),
         int8_operators=len(int8),
-        macs=None if cost is None else sum(cost.values()),
-        int8_macs=None if cost is None else sum(count for name, count in cost.items() if name in int8),
+        macs=None if cost.unknown_shapes else cost.macs,
+        int8_macs=None if cost.unknown_shapes else sum(op.macs for op in cost.operators if op.name in int8),
         float_bytes=weight_bytes(subject.original),
         quantized_bytes=weight_bytes(subject.exported),
         float_reasons=dict(sorted(reasons.items(), key=lambda item: (-item[1], item[0]))),
@@ -113,12 +118,17 @@ def _tensor_reports(
                 local=errors_of(comparison.local[name]),
                 float_range=range_of(sketch),
                 quantized_range=accumulated.test_range if accumulated.count else (0.0, 0.0),
-                chosen=chosen_of(params, sketch),
+                chosen=chosen_of(params, sketch, _energy(accumulated, sketch)),
                 histogram=histogram_of(sketch),
                 channels=tuple(float(peak) for peak in comparison.peaks.get(name, ())),
             )
         )
     return sorted(rows, key=lambda row: row.depth)
+
+
+def _energy(sums: ErrorMetrics, sketch: Sketch) -> float:
+    """Energy of all calibrated values, from the power of the compared ones."""
+    return sums.reference_energy / sums.count * sketch.count if sums.count else 0.0
 
 
 def _operator_of(value: ir.Value, depths: Mapping[str, int]) -> tuple[ir.Node | None, int]:

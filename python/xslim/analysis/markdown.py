@@ -22,7 +22,16 @@ COLUMNS = ("Op", "Var", "SNR", "MSE", "Cosine", "Q.MinMax", "F.MinMax", "F.Hist"
 
 def to_markdown(report: Report) -> str:
     """Return the report as Markdown: a summary, the findings, and one table sorted by SNR."""
-    lines = [*_summary(report), *_findings(report.findings), "", "## Tensors", "", *_legend(), "", *_table(report)]
+    lines = [
+        *_summary(report),
+        *_findings(report.findings),
+        "",
+        "## Tensors",
+        "",
+        *_legend(),
+        "",
+        *_table(report),
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -72,12 +81,22 @@ def _table(report: Report) -> Iterator[str]:
 
 
 def _tensor(row: TensorReport) -> str:
-    return _row(row.op_name, row.op_type, row.name, row.accumulated, row.quantized_range, row.float_range, row.histogram)
+    return _row(
+        row.op_name,
+        row.op_type,
+        row.name,
+        row.accumulated,
+        row.quantized_range,
+        row.float_range,
+        row.histogram,
+    )
 
 
 def _constant(row: ConstantReport) -> str:
     name = f"{row.name}[Constant]"
-    return _row(row.op_name, row.op_type, name, row.errors, row.quantized_range, row.float_range, row.histogram)
+    return _row(
+        row.op_name, row.op_type, name, row.errors, row.quantized_range, row.float_range, row.histogram
+    )
 
 
 def _row(

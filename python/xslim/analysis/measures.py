@@ -13,7 +13,7 @@ from xslim.kernels import ErrorMetrics, Sketch
 QMIN, QMAX = -128, 127
 HISTOGRAM_BINS = 32
 TAIL_BINS = 64
-SHRINK, SHRINKING_RANGES = 4.0, 7
+SHRINK, SHRINKING_RANGES = 16.0, 4
 
 
 def errors_of(metrics: ErrorMetrics) -> Errors:

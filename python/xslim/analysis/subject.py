@@ -36,7 +36,7 @@ class Subject:
     sketches : mapping of str to Sketch
         Of the observed tensors, over all calibration samples.
     samples : sequence of feeds
-        What both models run on; `xslim.analysis.analysed_samples` says how many are worth it.
+        At most 16 for the models to run on; the analysis takes as many as are worth their time.
     calibration_samples : int
         Number of samples that chose the ranges.
     config : Config

@@ -87,7 +87,9 @@ def outlier_channels(report: Report, subject: Subject) -> list[Finding]:
     quantization = subject.config.quantization_parameters
     level = min(quantization.finetune_level + 1, HIGHEST_FINETUNE)
     ignored = [*quantization.ignore_op_names, *(tensor.op_name for tensor in worst)]
-    change = {"finetune_level": level} if level > quantization.finetune_level else {"ignore_op_names": ignored}
+    change = (
+        {"finetune_level": level} if level > quantization.finetune_level else {"ignore_op_names": ignored}
+    )
     return [
         Finding(
             code="ranges.outlier-channels",

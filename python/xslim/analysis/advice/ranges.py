@@ -35,7 +35,7 @@ def clipping(report: Report, subject: Subject) -> list[Finding]:
             title=f"The ranges of {len(clipped)} of {len(report.tensors)} tensors are too narrow",
             text=(
                 f"The calibration type {method!r} cuts off values whose energy is larger than the rounding "
-                "error that a wider range would bring. The type \"default\" weighs both against each other."
+                'error that a wider range would bring. The type "default" weighs both against each other.'
             ),
             evidence={
                 tensor.name: {
