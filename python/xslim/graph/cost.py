@@ -1,0 +1,170 @@
+"""What a model costs: operators, parameters, multiply-accumulate operations."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from xslim.graph.ops import attribute
+
+Dims = list[int]
+
+
+@dataclass(frozen=True)
+class OperatorCost:
+    """One operator.
+
+    Attributes
+    ----------
+    name, op_type : str
+        The operator.
+    macs : int
+        Multiply-accumulate operations for one run with every unknown dimension 1; 0 for operators that are no sums of
+        products.
+    parameters : int
+        Elements of its constant weights.
+    """
+
+    name: str
+    op_type: str
+    macs: int
+    parameters: int
+
+
+@dataclass(frozen=True)
+class ModelCost:
+    """A whole model: nested graphs count, bodies of functions do not.
+
+    Attributes
+    ----------
+    operators : tuple of OperatorCost
+        In graph order.
+    parameters : int
+        Elements of all distinct weights: initializers that are not whole numbers of 16 bits or more.
+    parameter_bytes : int
+        Their size.
+    unknown_shapes : bool
+        The shapes of some sum of products are unknown, so that `macs` is a lower bound.
+    """
+
+    operators: tuple[OperatorCost, ...]
+    parameters: int
+    parameter_bytes: int
+    unknown_shapes: bool = False
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulate operations of one run with every unknown dimension 1."""
+        return sum(operator.macs for operator in self.operators)
+
+    @property
+    def counts(self) -> Counter[str]:
+        """Number of operators of every type."""
+        return Counter(operator.op_type for operator in self.operators)
+
+
+def model_cost(model: ir.Model) -> ModelCost:
+    """Count operators, parameters and multiply-accumulate operations.
+
+    Parameters
+    ----------
+    model : onnx_ir.Model
+        With inferred shapes.
+    """
+    operators = []
+    unknown = False
+    for graph in model.graphs():
+        for node in graph:
+            macs = _macs(node)
+            unknown = unknown or macs is None
+            weights = {value for value in node.inputs if value is not None and _is_weight(value)}
+            parameters = sum(_elements(value) for value in weights)
+            operators.append(OperatorCost(node.name or "", node.op_type, macs or 0, parameters))
+    weights = {value for graph in model.graphs() for value in graph.initializers.values() if _is_weight(value)}
+    size = sum(value.const_value.nbytes for value in weights if value.const_value is not None)
+    return ModelCost(tuple(operators), sum(_elements(value) for value in weights), size, unknown)
+
+
+def _is_weight(value: ir.Value) -> bool:
+    tensor = value.const_value
+    if tensor is None or not value.is_initializer():
+        return False
+    return tensor.dtype.is_floating_point() or tensor.dtype.itemsize <= 1 and tensor.dtype != ir.DataType.BOOL
+
+
+def _elements(value: ir.Value) -> int:
+    return value.const_value.size if value.const_value is not None else 0
+
+
+def _dims(value: ir.Value | None) -> Dims | None:
+    """Shape with 1 for every unknown dimension."""
+    if value is None or value.shape is None:
+        return None
+    return [dim if isinstance(dim, int) and dim > 0 else 1 for dim in value.shape]
+
+
+def _macs(node: ir.Node) -> int | None:
+    """Multiply-accumulate operations; None when shapes are missing."""
+    count = _COUNTS.get(node.op_type)
+    return 0 if count is None else count(node)
+
+
+def _convolution(node: ir.Node, weight_input: int = 1) -> int | None:
+    """Every output element sums over the input channels of its group and the kernel."""
+    weight, output = _dims(node.inputs[weight_input]), _dims(node.outputs[0])
+    return None if weight is None or output is None else math.prod(output) * math.prod(weight[1:])
+
+
+def _transposed_convolution(node: ir.Node) -> int | None:
+    """Every input element is multiplied with all its weights."""
+    data, weight = _dims(node.inputs[0]), _dims(node.inputs[1])
+    return None if data is None or weight is None else math.prod(data) * math.prod(weight[1:])
+
+
+def _product(node: ir.Node) -> int | None:
+    """Every output element sums over the last axis of the first factor."""
+    left, output = _dims(node.inputs[0]), _dims(node.outputs[0])
+    return None if not left or output is None else math.prod(output) * left[-1]
+
+
+def _gemm(node: ir.Node) -> int | None:
+    left, output = _dims(node.inputs[0]), _dims(node.outputs[0])
+    if left is None or output is None:
+        return None
+    return math.prod(output) * left[0 if attribute(node, "transA") else -1]
+
+
+def _recurrent(node: ir.Node) -> int | None:
+    """Every step multiplies the input and the state with their weights."""
+    data, weight, state = (_dims(value) for value in node.inputs[:3])
+    if data is None or weight is None or state is None:
+        return None
+    return math.prod(data[:2]) * (math.prod(weight) + math.prod(state))
+
+
+def _attention(node: ir.Node) -> int | None:
+    """Scores and their product with the values; query (N, heads, length, size) or (N, length, size)."""
+    query, key = _dims(node.inputs[0]), _dims(node.inputs[1])
+    return None if not query or key is None else 2 * math.prod(query) * key[-2]
+
+
+_COUNTS: Mapping[str, Callable[[ir.Node], int | None]] = {
+    "Conv": _convolution,
+    "ConvInteger": _convolution,
+    "QLinearConv": lambda node: _convolution(node, 3),
+    "ConvTranspose": _transposed_convolution,
+    "MatMul": _product,
+    "MatMulInteger": _product,
+    "DynamicQuantizeMatMul": _product,
+    "QLinearMatMul": _product,
+    "Gemm": _gemm,
+    "LSTM": _recurrent,
+    "DynamicQuantizeLSTM": _recurrent,
+    "GRU": _recurrent,
+    "RNN": _recurrent,
+    "Attention": _attention,
+}
