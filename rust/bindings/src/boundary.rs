@@ -6,8 +6,7 @@
 use std::borrow::Cow;
 
 use numpy::{
-    Element, PyArray1, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn, PyUntypedArray,
-    PyUntypedArrayMethods,
+    Element, PyArray1, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn, PyUntypedArray, PyUntypedArrayMethods,
 };
 use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -62,9 +61,7 @@ impl<'py> Floats<'py> {
             return Ok(Self::F64(array.try_readonly()?));
         }
         let found = array.dtype().str()?;
-        Err(PyTypeError::new_err(format!(
-            "float16, float32 or float64 expected, not {found}"
-        )))
+        Err(PyTypeError::new_err(format!("float16, float32 or float64 expected, not {found}")))
     }
 
     pub fn values(&self) -> PyResult<Values<'_>> {
@@ -98,9 +95,7 @@ impl<'py> Floats<'py> {
 fn in_order<'py>(array: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyUntypedArray>> {
     let Ok(untyped) = array.cast::<PyUntypedArray>() else {
         let found = array.get_type().name()?;
-        return Err(PyTypeError::new_err(format!(
-            "numpy array expected, not {found}"
-        )));
+        return Err(PyTypeError::new_err(format!("numpy array expected, not {found}")));
     };
     let aligned: bool = array.getattr("flags")?.getattr("aligned")?.extract()?;
     if aligned && untyped.is_c_contiguous() {
@@ -129,11 +124,7 @@ pub fn split_shape(shape: &[usize], axis: isize) -> PyResult<(usize, usize, usiz
         )));
     }
     let axis = axis.rem_euclid(rank) as usize;
-    Ok((
-        shape[..axis].iter().product(),
-        shape[axis],
-        shape[axis + 1..].iter().product(),
-    ))
+    Ok((shape[..axis].iter().product(), shape[axis], shape[axis + 1..].iter().product()))
 }
 
 /// Address of the first element that a kernel would read: shows in tests that nothing was copied.

@@ -35,25 +35,11 @@ pub fn fake_quantize<'py>(
 ) -> PyResult<Bound<'py, PyArrayDyn<f32>>> {
     let py = x.py();
     let floats = Floats::new(x)?;
-    let (input, scales, zero_points) = (
-        floats.as_f32()?,
-        scales.as_slice()?,
-        zero_points.as_slice()?,
-    );
+    let (input, scales, zero_points) = (floats.as_f32()?, scales.as_slice()?, zero_points.as_slice()?);
     let inner = inner(floats.shape(), axis, scales.len())?;
     let output = detached(py, || {
         let mut output = vec![0.0; input.len()];
-        kernel::fake_quantize(
-            &input,
-            &mut output,
-            Grid {
-                scales,
-                zero_points,
-                inner,
-                qmin,
-                qmax,
-            },
-        )?;
+        kernel::fake_quantize(&input, &mut output, Grid { scales, zero_points, inner, qmin, qmax })?;
         Ok(output)
     })?;
     shaped(py, output, floats.shape())
@@ -71,25 +57,11 @@ pub fn quantize<'py>(
 ) -> PyResult<Bound<'py, PyArrayDyn<i8>>> {
     let py = x.py();
     let floats = Floats::new(x)?;
-    let (input, scales, zero_points) = (
-        floats.as_f32()?,
-        scales.as_slice()?,
-        zero_points.as_slice()?,
-    );
+    let (input, scales, zero_points) = (floats.as_f32()?, scales.as_slice()?, zero_points.as_slice()?);
     let inner = inner(floats.shape(), axis, scales.len())?;
     let output = detached(py, || {
         let mut output = vec![0; input.len()];
-        kernel::quantize(
-            &input,
-            &mut output,
-            Grid {
-                scales,
-                zero_points,
-                inner,
-                qmin,
-                qmax,
-            },
-        )?;
+        kernel::quantize(&input, &mut output, Grid { scales, zero_points, inner, qmin, qmax })?;
         Ok(output)
     })?;
     shaped(py, output, floats.shape())

@@ -20,10 +20,7 @@ impl ErrorMetrics {
     }
 
     fn add(&self, further: &kernel::ErrorSums) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .merge(further);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).merge(further);
     }
 }
 
@@ -35,12 +32,7 @@ impl ErrorMetrics {
     }
 
     /// Add the pairs of two arrays of equal size.
-    fn update(
-        &self,
-        py: Python<'_>,
-        reference: &Bound<'_, PyAny>,
-        test: &Bound<'_, PyAny>,
-    ) -> PyResult<()> {
+    fn update(&self, py: Python<'_>, reference: &Bound<'_, PyAny>, test: &Bound<'_, PyAny>) -> PyResult<()> {
         let (reference, test) = (Floats::new(reference)?, Floats::new(test)?);
         let (a, b) = (reference.values()?, test.values()?);
         self.add(&detached(py, || kernel::error_sums(a, b))?);

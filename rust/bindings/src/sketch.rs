@@ -62,17 +62,13 @@ impl Sketch {
     /// Smallest finite value; NaN when there is none.
     #[getter]
     fn min(&self, py: Python<'_>) -> f64 {
-        self.read(py, |sketch| {
-            sketch.range().map_or(f64::NAN, |(min, _)| f64::from(min))
-        })
+        self.read(py, |sketch| sketch.range().map_or(f64::NAN, |(min, _)| f64::from(min)))
     }
 
     /// Largest finite value; NaN when there is none.
     #[getter]
     fn max(&self, py: Python<'_>) -> f64 {
-        self.read(py, |sketch| {
-            sketch.range().map_or(f64::NAN, |(_, max)| f64::from(max))
-        })
+        self.read(py, |sketch| sketch.range().map_or(f64::NAN, |(_, max)| f64::from(max)))
     }
 
     /// Number of finite values.
@@ -114,9 +110,7 @@ impl Sketch {
     /// Return the value below which the fraction `q` (0 to 1) of the finite values lies; NaN when empty.
     fn percentile(&self, py: Python<'_>, q: f64) -> PyResult<f64> {
         if !(0.0..=1.0).contains(&q) {
-            return Err(PyValueError::new_err(format!(
-                "q must be within 0 and 1, not {q}"
-            )));
+            return Err(PyValueError::new_err(format!("q must be within 0 and 1, not {q}")));
         }
         Ok(self.read(py, |sketch| sketch.percentile(q).unwrap_or(f64::NAN)))
     }
@@ -134,10 +128,7 @@ impl Sketch {
                 "{bins} bins from {lo} to {hi}: at least one, lo < hi, finite"
             )));
         }
-        Ok(PyArray1::from_vec(
-            py,
-            self.read(py, |sketch| sketch.histogram(bins, lo, hi)),
-        ))
+        Ok(PyArray1::from_vec(py, self.read(py, |sketch| sketch.histogram(bins, lo, hi))))
     }
 
     /// Encode the sketch; equal sketches give equal bytes.
@@ -148,9 +139,7 @@ impl Sketch {
     /// Decode what `to_bytes` returned; ValueError for anything else.
     #[staticmethod]
     fn from_bytes(py: Python<'_>, data: &[u8]) -> PyResult<Self> {
-        Ok(Self(Mutex::new(detached(py, || {
-            kernel::Sketch::from_bytes(data)
-        })?)))
+        Ok(Self(Mutex::new(detached(py, || kernel::Sketch::from_bytes(data))?)))
     }
 
     fn __eq__(&self, py: Python<'_>, other: &Self) -> bool {
@@ -158,9 +147,7 @@ impl Sketch {
         self.read(py, |sketch| *sketch == other)
     }
 
-    fn __reduce__<'py>(
-        slf: &Bound<'py, Self>,
-    ) -> PyResult<(Bound<'py, PyAny>, (Bound<'py, PyBytes>,))> {
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, (Bound<'py, PyBytes>,))> {
         Ok((slf.getattr("from_bytes")?, (slf.get().to_bytes(slf.py()),)))
     }
 
@@ -183,18 +170,8 @@ pub fn observe_many(
         let message = format!("{} sketches and {} arrays", sketches.len(), arrays.len());
         return Err(Error::from(KernelError::Shape(message)).into());
     }
-    let floats = arrays
-        .iter()
-        .map(Floats::new)
-        .collect::<PyResult<Vec<_>>>()?;
-    let values = floats
-        .iter()
-        .map(Floats::values)
-        .collect::<PyResult<Vec<_>>>()?;
-    let pairs: Vec<_> = sketches
-        .iter()
-        .map(|sketch| &sketch.0)
-        .zip(values)
-        .collect();
+    let floats = arrays.iter().map(Floats::new).collect::<PyResult<Vec<_>>>()?;
+    let values = floats.iter().map(Floats::values).collect::<PyResult<Vec<_>>>()?;
+    let pairs: Vec<_> = sketches.iter().map(|sketch| &sketch.0).zip(values).collect();
     Ok(detached(py, || kernel::observe_many(&pairs))?)
 }

@@ -20,9 +20,7 @@ pub fn search(
 ) -> PyResult<(f32, i32)> {
     let params = detached(py, || {
         let method = match method.parse()? {
-            Method::Percentile { .. } => Method::Percentile {
-                fraction: max_percentile,
-            },
+            Method::Percentile { .. } => Method::Percentile { fraction: max_percentile },
             other => other,
         };
         kernel::search(&sketch.lock(), method, Levels::new(bits, symmetric)?)
@@ -35,9 +33,7 @@ pub fn search(
 #[pyo3(signature = (lo, hi, *, bits=8, symmetric=false))]
 pub fn range_params(lo: f64, hi: f64, bits: u32, symmetric: bool) -> PyResult<(f32, i32)> {
     if !(lo.is_finite() && hi.is_finite() && lo <= hi) {
-        return Err(PyValueError::new_err(format!(
-            "a finite range is needed, not [{lo}, {hi}]"
-        )));
+        return Err(PyValueError::new_err(format!("a finite range is needed, not [{lo}, {hi}]")));
     }
     let params = Params::of_range(lo, hi, Levels::new(bits, symmetric).map_err(Error::from)?);
     Ok((params.scale, params.zero_point))

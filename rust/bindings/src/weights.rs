@@ -23,33 +23,15 @@ pub fn quantize_per_channel<'py>(
     let weights = floats.as_f32()?;
     let (outer, channels, inner) = split_shape(floats.shape(), axis)?;
     let (integers, scales) = detached(py, || {
-        let scales = channel_scales(
-            &weights,
-            Layout {
-                outer,
-                channels,
-                inner,
-            },
-            bits,
-            method.parse()?,
-        )?;
+        let scales = channel_scales(&weights, Layout { outer, channels, inner }, bits, method.parse()?)?;
         let mut integers = vec![0; weights.len()];
         if !integers.is_empty() {
             let zero_points = vec![0; channels];
             let qmax = (1 << (bits - 1)) - 1;
-            let grid = Grid {
-                scales: &scales,
-                zero_points: &zero_points,
-                inner,
-                qmin: -qmax,
-                qmax,
-            };
+            let grid = Grid { scales: &scales, zero_points: &zero_points, inner, qmin: -qmax, qmax };
             quantize(&weights, &mut integers, grid)?;
         }
         Ok((integers, scales))
     })?;
-    Ok((
-        shaped(py, integers, floats.shape())?,
-        PyArray1::from_vec(py, scales),
-    ))
+    Ok((shaped(py, integers, floats.shape())?, PyArray1::from_vec(py, scales)))
 }

@@ -37,29 +37,16 @@ impl Grid<'_> {
             )));
         }
         if len != out || !len.is_multiple_of(channels * self.inner.max(1)) {
-            return Err(KernelError::Shape(format!(
-                "{len} elements do not fit {channels} channels"
-            )));
+            return Err(KernelError::Shape(format!("{len} elements do not fit {channels} channels")));
         }
-        if self.qmin > self.qmax
-            || self
-                .zero_points
-                .iter()
-                .any(|z| !(self.qmin..=self.qmax).contains(z))
-        {
+        if self.qmin > self.qmax || self.zero_points.iter().any(|z| !(self.qmin..=self.qmax).contains(z)) {
             return Err(KernelError::Argument(format!(
                 "zero points must lie within {} and {}",
                 self.qmin, self.qmax
             )));
         }
-        if let Some(scale) = self
-            .scales
-            .iter()
-            .find(|scale| !(scale.is_finite() && **scale > 0.0))
-        {
-            return Err(KernelError::Argument(format!(
-                "scales must be positive and finite, not {scale}"
-            )));
+        if let Some(scale) = self.scales.iter().find(|scale| !(scale.is_finite() && **scale > 0.0)) {
+            return Err(KernelError::Argument(format!("scales must be positive and finite, not {scale}")));
         }
         Ok(())
     }
@@ -96,22 +83,14 @@ impl Channel {
     }
 }
 
-#[multiversion(targets(
-    "x86_64+avx512f+avx512bw+avx512dq+avx512vl",
-    "x86_64+avx2",
-    "aarch64+neon",
-))]
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2", "aarch64+neon",))]
 fn round_trip(input: &[f32], output: &mut [f32], channel: Channel) {
     for (to, from) in output.iter_mut().zip(input) {
         *to = channel.steps(*from) * channel.scale;
     }
 }
 
-#[multiversion(targets(
-    "x86_64+avx512f+avx512bw+avx512dq+avx512vl",
-    "x86_64+avx2",
-    "aarch64+neon",
-))]
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2", "aarch64+neon",))]
 fn to_integers(input: &[f32], output: &mut [i8], channel: Channel) {
     for (to, from) in output.iter_mut().zip(input) {
         *to = (channel.steps(*from) as i32 + channel.zero) as i8;
@@ -134,10 +113,7 @@ pub fn fake_quantize(input: &[f32], output: &mut [f32], grid: Grid<'_>) -> Resul
 pub fn quantize(input: &[f32], output: &mut [i8], grid: Grid<'_>) -> Result<()> {
     grid.check(input.len(), output.len())?;
     if grid.qmin < i32::from(i8::MIN) || grid.qmax > i32::from(i8::MAX) {
-        return Err(KernelError::Argument(format!(
-            "{}..={} exceeds int8",
-            grid.qmin, grid.qmax
-        )));
+        return Err(KernelError::Argument(format!("{}..={} exceeds int8", grid.qmin, grid.qmax)));
     }
     per_channel(input, output, grid, to_integers)
 }
@@ -149,11 +125,7 @@ fn per_channel<T: Send>(
     grid: Grid<'_>,
     kernel: impl Fn(&[f32], &mut [T], Channel) + Sync,
 ) -> Result<()> {
-    let run = if grid.scales.len() == 1 {
-        input.len()
-    } else {
-        grid.inner
-    };
+    let run = if grid.scales.len() == 1 { input.len() } else { grid.inner };
     if run == 0 {
         return Ok(());
     }
@@ -171,11 +143,7 @@ fn per_channel<T: Send>(
         return Ok(());
     }
     threads::run(|| {
-        let pieces = input
-            .par_chunks(rows * run)
-            .zip(output.par_chunks_mut(rows * run));
-        pieces
-            .enumerate()
-            .for_each(|(index, (input, output))| task(index, input, output));
+        let pieces = input.par_chunks(rows * run).zip(output.par_chunks_mut(rows * run));
+        pieces.enumerate().for_each(|(index, (input, output))| task(index, input, output));
     })
 }

@@ -72,11 +72,7 @@ impl ErrorSums {
 
     /// Noise energy over signal energy (lower is better): 0 without noise, infinite for noise on silence.
     pub fn snr(&self) -> f64 {
-        if self.noise_energy == 0.0 {
-            0.0
-        } else {
-            self.noise_energy / self.reference_energy
-        }
+        if self.noise_energy == 0.0 { 0.0 } else { self.noise_energy / self.reference_energy }
     }
 
     /// Signal-to-quantisation-noise ratio in decibels (higher is better); infinite without noise.
@@ -86,16 +82,12 @@ impl ErrorSums {
 
     /// Mean squared error; 0 without pairs.
     pub fn mse(&self) -> f64 {
-        if self.count == 0 {
-            0.0
-        } else {
-            self.noise_energy / self.count as f64
-        }
+        if self.count == 0 { 0.0 } else { self.noise_energy / self.count as f64 }
     }
 
     /// Cosine of the angle between the tensors; 1 when both are zero, 0 when one is.
     pub fn cosine(&self) -> f64 {
-        let norms = self.reference_energy.sqrt() * self.test_energy.sqrt();
+        let norms = (self.reference_energy * self.test_energy).sqrt();
         if norms > 0.0 {
             (self.product / norms).clamp(-1.0, 1.0)
         } else {
@@ -115,18 +107,13 @@ fn join(a: (f64, f64), b: (f64, f64)) -> (f64, f64) {
 pub fn error_sums(reference: Values<'_>, test: Values<'_>) -> Result<ErrorSums> {
     let len = reference.len();
     if len != test.len() {
-        return Err(KernelError::Shape(format!(
-            "{len} reference values and {} test values",
-            test.len()
-        )));
+        return Err(KernelError::Shape(format!("{len} reference values and {} test values", test.len())));
     }
     let chunk = |start: usize| {
         let end = len.min(start + CHUNK);
         let (mut left, mut right) = (vec![0.0; end - start], vec![0.0; end - start]);
-        let (a, b) = (
-            reference.range(start, end).as_f32(&mut left),
-            test.range(start, end).as_f32(&mut right),
-        );
+        let (a, b) =
+            (reference.range(start, end).as_f32(&mut left), test.range(start, end).as_f32(&mut right));
         chunk_sums(a, b).unwrap_or_else(|| careful_sums(a, b))
     };
     let starts: Vec<usize> = (0..len).step_by(CHUNK).collect();
@@ -142,16 +129,10 @@ pub fn error_sums(reference: Values<'_>, test: Values<'_>) -> Result<ErrorSums> 
 }
 
 /// Sums of a chunk of finite values; `None` when one is not finite.
-#[multiversion(targets(
-    "x86_64+avx512f+avx512bw+avx512dq+avx512vl",
-    "x86_64+avx2",
-    "aarch64+neon",
-))]
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2", "aarch64+neon",))]
 fn chunk_sums(a: &[f32], b: &[f32]) -> Option<ErrorSums> {
     const INFINITE: u32 = 0xff << 23;
-    let largest = a.iter().chain(b).fold(0, |largest, value| {
-        largest.max(value.to_bits() & (u32::MAX >> 1))
-    });
+    let largest = a.iter().chain(b).fold(0, |largest, value| largest.max(value.to_bits() & (u32::MAX >> 1)));
     if largest >= INFINITE {
         return None;
     }
@@ -164,37 +145,17 @@ fn chunk_sums(a: &[f32], b: &[f32]) -> Option<ErrorSums> {
         [f32::NEG_INFINITY; LANES],
     ];
     let mut add = |lane: usize, a: f32, b: f32| {
-        ranges[0][lane] = if a < ranges[0][lane] {
-            a
-        } else {
-            ranges[0][lane]
-        };
-        ranges[1][lane] = if a > ranges[1][lane] {
-            a
-        } else {
-            ranges[1][lane]
-        };
-        ranges[2][lane] = if b < ranges[2][lane] {
-            b
-        } else {
-            ranges[2][lane]
-        };
-        ranges[3][lane] = if b > ranges[3][lane] {
-            b
-        } else {
-            ranges[3][lane]
-        };
+        ranges[0][lane] = if a < ranges[0][lane] { a } else { ranges[0][lane] };
+        ranges[1][lane] = if a > ranges[1][lane] { a } else { ranges[1][lane] };
+        ranges[2][lane] = if b < ranges[2][lane] { b } else { ranges[2][lane] };
+        ranges[3][lane] = if b > ranges[3][lane] { b } else { ranges[3][lane] };
         let (a, b) = (f64::from(a), f64::from(b));
         let noise = a - b;
         sums[0][lane] += a * a;
         sums[1][lane] += b * b;
         sums[2][lane] += a * b;
         sums[3][lane] += noise * noise;
-        error[lane] = if noise.abs() > error[lane] {
-            noise.abs()
-        } else {
-            error[lane]
-        };
+        error[lane] = if noise.abs() > error[lane] { noise.abs() } else { error[lane] };
     };
     let ((left, left_rest), (right, right_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
     for (a, b) in left.iter().zip(right) {
@@ -206,16 +167,9 @@ fn chunk_sums(a: &[f32], b: &[f32]) -> Option<ErrorSums> {
         add(lane, *a, *b);
     }
     let sum = |index: usize| sums[index].iter().sum();
-    let least =
-        |index: usize| f64::from(ranges[index].iter().copied().fold(f32::INFINITY, f32::min)) + 0.0;
-    let most = |index: usize| {
-        f64::from(
-            ranges[index]
-                .iter()
-                .copied()
-                .fold(f32::NEG_INFINITY, f32::max),
-        ) + 0.0
-    };
+    let least = |index: usize| f64::from(ranges[index].iter().copied().fold(f32::INFINITY, f32::min)) + 0.0;
+    let most =
+        |index: usize| f64::from(ranges[index].iter().copied().fold(f32::NEG_INFINITY, f32::max)) + 0.0;
     Some(ErrorSums {
         count: a.len() as u64,
         non_finite: 0,
@@ -231,14 +185,8 @@ fn chunk_sums(a: &[f32], b: &[f32]) -> Option<ErrorSums> {
 
 /// The same with the pairs left out in which a value is not finite.
 fn careful_sums(a: &[f32], b: &[f32]) -> ErrorSums {
-    let (left, right): (Vec<f32>, Vec<f32>) = a
-        .iter()
-        .zip(b)
-        .filter(|(a, b)| a.is_finite() && b.is_finite())
-        .unzip();
+    let (left, right): (Vec<f32>, Vec<f32>) =
+        a.iter().zip(b).filter(|(a, b)| a.is_finite() && b.is_finite()).unzip();
     let kept = chunk_sums(&left, &right).unwrap_or_default();
-    ErrorSums {
-        non_finite: (a.len() - left.len()) as u64,
-        ..kept
-    }
+    ErrorSums { non_finite: (a.len() - left.len()) as u64, ..kept }
 }

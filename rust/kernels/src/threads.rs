@@ -20,22 +20,13 @@ struct State {
     pool: Option<(u32, Arc<ThreadPool>)>,
 }
 
-static STATE: Mutex<State> = Mutex::new(State {
-    wanted: None,
-    pool: None,
-});
+static STATE: Mutex<State> = Mutex::new(State { wanted: None, pool: None });
 
 fn from_environment() -> Result<usize> {
     match std::env::var(VARIABLE) {
-        Ok(text) => text
-            .trim()
-            .parse::<NonZeroUsize>()
-            .map(NonZeroUsize::get)
-            .map_err(|_| {
-                KernelError::Argument(format!(
-                    "{VARIABLE} must be a positive integer, not {text:?}"
-                ))
-            }),
+        Ok(text) => text.trim().parse::<NonZeroUsize>().map(NonZeroUsize::get).map_err(|_| {
+            KernelError::Argument(format!("{VARIABLE} must be a positive integer, not {text:?}"))
+        }),
         Err(_) => Ok(std::thread::available_parallelism().map_or(1, NonZeroUsize::get)),
     }
 }
@@ -61,9 +52,7 @@ pub fn threads() -> Result<usize> {
 /// `count` is zero.
 pub fn set_threads(count: usize) -> Result<()> {
     if count == 0 {
-        return Err(KernelError::Argument(
-            "the number of threads must be positive".into(),
-        ));
+        return Err(KernelError::Argument("the number of threads must be positive".into()));
     }
     let mut state = STATE.lock().unwrap_or_else(PoisonError::into_inner);
     if state.wanted.replace(count) != Some(count) {
@@ -94,10 +83,7 @@ fn pool() -> Result<Arc<ThreadPool>> {
         .num_threads(threads)
         .thread_name(|index| format!("xslim-{index}"))
         .build()
-        .map_err(|error| KernelError::Threads {
-            threads,
-            reason: error.to_string(),
-        })?;
+        .map_err(|error| KernelError::Threads { threads, reason: error.to_string() })?;
     let pool = Arc::new(pool);
     state.pool = Some((process, pool.clone()));
     Ok(pool)

@@ -29,9 +29,7 @@ impl std::str::FromStr for Rule {
         match name {
             "minmax" => Ok(Self::MinMax),
             "mse" => Ok(Self::Mse),
-            _ => Err(KernelError::Argument(format!(
-                "unknown method {name:?}, known are minmax, mse"
-            ))),
+            _ => Err(KernelError::Argument(format!("unknown method {name:?}, known are minmax, mse"))),
         }
     }
 }
@@ -57,15 +55,10 @@ const FINER: usize = 8;
 /// NaN or infinite weights, a length that does not fit, `bits` outside 2..=8.
 pub fn channel_scales(weights: &[f32], layout: Layout, bits: u32, rule: Rule) -> Result<Vec<f32>> {
     if weights.len() != layout.outer * layout.channels * layout.inner {
-        return Err(KernelError::Shape(format!(
-            "{} weights do not fit {layout:?}",
-            weights.len()
-        )));
+        return Err(KernelError::Shape(format!("{} weights do not fit {layout:?}", weights.len())));
     }
     if !(2..=8).contains(&bits) {
-        return Err(KernelError::Argument(format!(
-            "bits must be within 2 and 8, not {bits}"
-        )));
+        return Err(KernelError::Argument(format!("bits must be within 2 and 8, not {bits}")));
     }
     let largest = ((1 << (bits - 1)) - 1) as f32;
     let scales = threads::run(|| {
@@ -88,12 +81,7 @@ pub fn channel_scales(weights: &[f32], layout: Layout, bits: u32, rule: Rule) ->
 }
 
 /// The weights of one channel, contiguous: as they lie, or copied into `buffer`.
-fn gather<'a>(
-    weights: &'a [f32],
-    layout: Layout,
-    channel: usize,
-    buffer: &'a mut Vec<f32>,
-) -> &'a [f32] {
+fn gather<'a>(weights: &'a [f32], layout: Layout, channel: usize, buffer: &'a mut Vec<f32>) -> &'a [f32] {
     if layout.outer == 1 {
         return &weights[channel * layout.inner..][..layout.inner];
     }
@@ -106,9 +94,7 @@ fn gather<'a>(
 
 /// The scale of one channel; `None` when a weight is not finite.
 fn channel_scale(weights: &[f32], largest: f32, rule: Rule) -> Option<f32> {
-    let extreme = weights
-        .iter()
-        .fold(0.0f32, |extreme, weight| extreme.max(weight.abs()));
+    let extreme = weights.iter().fold(0.0f32, |extreme, weight| extreme.max(weight.abs()));
     if !weights.iter().all(|weight| weight.is_finite()) {
         return None;
     }
@@ -153,11 +139,7 @@ fn least_error_scale(weights: &[f32], extreme: f32, widest: f32, largest: f32) -
 const LANES: usize = 16;
 
 /// Sum of squared rounding and clipping errors of a channel.
-#[multiversion(targets(
-    "x86_64+avx512f+avx512bw+avx512dq+avx512vl",
-    "x86_64+avx2",
-    "aarch64+neon",
-))]
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2", "aarch64+neon",))]
 fn squared_error(weights: &[f32], scale: f32, largest: f32) -> f64 {
     let error = |weight: f32| {
         let steps = (weight / scale).clamp(-largest, largest).round_ties_even();

@@ -38,9 +38,7 @@ impl Sketch {
         let mut reader = Reader { bytes };
         let version = reader.array::<1>()?[0];
         if version != VERSION {
-            return Err(KernelError::Format(format!(
-                "sketch version {version}, this build reads {VERSION}"
-            )));
+            return Err(KernelError::Format(format!("sketch version {version}, this build reads {VERSION}")));
         }
         let mut sketch = Self::new();
         sketch.min = f32::from_le_bytes(reader.array()?);
@@ -58,10 +56,7 @@ impl Sketch {
             if key >= 2 * NEGATIVE || exponent == 0 || exponent == NON_FINITE || count == 0 {
                 return Err(damaged());
             }
-            let octave = sketch
-                .octaves
-                .entry(key)
-                .or_insert_with(|| Box::new([0; BINS]));
+            let octave = sketch.octaves.entry(key).or_insert_with(|| Box::new([0; BINS]));
             octave[cell as usize % BINS] = count;
             next = cell + 1;
         }
@@ -69,15 +64,16 @@ impl Sketch {
         Ok(sketch)
     }
 
+    /// Totals that fit, and extremes exactly where values are.
     fn check(&self) -> Result<()> {
+        let counts = self.octaves.values().flat_map(|counts| counts.iter());
+        let special = [self.zeros, self.nan, self.pos_inf, self.neg_inf];
+        let total = counts.chain(&special).try_fold(0u64, |total, count| total.checked_add(*count));
         let seen = self.zeros > 0 || !self.octaves.is_empty();
         let empty = self.min == f32::INFINITY && self.max == f32::NEG_INFINITY;
         let finite = self.min.is_finite() && self.max.is_finite() && self.min <= self.max;
-        if if seen { finite } else { empty } {
-            Ok(())
-        } else {
-            Err(damaged())
-        }
+        let plausible = if seen { finite } else { empty };
+        if plausible && total.is_some() { Ok(()) } else { Err(damaged()) }
     }
 }
 

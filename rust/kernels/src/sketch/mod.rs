@@ -97,12 +97,7 @@ impl Sketch {
 
     /// Number of finite values seen.
     pub fn count(&self) -> u64 {
-        self.zeros
-            + self
-                .octaves
-                .values()
-                .flat_map(|counts| counts.iter())
-                .sum::<u64>()
+        self.zeros + self.octaves.values().flat_map(|counts| counts.iter()).sum::<u64>()
     }
 
     /// Number of zeros and subnormal values seen.
@@ -139,26 +134,13 @@ impl Sketch {
     pub fn bins(&self) -> Vec<Bin> {
         let mut bins = Vec::new();
         for (&key, counts) in self.octaves.range(NEGATIVE..).rev() {
-            for (index, &count) in counts
-                .iter()
-                .enumerate()
-                .rev()
-                .filter(|(_, count)| **count > 0)
-            {
+            for (index, &count) in counts.iter().enumerate().rev().filter(|(_, count)| **count > 0) {
                 let (lo, hi) = edges(key & !NEGATIVE, index);
-                bins.push(Bin {
-                    lo: -hi,
-                    hi: -lo,
-                    count,
-                });
+                bins.push(Bin { lo: -hi, hi: -lo, count });
             }
         }
         if self.zeros > 0 {
-            bins.push(Bin {
-                lo: 0.0,
-                hi: 0.0,
-                count: self.zeros,
-            });
+            bins.push(Bin { lo: 0.0, hi: 0.0, count: self.zeros });
         }
         for (&key, counts) in self.octaves.range(..NEGATIVE) {
             for (index, &count) in counts.iter().enumerate().filter(|(_, count)| **count > 0) {
@@ -170,14 +152,9 @@ impl Sketch {
     }
 
     /// The octaves of one sign that hold values, ascending in magnitude: exponent field and counts.
-    pub(crate) fn octaves(
-        &self,
-        negative: bool,
-    ) -> impl DoubleEndedIterator<Item = (OctaveKey, &Counts)> {
+    pub(crate) fn octaves(&self, negative: bool) -> impl DoubleEndedIterator<Item = (OctaveKey, &Counts)> {
         let sign = if negative { NEGATIVE } else { 0 };
-        self.octaves
-            .range(sign..sign + NEGATIVE)
-            .map(|(key, counts)| (key & !NEGATIVE, &**counts))
+        self.octaves.range(sign..sign + NEGATIVE).map(|(key, counts)| (key & !NEGATIVE, &**counts))
     }
 
     /// The value below which the fraction `q` of the finite values lies, linear within a bin and never
@@ -207,8 +184,7 @@ impl Sketch {
         let mut position = 0;
         let mut passed = 0u64;
         let mut cumulative = |edge: f64, closed: bool| {
-            let before =
-                |bin: &Bin| bin.hi < edge || (bin.hi == edge && (closed || bin.lo < bin.hi));
+            let before = |bin: &Bin| bin.hi < edge || (bin.hi == edge && (closed || bin.lo < bin.hi));
             while position < bins.len() && before(&bins[position]) {
                 passed += bins[position].count;
                 position += 1;
@@ -216,9 +192,7 @@ impl Sketch {
             let partial = bins
                 .get(position)
                 .filter(|bin| bin.lo < edge)
-                .map_or(0.0, |bin| {
-                    bin.count as f64 * ((edge - bin.lo) / (bin.hi - bin.lo))
-                });
+                .map_or(0.0, |bin| bin.count as f64 * ((edge - bin.lo) / (bin.hi - bin.lo)));
             passed + partial.round() as u64
         };
         let width = (hi - lo) / count as f64;
@@ -235,10 +209,7 @@ impl Sketch {
     }
 
     fn add_octave(&mut self, key: OctaveKey, counts: impl Iterator<Item = u64>) {
-        let octave = self
-            .octaves
-            .entry(key)
-            .or_insert_with(|| Box::new([0; BINS]));
+        let octave = self.octaves.entry(key).or_insert_with(|| Box::new([0; BINS]));
         for (to, from) in octave.iter_mut().zip(counts) {
             *to += from;
         }
@@ -249,8 +220,5 @@ impl Sketch {
 pub(crate) fn edges(exponent: OctaveKey, index: usize) -> (f64, f64) {
     let octave = 2f64.powi(i32::from(exponent) - 127);
     let width = octave / BINS as f64;
-    (
-        octave + width * index as f64,
-        octave + width * (index + 1) as f64,
-    )
+    (octave + width * index as f64, octave + width * (index + 1) as f64)
 }

@@ -25,21 +25,26 @@ const SMALL: usize = 1 << 14;
 /// All bins of all octaves, NaN and infinities included.
 const CELLS: usize = 1 << (u32::BITS - DROPPED_BITS);
 
+type Counters = [u32; CELLS];
+
 thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch::new());
 }
 
 /// Counters and conversion buffer of one thread; the counters are zero between tasks.
 struct Scratch {
-    counts: Box<[u32]>,
-    block: Box<[f32]>,
+    counts: Box<Counters>,
+    block: Box<[f32; BLOCK]>,
 }
 
 impl Scratch {
     fn new() -> Self {
-        Self {
-            counts: vec![0; CELLS].into(),
-            block: vec![0.0; BLOCK].into(),
+        let counts = vec![0; CELLS].into_boxed_slice();
+        let block = vec![0.0; BLOCK].into_boxed_slice();
+        // The lengths are those of the arrays.
+        match (counts.try_into(), block.try_into()) {
+            (Ok(counts), Ok(block)) => Self { counts, block },
+            _ => unreachable!("boxed slices of the arrays' own lengths"),
         }
     }
 
@@ -97,11 +102,11 @@ impl Sketch {
         let (min, max) = match extremes.finite() {
             Some(range) => range,
             None => {
-                remaining -= self.count_non_finite(values, &mut scratch.block);
+                remaining -= self.count_non_finite(values, &mut *scratch.block);
                 for key in [NON_FINITE, NON_FINITE | NEGATIVE] {
                     scratch.octave(key).fill(0);
                 }
-                finite_range(values, &mut scratch.block)
+                finite_range(values, &mut *scratch.block)
             }
         };
         // Adding zero turns -0.0 into 0.0.
@@ -112,7 +117,8 @@ impl Sketch {
             self.zeros += zeros;
             remaining -= zeros;
         }
-        for exponent in (1..NON_FINITE).rev() {
+        let top = (min.abs().max(max.abs()).to_bits() >> (f32::MANTISSA_DIGITS - 1)) as OctaveKey;
+        for exponent in (1..=top).rev() {
             if remaining == 0 {
                 break;
             }
@@ -166,27 +172,48 @@ fn finite_range(values: Values<'_>, buffer: &mut [f32]) -> (f32, f32) {
 
 fn for_blocks(values: Values<'_>, buffer: &mut [f32], mut visit: impl FnMut(&[f32])) {
     for start in (0..values.len()).step_by(BLOCK) {
-        visit(
-            values
-                .range(start, values.len().min(start + BLOCK))
-                .as_f32(buffer),
-        );
+        visit(values.range(start, values.len().min(start + BLOCK)).as_f32(buffer));
     }
 }
 
 fn count(values: Values<'_>, scratch: &mut Scratch) -> Extremes {
     let Scratch { counts, block } = scratch;
     let mut extremes = Extremes::default();
-    for_blocks(values, block, |block| {
-        extremes.scan(block);
-        tally(block, counts);
+    for_blocks(values, &mut **block, |block| {
+        let zeros = extremes.scan(block);
+        if zeros > block.len() / 16 {
+            tally_with_zeros(block, counts);
+        } else {
+            tally(block, counts);
+        }
     });
     extremes
 }
 
-fn tally(block: &[f32], counts: &mut [u32]) {
+fn tally(block: &[f32], counts: &mut Counters) {
     for value in block {
         counts[(value.to_bits() >> DROPPED_BITS) as usize] += 1;
+    }
+}
+
+/// As [`tally`], with zeros dealt out to the first bins of their octave, all of which count as zero: adding
+/// to one counter again and again would wait for the previous addition each time.
+fn tally_with_zeros(block: &[f32], counts: &mut Counters) {
+    const SPREAD: usize = 8;
+    const MAGNITUDE: u32 = u32::MAX >> 1;
+    let mut add = |lane: usize, value: f32| {
+        let bits = value.to_bits();
+        let lane = if bits & MAGNITUDE == 0 { lane } else { 0 };
+        counts[(bits >> DROPPED_BITS) as usize | lane] += 1;
+    };
+    let (groups, rest) = block.as_chunks::<SPREAD>();
+    for group in groups {
+        for (lane, value) in group.iter().enumerate() {
+            add(lane, *value);
+        }
+    }
+    for value in rest {
+        add(0, *value);
     }
 }
 
@@ -199,10 +226,7 @@ struct Extremes {
 
 impl Default for Extremes {
     fn default() -> Self {
-        Self {
-            min: i32::MAX,
-            max: i32::MIN,
-        }
+        Self { min: i32::MAX, max: i32::MIN }
     }
 }
 
@@ -214,10 +238,12 @@ fn ordered(bits: u32) -> i32 {
 }
 
 impl Extremes {
-    fn scan(&mut self, block: &[f32]) {
-        let (min, max) = ordered_range(block);
+    /// Takes a block in; returns how many of its values are zero.
+    fn scan(&mut self, block: &[f32]) -> usize {
+        let (min, max, zeros) = scan(block);
         self.min = self.min.min(min);
         self.max = self.max.max(max);
+        zeros as usize
     }
 
     /// The extremes, unless one of the values is NaN or infinite.
@@ -228,16 +254,15 @@ impl Extremes {
     }
 }
 
-#[multiversion(targets(
-    "x86_64+avx512f+avx512bw+avx512dq+avx512vl",
-    "x86_64+avx2",
-    "aarch64+neon",
-))]
-fn ordered_range(block: &[f32]) -> (i32, i32) {
-    block
-        .iter()
-        .fold((i32::MAX, i32::MIN), |(min, max), value| {
-            let key = ordered(value.to_bits());
-            (min.min(key), max.max(key))
-        })
+/// Ordered extremes and number of zeros. A plain loop: closures would not be compiled for the SIMD targets.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2", "aarch64+neon",))]
+fn scan(block: &[f32]) -> (i32, i32, u32) {
+    let (mut min, mut max, mut zeros) = (i32::MAX, i32::MIN, 0);
+    for value in block {
+        let key = ordered(value.to_bits());
+        min = if key < min { key } else { min };
+        max = if key > max { key } else { max };
+        zeros += u32::from(*value == 0.0);
+    }
+    (min, max, zeros)
 }

@@ -23,7 +23,7 @@
 //! nor a far outlier distort the measure.
 //!
 //! # Cost
-//! At 8 bits 255 levels of one logarithm and two table look-ups a scale, 3 to 8 us; about 150 scales.
+//! At 8 bits 255 levels of one logarithm and a table look-up a scale, 3 to 8 us; at most 150 scales.
 //!
 //! # Source
 //! S. Migacz, *8-bit inference with TensorRT*, GPU Technology Conference (2017), slides 21 to 38: symmetric,
@@ -32,14 +32,14 @@
 use super::{Levels, Params, widest_scale};
 use crate::sketch::{BINS, MANTISSA_BITS, Sketch, edges};
 
-/// Ratio of neighbouring scales of the grid.
-const RATIO: f64 = 1.0 - 1.0 / 64.0;
-/// Finer steps around the best scale of the grid, on either side.
-const FINER: usize = 8;
+/// Scales of the grid, and the ratio of neighbours below which more of them are no use.
+const GRID: usize = 128;
+const FINEST: f64 = 1.0 - 1.0 / 64.0;
+/// Finer steps around the best scale, on either side, and how often they are refined.
+const FINER: usize = 6;
+const ROUNDS: usize = 2;
 /// The grid ends where more than this fraction of the values would be clipped.
 const MOST_CLIPPED: f64 = 0.1;
-/// Safety net for degenerate data: no range is narrowed by more than this.
-const NARROWEST: f64 = 1.0 / (1u64 << 32) as f64;
 /// Magnitudes up to the octave of this quantile have linear bins.
 const BODY: f64 = 0.999;
 /// What an empty outermost level counts as.
@@ -49,28 +49,37 @@ const SMOOTHING: f64 = 0.5;
 pub fn search(sketch: &Sketch, levels: Levels) -> Params {
     let widest = widest_scale(sketch, levels);
     let mut problem = Problem::new(sketch, levels);
+    let narrowest = problem.magnitude(1.0 - MOST_CLIPPED) / levels.steps() as f64;
+    let ratio = (narrowest / widest).powf(1.0 / GRID as f64).min(FINEST);
     let mut best = problem.candidate(widest);
     let mut scale = widest;
-    while scale > widest * NARROWEST {
-        scale *= RATIO;
+    for _ in 0..GRID {
+        scale *= ratio;
         let candidate = problem.candidate(scale);
-        if candidate.clipped > MOST_CLIPPED {
+        if candidate.divergence == f64::INFINITY {
             break;
         }
         best = best.better(candidate);
     }
-    let (centre, width) = (best.scale, (1.0 - RATIO) / FINER as f64);
-    for step in 1..FINER {
-        let offset = width * step as f64;
-        best = best.better(problem.candidate(centre * (1.0 - offset)));
-        best = best.better(problem.candidate(centre * (1.0 + offset)));
+    let mut width = 1.0 - ratio;
+    for _ in 0..ROUNDS {
+        let centre = best.scale;
+        width /= FINER as f64;
+        for step in 1..FINER {
+            let offset = width * step as f64;
+            best = best.better(problem.candidate(centre * (1.0 - offset)));
+            best = best.better(problem.candidate(centre * (1.0 + offset)));
+        }
     }
-    let zero_point = if levels.symmetric {
-        0
-    } else {
-        levels.qmax - best.above as i32
-    };
+    let zero_point = if levels.symmetric { 0 } else { levels.qmax - best.above as i32 };
     Params::new(best.scale, zero_point, levels)
+}
+
+/// `KL(P || Q)` of a quantiser, in nats; infinite where it clips more than a tenth of the values.
+pub fn divergence(sketch: &Sketch, params: Params, levels: Levels) -> f64 {
+    let mut problem = Problem::new(sketch, levels);
+    problem.prepare(f64::from(params.scale));
+    problem.divergence((levels.qmax - params.zero_point) as usize) / problem.total
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -80,18 +89,12 @@ struct Candidate {
     above: usize,
     /// `N KL`.
     divergence: f64,
-    /// Fraction of the values outside.
-    clipped: f64,
 }
 
 impl Candidate {
     /// The better of two; the first of equals, which is the wider.
     fn better(self, other: Self) -> Self {
-        if other.divergence < self.divergence {
-            other
-        } else {
-            self
-        }
+        if other.divergence < self.divergence { other } else { self }
     }
 }
 
@@ -107,62 +110,82 @@ struct Problem {
     below: Side,
     total: f64,
     levels: Levels,
+    /// Steps above zero when they are shared out as the range is.
+    proportional: usize,
     shares_above: Vec<Share>,
     shares_below: Vec<Share>,
+    /// The term of the level that represents zero, which both sides share.
+    zero: f64,
 }
 
 impl Problem {
     fn new(sketch: &Sketch, levels: Levels) -> Self {
         let body = body_exponent(sketch);
-        let (above, below) = (
-            Side::new(sketch, false, body),
-            Side::new(sketch, true, body),
-        );
+        let (above, below) = (Side::new(sketch, false, body), Side::new(sketch, true, body));
         let total = above.total() + below.total();
-        Self {
-            above,
-            below,
-            total,
-            levels,
-            shares_above: Vec::new(),
-            shares_below: Vec::new(),
-        }
+        let (min, max) = sketch.range().unwrap_or((0.0, 0.0));
+        let (down, up) = (-f64::from(min.min(0.0)), f64::from(max.max(0.0)));
+        let proportional = (levels.steps() as f64 * (up / (up + down))).round() as usize;
+        let (shares_above, shares_below) = (Vec::new(), Vec::new());
+        Self { above, below, total, levels, proportional, shares_above, shares_below, zero: 0.0 }
     }
 
-    /// The best zero point of a scale.
+    /// The best zero point of a scale; infinite where every one clips too much.
     fn candidate(&mut self, scale: f64) -> Candidate {
-        let (steps, most) = if self.levels.symmetric {
-            (2 * self.levels.qmax as usize, self.levels.qmax as usize)
-        } else {
-            (self.levels.steps(), self.levels.steps())
+        let (steps, most) = self.steps();
+        let (first_above, first_below) = self.prepare(scale);
+        let mut best = Candidate { scale, above: 0, divergence: f64::INFINITY };
+        let mut consider = |above: usize| {
+            best = best.better(Candidate { scale, above, divergence: self.divergence(above) });
         };
-        self.above.shares(scale, most, &mut self.shares_above);
-        self.below.shares(scale, most, &mut self.shares_below);
-        let zero = xlogx(
-            self.above.sum(0.5 * scale).count + self.below.sum(0.5 * scale).count,
-            self.above.sum(0.5 * scale).support + self.below.sum(0.5 * scale).support,
-        );
-        // Beyond the last entry nothing changes.
-        let at = |shares: &[Share], n: usize| shares[n.min(shares.len() - 1)];
-        let mut best = Candidate {
-            scale,
-            above: 0,
-            divergence: f64::INFINITY,
-            clipped: 1.0,
-        };
-        for n in steps - most..=most {
-            let (up, down) = (at(&self.shares_above, n), at(&self.shares_below, steps - n));
-            let clipped = (up.outside + down.outside) / self.total;
-            let divergence =
-                up.divergence + down.divergence - zero + self.total * (-clipped).ln_1p();
-            best = best.better(Candidate {
-                scale,
-                above: n,
-                divergence,
-                clipped,
-            });
+        let (low, high) = (first_above.max(steps - most), most.min(steps - first_below.min(steps)));
+        if low <= high {
+            // First the split in the proportions of the range, which thereby wins ties.
+            consider(self.proportional.clamp(low, high));
+            (low..=high).for_each(consider);
         }
         best
+    }
+
+    /// Computes the shares of both sides at a scale; returns the fewest steps that each of them needs.
+    fn prepare(&mut self, scale: f64) -> (usize, usize) {
+        let (_, most) = self.steps();
+        let limit = MOST_CLIPPED * self.total;
+        let first_above = self.above.shares(scale, most, limit, &mut self.shares_above);
+        let first_below = self.below.shares(scale, most, limit, &mut self.shares_below);
+        let (above, below) = (self.above.sum(0.5 * scale), self.below.sum(0.5 * scale));
+        self.zero = xlogx(above.count + below.count, above.support + below.support);
+        (first_above, first_below)
+    }
+
+    /// `N KL` of the prepared scale with so many steps above zero.
+    fn divergence(&self, steps_above: usize) -> f64 {
+        // Beyond the last entry nothing changes.
+        let at = |shares: &[Share], steps: usize| shares[steps.min(shares.len() - 1)];
+        let above = at(&self.shares_above, steps_above);
+        let below = at(&self.shares_below, self.steps().0 - steps_above);
+        let outside = above.outside + below.outside;
+        if outside > MOST_CLIPPED * self.total {
+            return f64::INFINITY;
+        }
+        let scarcer = if outside > 0.0 { self.total * (-outside / self.total).ln_1p() } else { 0.0 };
+        above.divergence + below.divergence - self.zero + scarcer
+    }
+
+    /// An edge of a bin beyond which at most the fraction `1 - q` of the values lies.
+    fn magnitude(&self, q: f64) -> f64 {
+        let outside = |side: &Side, edge: f64| side.total() - side.sum(edge).count;
+        let mut edge = self.above.width;
+        while outside(&self.above, edge) + outside(&self.below, edge) > (1.0 - q) * self.total {
+            edge *= 1.125;
+        }
+        edge
+    }
+
+    /// Steps of both sides together, and the most that one side may have.
+    fn steps(&self) -> (usize, usize) {
+        let most = self.levels.qmax as usize;
+        if self.levels.symmetric { (2 * most, most) } else { (self.levels.steps(), self.levels.steps()) }
     }
 }
 
@@ -188,17 +211,10 @@ struct Sums {
 impl Side {
     fn new(sketch: &Sketch, negative: bool, body: u16) -> Self {
         let linear = 2 * BINS;
-        let top = sketch
-            .octaves(negative)
-            .next_back()
-            .map_or(body, |(exponent, _)| exponent.max(body));
+        let top = sketch.octaves(negative).next_back().map_or(body, |(exponent, _)| exponent.max(body));
         let mut bins = vec![(0.0, 0.0); linear + usize::from(top - body) * BINS];
         let width = edges(body, 0).0 / BINS as f64;
-        let mut side = Self {
-            body,
-            width,
-            sums: Vec::new(),
-        };
+        let mut side = Self { body, width, sums: Vec::new() };
         for (exponent, counts) in sketch.octaves(negative) {
             for (index, &count) in counts.iter().enumerate().filter(|(_, count)| **count > 0) {
                 let (lo, hi) = edges(exponent, index);
@@ -239,61 +255,58 @@ impl Side {
     }
 
     fn edge(&self, boundary: f64) -> usize {
-        self.position(boundary + 0.5 * self.width)
-            .min(self.sums.len() - 1)
+        self.position(boundary + 0.5 * self.width).min(self.sums.len() - 1)
     }
 
     /// The divergence and the clipped values at 0, 1, ... `most` steps; shorter where nothing lies beyond.
-    fn shares(&self, scale: f64, most: usize, shares: &mut Vec<Share>) {
+    /// Returns the first number of steps that clips at most `limit` values; the entries before have no
+    /// divergence.
+    fn shares(&self, scale: f64, most: usize, limit: f64, shares: &mut Vec<Share>) -> usize {
         shares.clear();
         let mut levels = 0.0;
         let mut previous = 0;
+        let mut first = most + 1;
         for step in 0..=most {
             let edge = self.edge(scale * (step as f64 + 0.5));
             let (start, end) = (self.sums[previous], self.sums[edge]);
-            let level = Sums {
-                count: end.count - start.count,
-                support: end.support - start.support,
-                entropy: end.entropy - start.entropy,
-            };
+            let (count, support) = (end.count - start.count, end.support - start.support);
             if step > 0 {
-                levels += xlogx(level.count, level.support);
+                levels += xlogx(count, support);
             }
             let outside = self.total() - end.count;
-            let folded = if outside > 0.0 {
-                self.folded(edge, level, outside)
+            let divergence = if outside <= limit {
+                first = first.min(step);
+                end.entropy - levels + self.folded(edge, count, support, outside)
             } else {
-                0.0
+                f64::INFINITY
             };
-            shares.push(Share {
-                divergence: end.entropy - levels + folded,
-                outside,
-            });
+            shares.push(Share { divergence, outside });
             if outside <= 0.0 {
                 break;
             }
             previous = edge;
         }
+        first
     }
 
-    /// What `outside` values add that are counted in the last bin before `edge`, within the outermost level.
-    fn folded(&self, edge: usize, level: Sums, outside: f64) -> f64 {
-        let before = self.sums[edge.saturating_sub(1)];
-        let count = self.sums[edge].count - before.count;
-        let support = self.sums[edge].support - before.support;
+    /// What `outside` values add that are counted in the last bin before `edge`, where the outermost level has
+    /// `level_count` values on `level_support`.
+    fn folded(&self, edge: usize, level_count: f64, level_support: f64, outside: f64) -> f64 {
+        if outside <= 0.0 {
+            return 0.0;
+        }
+        let (before, bin) = (self.sums[edge.saturating_sub(1)], self.sums[edge]);
+        let support = bin.support - before.support;
         let width = if support > 0.0 { support } else { self.width };
-        let density = level.count.max(SMOOTHING) / level.support.max(width);
-        xlogx(count + outside, width) - xlogx(count, width) - outside * density.ln()
+        let density = level_count.max(SMOOTHING) / level_support.max(width);
+        let folded = xlogx(bin.count - before.count + outside, width);
+        folded - (bin.entropy - before.entropy) - outside * density.ln()
     }
 }
 
 /// `c ln(c / w)`, zero for an empty bin.
 fn xlogx(count: f64, width: f64) -> f64 {
-    if count > 0.0 {
-        count * (count / width).ln()
-    } else {
-        0.0
-    }
+    if count > 0.0 { count * (count / width).ln() } else { 0.0 }
 }
 
 /// Exponent field of the octave that holds the [`BODY`] quantile of the magnitudes.

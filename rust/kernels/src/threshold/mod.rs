@@ -71,16 +71,10 @@ impl Levels {
     /// `bits` is not within 2..=8.
     pub fn new(bits: u32, symmetric: bool) -> Result<Self> {
         if !(2..=8).contains(&bits) {
-            return Err(KernelError::Argument(format!(
-                "bits must be within 2 and 8, not {bits}"
-            )));
+            return Err(KernelError::Argument(format!("bits must be within 2 and 8, not {bits}")));
         }
         let half = 1 << (bits - 1);
-        Ok(Self {
-            qmin: if symmetric { 1 - half } else { -half },
-            qmax: half - 1,
-            symmetric,
-        })
+        Ok(Self { qmin: if symmetric { 1 - half } else { -half }, qmax: half - 1, symmetric })
     }
 
     /// Steps between the smallest and the largest integer.
@@ -100,10 +94,7 @@ pub struct Params {
 
 impl Params {
     /// What represents nothing but zeros.
-    const UNIT: Self = Self {
-        scale: 1.0,
-        zero_point: 0,
-    };
+    const UNIT: Self = Self { scale: 1.0, zero_point: 0 };
 
     /// The quantiser of the range `[lo, hi]`, extended to contain zero; the zero point is rounded to nearest.
     pub fn of_range(lo: f64, hi: f64, levels: Levels) -> Self {
@@ -116,20 +107,13 @@ impl Params {
         if scale == 0.0 {
             return Self::UNIT;
         }
-        let zero = if levels.symmetric {
-            0.0
-        } else {
-            f64::from(levels.qmin) - lo / scale
-        };
+        let zero = if levels.symmetric { 0.0 } else { f64::from(levels.qmin) - lo / scale };
         Self::new(scale, zero.round_ties_even() as i32, levels)
     }
 
     fn new(scale: f64, zero_point: i32, levels: Levels) -> Self {
         let scale = scale.clamp(f64::from(f32::MIN_POSITIVE), f64::from(f32::MAX)) as f32;
-        Self {
-            scale,
-            zero_point: zero_point.clamp(levels.qmin, levels.qmax),
-        }
+        Self { scale, zero_point: zero_point.clamp(levels.qmin, levels.qmax) }
     }
 }
 
@@ -141,9 +125,7 @@ pub fn search(sketch: &Sketch, method: Method, levels: Levels) -> Result<Params>
     if let Method::Percentile { fraction } = method
         && !(fraction > 0.0 && fraction <= 1.0)
     {
-        return Err(KernelError::Argument(format!(
-            "the percentile must be within (0, 1], not {fraction}"
-        )));
+        return Err(KernelError::Argument(format!("the percentile must be within (0, 1], not {fraction}")));
     }
     let Some((min, max)) = sketch.range() else {
         return Ok(Params::UNIT);

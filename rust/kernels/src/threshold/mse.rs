@@ -49,10 +49,8 @@ pub fn search(sketch: &Sketch, levels: Levels) -> Params {
     let problem = Problem::new(sketch, levels);
     let widest = widest_scale(sketch, levels);
     let grid = problem.scan(widest);
-    let best = minima(&grid)
-        .into_iter()
-        .map(|index| problem.zoom(grid[index], RATIO))
-        .reduce(Candidate::better);
+    let best =
+        minima(&grid).into_iter().map(|index| problem.zoom(grid[index], RATIO)).reduce(Candidate::better);
     best.map_or(Params::UNIT, |best| problem.params(best))
 }
 
@@ -75,11 +73,7 @@ struct Candidate {
 impl Candidate {
     /// The better of two; the first of equals.
     fn better(self, other: Self) -> Self {
-        if other.error < self.error {
-            other
-        } else {
-            self
-        }
+        if other.error < self.error { other } else { self }
     }
 }
 
@@ -94,17 +88,11 @@ impl Problem {
     fn new(sketch: &Sketch, levels: Levels) -> Self {
         let (above, below) = (Tail::new(sketch, false), Tail::new(sketch, true));
         let energy = above.excess_squared(0.0) + below.excess_squared(0.0);
-        Self {
-            above,
-            below,
-            energy,
-            levels,
-        }
+        Self { above, below, energy, levels }
     }
 
     fn error(&self, scale: f64, above: usize, below: usize) -> f64 {
-        self.energy
-            - 2.0 * scale * (gain(&self.above, scale, above) + gain(&self.below, scale, below))
+        self.energy - 2.0 * scale * (gain(&self.above, scale, above) + gain(&self.below, scale, below))
     }
 
     /// The best zero point of a scale.
@@ -114,16 +102,11 @@ impl Problem {
         } else {
             let steps = self.levels.steps();
             let above = split(steps, |n| {
-                self.above.excess(boundary(scale, n))
-                    >= self.below.excess(boundary(scale, steps - 1 - n))
+                self.above.excess(boundary(scale, n)) >= self.below.excess(boundary(scale, steps - 1 - n))
             });
             (above, steps - above)
         };
-        Candidate {
-            scale,
-            above,
-            error: self.error(scale, above, below),
-        }
+        Candidate { scale, above, error: self.error(scale, above, below) }
     }
 
     /// Candidates of the geometric grid, from the full range down to where clipping alone costs too much.
@@ -147,8 +130,7 @@ impl Problem {
     fn clipping(&self, scale: f64) -> f64 {
         let steps = self.levels.steps();
         let cost = |above: usize, below: usize| {
-            self.above.excess_squared(scale * above as f64)
-                + self.below.excess_squared(scale * below as f64)
+            self.above.excess_squared(scale * above as f64) + self.below.excess_squared(scale * below as f64)
         };
         if self.levels.symmetric {
             return cost(self.levels.qmax as usize, self.levels.qmax as usize);
@@ -174,11 +156,7 @@ impl Problem {
     }
 
     fn params(&self, candidate: Candidate) -> Params {
-        let zero_point = if self.levels.symmetric {
-            0
-        } else {
-            self.levels.qmax - candidate.above as i32
-        };
+        let zero_point = if self.levels.symmetric { 0 } else { self.levels.qmax - candidate.above as i32 };
         Params::new(candidate.scale, zero_point, self.levels)
     }
 }
@@ -207,25 +185,16 @@ fn split(count: usize, keep: impl Fn(usize) -> bool) -> usize {
     let (mut low, mut high) = (0, count);
     while low < high {
         let middle = low.midpoint(high);
-        if keep(middle) {
-            low = middle + 1
-        } else {
-            high = middle
-        }
+        if keep(middle) { low = middle + 1 } else { high = middle }
     }
     low
 }
 
 /// Indices of the best local minima, the best first.
 fn minima(grid: &[Candidate]) -> Vec<usize> {
-    let error = |index: usize| {
-        grid.get(index)
-            .map_or(f64::INFINITY, |candidate| candidate.error)
-    };
+    let error = |index: usize| grid.get(index).map_or(f64::INFINITY, |candidate| candidate.error);
     let mut found: Vec<usize> = (0..grid.len())
-        .filter(|&index| {
-            error(index) <= error(index.wrapping_sub(1)) && error(index) <= error(index + 1)
-        })
+        .filter(|&index| error(index) <= error(index.wrapping_sub(1)) && error(index) <= error(index + 1))
         .collect();
     found.sort_by(|&a, &b| error(a).total_cmp(&error(b)));
     found.truncate(MINIMA);

@@ -36,42 +36,29 @@ impl Knot {
     }
 
     fn squared(&self, t: f64) -> f64 {
-        self.squared
-            + t * (2.0 * self.excess + t * (self.count + t * self.half_density * (2.0 / 3.0)))
+        self.squared + t * (2.0 * self.excess + t * (self.count + t * self.half_density * (2.0 / 3.0)))
     }
 }
 
 impl Tail {
     pub(super) fn new(sketch: &Sketch, negative: bool) -> Self {
         let Some((top, _)) = sketch.octaves(negative).next_back() else {
-            return Self {
-                knots: Vec::new(),
-                base: 0,
-                foot: Knot::default(),
-            };
+            return Self { knots: Vec::new(), base: 0, foot: Knot::default() };
         };
         let floor = top.saturating_sub(DEPTH - 1);
-        let lowest = sketch
-            .octaves(negative)
-            .map(|(exponent, _)| exponent)
-            .find(|&e| e >= floor)
-            .unwrap_or(top);
+        let lowest =
+            sketch.octaves(negative).map(|(exponent, _)| exponent).find(|&e| e >= floor).unwrap_or(top);
         let base = (u64::from(lowest) + 1023 - 127) << MANTISSA_BITS;
         let mut knots = vec![Knot::default(); usize::from(top - lowest + 1) * BINS];
         let mut octaves = sketch.octaves(negative).rev().peekable();
         let mut above = Knot::default();
         for exponent in (lowest..=top).rev() {
-            let counts = octaves
-                .next_if(|(found, _)| *found == exponent)
-                .map(|(_, counts)| counts);
+            let counts = octaves.next_if(|(found, _)| *found == exponent).map(|(_, counts)| counts);
             let width = 2f64.powi(i32::from(exponent) - 127) / BINS as f64;
             let octave = &mut knots[usize::from(exponent - lowest) * BINS..][..BINS];
             for (index, knot) in octave.iter_mut().enumerate().rev() {
                 let count = counts.map_or(0.0, |counts| counts[index] as f64);
-                *knot = Knot {
-                    half_density: 0.5 * count / width,
-                    ..above
-                };
+                *knot = Knot { half_density: 0.5 * count / width, ..above };
                 above = Knot {
                     count: above.count + count,
                     excess: knot.excess(width),
@@ -80,34 +67,19 @@ impl Tail {
                 };
             }
         }
-        Self {
-            knots,
-            base,
-            foot: above,
-        }
+        Self { knots, base, foot: above }
     }
 
     /// The knot of a boundary and its distance to the knot's edge.
     #[inline(always)]
     fn locate(&self, boundary: f64) -> (&Knot, f64) {
-        const BEYOND: &Knot = &Knot {
-            count: 0.0,
-            excess: 0.0,
-            squared: 0.0,
-            half_density: 0.0,
-        };
+        const BEYOND: &Knot = &Knot { count: 0.0, excess: 0.0, squared: 0.0, half_density: 0.0 };
         let bin = boundary.to_bits() >> DROPPED_BITS;
         if bin < self.base {
-            return (
-                &self.foot,
-                f64::from_bits(self.base << DROPPED_BITS) - boundary,
-            );
+            return (&self.foot, f64::from_bits(self.base << DROPPED_BITS) - boundary);
         }
         let edge = f64::from_bits((bin + 1) << DROPPED_BITS);
-        (
-            self.knots.get((bin - self.base) as usize).unwrap_or(BEYOND),
-            edge - boundary,
-        )
+        (self.knots.get((bin - self.base) as usize).unwrap_or(BEYOND), edge - boundary)
     }
 
     /// Sum of `x - boundary` over the magnitudes `x` beyond a non-negative boundary.
