@@ -262,12 +262,12 @@ def resize_antialiased(
 ) -> NDArray[np.uint8]:
     """Resize an 8-bit image with an antialiasing triangle filter and cut out a window.
 
-    What Pillow calls ``BILINEAR`` and torchvision ``antialias=True``, within one grey level.
+    Bit for bit what Pillow calls ``BILINEAR`` and torchvision computes for such images.
 
     Parameters
     ----------
     image : uint8 array, shape (height, width, channels)
-        C-contiguous, with 1, 3 or 4 channels.
+        C-contiguous, with 1 to 4 channels.
     size : (int, int)
         Height and width of the whole resized image.
     crop : (int, int, int, int)
@@ -280,7 +280,7 @@ def resize_antialiased(
     Raises
     ------
     ValueError
-        The window leaves the image, a size is zero, or the number of channels is another.
+        The window leaves the image, a size is zero, or there are more than 4 channels.
     """
 
 def round_weights(

@@ -1,16 +1,24 @@
-//! Antialiased resizing of 8-bit images, as Pillow's `BILINEAR` and torchvision's `antialias=True` do it.
+//! Antialiased resizing of 8-bit images, bit for bit as Pillow's `BILINEAR`.
 //!
 //! Each output pixel is the average of the input pixels around its centre, weighted by a triangle of
-//! half-width `max(scale, 1)`, rounded to 8 bits after each direction. The work is done by
-//! the crate `fast_image_resize` in fixed point, which selects the machine's SIMD at run time. Over 100
-//! photographs 0.2 % of the pixels differ from Pillow's by one grey level and 7 of 30 million by two, where
-//! both roundings fall apart. The data are integers: there is no NaN.
+//! half-width `max(scale, 1)`: first along the rows, then along the columns. Weights are fixed-point numbers
+//! with 22 fractional bits, and each direction rounds to eight bits, half up: integers throughout, so the
+//! result depends neither on the machine nor on the order of the additions. There is no NaN.
+//!
+//! Source: the resampling of Pillow (`Resample.c`, images of 8 bits per channel), which is also what
+//! torchvision computes for such images.
 
-use fast_image_resize::images::{TypedImage, TypedImageRef};
-use fast_image_resize::pixels::{U8, U8x3, U8x4};
-use fast_image_resize::{FilterType, ImageBufferError, PixelTrait, ResizeAlg, ResizeOptions, Resizer};
+use std::ops::Range;
+
+use multiversion::multiversion;
 
 use crate::error::{KernelError, Result};
+
+/// Fractional bits of a weight: a sum of 255 times weights that add to 1 leaves two bits of an i32 free.
+const PRECISION: u32 = 22;
+
+/// Channels of a pixel while it is worked on; images with fewer are filled up, so that a pixel is one vector.
+const LANES: usize = 4;
 
 /// A window of the resized image: first row and column, height and width.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +36,7 @@ pub struct Window {
 /// Resizes an image of `rows` × `columns` × `channels` to `size` (height, width) and returns one window of
 /// the result, the only part that is computed.
 ///
-/// `channels` is 1, 3 or 4; a fourth channel is resized like the others.
+/// `channels` is 1 to 4; a fourth channel is resized like the others.
 ///
 /// # Errors
 ///
@@ -41,67 +49,105 @@ pub fn resize_antialiased(
 ) -> Result<Vec<u8>> {
     let inside = window.top.checked_add(window.height).is_some_and(|end| end <= size.0)
         && window.left.checked_add(window.width).is_some_and(|end| end <= size.1);
-    if pixels.len() != rows as usize * columns as usize * channels as usize {
-        return Err(KernelError::Shape(format!("{} bytes for {rows}x{columns}x{channels}", pixels.len())));
-    }
-    if rows == 0 || columns == 0 || window.height == 0 || window.width == 0 || !inside {
+    let wanted = rows as usize * columns as usize * channels as usize;
+    if wanted == 0 || channels as usize > LANES || pixels.len() != wanted {
         return Err(KernelError::Shape(format!(
-            "window {window:?} of a {}x{} image made of {rows}x{columns} pixels",
-            size.0, size.1
+            "{} bytes for an image of {rows}x{columns} pixels with {channels} channels (1 to 4 are possible)",
+            pixels.len()
         )));
     }
-    match channels {
-        1 => resize::<U8>(pixels, (rows, columns), size, window, channels),
-        3 => resize::<U8x3>(pixels, (rows, columns), size, window, channels),
-        4 => resize::<U8x4>(pixels, (rows, columns), size, window, channels),
-        _ => Err(KernelError::Shape(format!("1, 3 or 4 channels expected, not {channels}"))),
+    if window.height == 0 || window.width == 0 || !inside {
+        return Err(KernelError::Shape(format!("{window:?} of an image of {}x{} pixels", size.0, size.1)));
     }
-}
-
-/// Filters along the rows, rounds, then along the columns: the order of Pillow, which decides the rounding.
-fn resize<P: PixelTrait>(
-    pixels: &[u8],
-    (rows, columns): (u32, u32),
-    size: (u32, u32),
-    window: Window,
-    channels: u32,
-) -> Result<Vec<u8>> {
-    let (left, width) = span(window.left, window.width, columns, size.1);
-    let narrow = (rows, window.width);
-    let across = [left, 0.0, width, f64::from(rows)];
-    let narrowed = filter::<P>(pixels, (rows, columns), narrow, across, channels)?;
-    let (top, height) = span(window.top, window.height, rows, size.0);
-    let down = [0.0, top, f64::from(window.width), height];
-    filter::<P>(&narrowed, narrow, (window.height, window.width), down, channels)
-}
-
-/// One call of the crate; `region` is left, top, width and height in input pixels.
-fn filter<P: PixelTrait>(
-    pixels: &[u8],
-    (rows, columns): (u32, u32),
-    (height, width): (u32, u32),
-    region: [f64; 4],
-    channels: u32,
-) -> Result<Vec<u8>> {
-    let shape = |error: ImageBufferError| KernelError::Shape(error.to_string());
-    let mut result = vec![0; height as usize * width as usize * channels as usize];
-    let source = TypedImageRef::<P>::from_buffer(columns, rows, pixels).map_err(shape)?;
-    let mut target = TypedImage::<P>::from_buffer(width, height, &mut result).map_err(shape)?;
-    let options = ResizeOptions::new()
-        .resize_alg(ResizeAlg::Convolution(FilterType::Bilinear))
-        .use_alpha(false)
-        .crop(region[0], region[1], region[2], region[3]);
-    Resizer::new()
-        .resize_typed(&source, &mut target, &options)
-        .map_err(|error| KernelError::Argument(error.to_string()))?;
+    let across = taps(columns, size.1, window.left..window.left + window.width);
+    let down = taps(rows, size.0, window.top..window.top + window.height);
+    let used = down[0].first..down[down.len() - 1].end();
+    let channels = channels as usize;
+    let line = columns as usize * channels;
+    let mut narrow = Vec::with_capacity(used.len() * across.len() * channels);
+    let mut lanes = vec![[0; LANES]; columns as usize];
+    for row in pixels[used.start * line..used.end * line].chunks_exact(line) {
+        spread(row, channels, &mut lanes);
+        along_row(&lanes, &across, channels, &mut narrow);
+    }
+    let line = across.len() * channels;
+    let mut result = vec![0; down.len() * line];
+    let mut sums = vec![0; line];
+    for (target, tap) in result.chunks_exact_mut(line).zip(&down) {
+        down_columns(&narrow[(tap.first - used.start) * line..], tap, &mut sums, target);
+    }
     Ok(result)
 }
 
-/// Start and length in input pixels of `count` output pixels from `first` on.
-fn span(first: u32, count: u32, size_in: u32, size_out: u32) -> (f64, f64) {
+/// The input pixels that make one output pixel.
+struct Tap {
+    first: usize,
+    weights: Vec<i32>,
+}
+
+impl Tap {
+    fn end(&self) -> usize {
+        self.first + self.weights.len()
+    }
+}
+
+/// The triangle filter for some pixels of a line that is resized as a whole.
+fn taps(size_in: u32, size_out: u32, wanted: Range<u32>) -> Vec<Tap> {
     let scale = f64::from(size_in) / f64::from(size_out);
-    let start = f64::from(first) * scale;
-    (start, (f64::from(count) * scale).min(f64::from(size_in) - start))
+    let reach = scale.max(1.0);
+    let tap = |position: u32| {
+        let centre = (f64::from(position) + 0.5) * scale;
+        // Casts to unsigned numbers stop at zero.
+        let first = (centre - reach + 0.5) as u32;
+        let end = ((centre + reach + 0.5) as u32).min(size_in);
+        let raw: Vec<f64> = (first..end)
+            .map(|pixel| (1.0 - ((f64::from(pixel) - centre + 0.5) / reach).abs()).max(0.0))
+            .collect();
+        let total: f64 = raw.iter().sum();
+        let fixed = |weight: &f64| (weight / total * f64::from(1u32 << PRECISION) + 0.5) as i32;
+        Tap { first: first as usize, weights: raw.iter().map(fixed).collect() }
+    };
+    wanted.map(tap).collect()
+}
+
+/// Fills every pixel up to `LANES` channels and widens them.
+fn spread(row: &[u8], channels: usize, lanes: &mut [[i32; LANES]]) {
+    for (lane, pixel) in lanes.iter_mut().zip(row.chunks_exact(channels)) {
+        for (to, from) in lane.iter_mut().zip(pixel) {
+            *to = i32::from(*from);
+        }
+    }
+}
+
+#[multiversion(targets("x86_64+avx2", "aarch64+neon"))]
+fn along_row(lanes: &[[i32; LANES]], taps: &[Tap], channels: usize, output: &mut Vec<u8>) {
+    for tap in taps {
+        let mut sum = [1 << (PRECISION - 1); LANES];
+        for (pixel, weight) in lanes[tap.first..].iter().zip(&tap.weights) {
+            for channel in 0..LANES {
+                sum[channel] += pixel[channel] * weight;
+            }
+        }
+        output.extend(sum[..channels].iter().map(|total| rounded(*total)));
+    }
+}
+
+#[multiversion(targets("x86_64+avx2", "aarch64+neon"))]
+fn down_columns(lines: &[u8], tap: &Tap, sums: &mut [i32], target: &mut [u8]) {
+    sums.fill(1 << (PRECISION - 1));
+    for (line, weight) in lines.chunks_exact(sums.len()).zip(&tap.weights) {
+        for (sum, pixel) in sums.iter_mut().zip(line) {
+            *sum += i32::from(*pixel) * weight;
+        }
+    }
+    for (pixel, sum) in target.iter_mut().zip(sums.iter()) {
+        *pixel = rounded(*sum);
+    }
+}
+
+/// The integer part; weights that add to a little more than 1 must not wrap white to black.
+fn rounded(sum: i32) -> u8 {
+    (sum >> PRECISION).clamp(0, 255) as u8
 }
 
 #[cfg(test)]
@@ -110,63 +156,89 @@ mod tests {
 
     use super::*;
 
-    /// Weights of the input pixels for one output pixel, straight from the definition.
-    fn weights(size_in: u32, size_out: u32, position: u32) -> Vec<f64> {
+    fn whole((height, width): (u32, u32)) -> Window {
+        Window { top: 0, left: 0, height, width }
+    }
+
+    fn noise(rows: u32, columns: u32, seed: u8) -> Vec<u8> {
+        let mixed = |i: u32| i.wrapping_mul(2_654_435_761).wrapping_add(u32::from(seed) << 20) >> 13;
+        (0..rows * columns).map(|i| mixed(i) as u8).collect()
+    }
+
+    /// Weights of all input pixels for one output pixel, straight from the definition.
+    fn weights(size_in: u32, size_out: u32, position: u32) -> Vec<i64> {
         let scale = f64::from(size_in) / f64::from(size_out);
         let reach = scale.max(1.0);
         let centre = (f64::from(position) + 0.5) * scale;
         let raw: Vec<f64> =
-            (0..size_in).map(|i| (1.0 - (f64::from(i) + 0.5 - centre).abs() / reach).max(0.0)).collect();
+            (0..size_in).map(|i| (1.0 - ((f64::from(i) - centre + 0.5) / reach).abs()).max(0.0)).collect();
         let total: f64 = raw.iter().sum();
-        raw.into_iter().map(|weight| weight / total).collect()
+        raw.into_iter().map(|weight| (weight / total * 4_194_304.0 + 0.5).floor() as i64).collect()
+    }
+
+    fn average(weights: &[i64], pixels: impl Iterator<Item = u8>) -> u8 {
+        let sum: i64 = weights.iter().zip(pixels).map(|(weight, pixel)| weight * i64::from(pixel)).sum();
+        ((sum + 2_097_152) / 4_194_304).min(255) as u8
     }
 
     /// One channel, pixel by pixel.
-    fn naive(pixels: &[u8], rows: u32, columns: u32, size: (u32, u32)) -> Vec<f64> {
-        let mut narrow = vec![0.0; (rows * size.1) as usize];
-        for x in 0..size.1 {
-            for (i, weight) in weights(columns, size.1, x).iter().enumerate() {
-                for y in 0..rows {
-                    let pixel = pixels[(y * columns) as usize + i];
-                    narrow[(y * size.1 + x) as usize] += weight * f64::from(pixel);
-                }
-            }
+    fn naive(pixels: &[u8], rows: u32, columns: u32, size: (u32, u32)) -> Vec<u8> {
+        let mut narrow = Vec::new();
+        for row in pixels.chunks_exact(columns as usize) {
+            narrow.extend((0..size.1).map(|x| average(&weights(columns, size.1, x), row.iter().copied())));
         }
-        narrow.iter_mut().for_each(|value| *value = (*value + 0.5).floor());
-        let mut result = vec![0.0; (size.0 * size.1) as usize];
+        let mut result = Vec::new();
         for y in 0..size.0 {
-            for (i, weight) in weights(rows, size.0, y).iter().enumerate() {
-                for x in 0..size.1 {
-                    result[(y * size.1 + x) as usize] += weight * narrow[i * size.1 as usize + x as usize];
-                }
-            }
+            let column = |x: u32| narrow.iter().copied().skip(x as usize).step_by(size.1 as usize);
+            result.extend((0..size.1).map(|x| average(&weights(rows, size.0, y), column(x))));
         }
-        result.iter().map(|value| (value + 0.5).floor()).collect()
+        result
     }
 
     proptest! {
         #[test]
-        fn agrees_with_the_definition_within_one_level_per_direction(
+        fn equals_the_definition(
             (rows, columns) in (1u32..40, 1u32..40),
             size in (1u32..40, 1u32..40),
             seed in any::<u8>(),
         ) {
-            let pixels: Vec<u8> = (0..rows * columns)
-                .map(|i| (i.wrapping_mul(2_654_435_761).wrapping_add(u32::from(seed)) >> 13) as u8)
+            let pixels = noise(rows, columns, seed);
+            let result = resize_antialiased(&pixels, (rows, columns, 1), size, whole(size)).unwrap();
+            prop_assert_eq!(result, naive(&pixels, rows, columns, size));
+        }
+
+        #[test]
+        fn a_window_is_a_part_of_the_whole(
+            (rows, columns) in (1u32..40, 1u32..40),
+            (top, left, height, width) in (0u32..20, 0u32..20, 1u32..20, 1u32..20),
+            channels in 1u32..=4,
+        ) {
+            let pixels = noise(rows, columns * channels, 0);
+            let size = (top + height + 3, left + width + 2);
+            let all = resize_antialiased(&pixels, (rows, columns, channels), size, whole(size)).unwrap();
+            let window = Window { top, left, height, width };
+            let part = resize_antialiased(&pixels, (rows, columns, channels), size, window).unwrap();
+            let (line, from) = ((size.1 * channels) as usize, (left * channels) as usize);
+            let expected: Vec<u8> = all
+                .chunks_exact(line)
+                .skip(top as usize)
+                .take(height as usize)
+                .flat_map(|row| &row[from..from + (width * channels) as usize])
+                .copied()
                 .collect();
-            let window = Window { top: 0, left: 0, height: size.0, width: size.1 };
-            let result = resize_antialiased(&pixels, (rows, columns, 1), size, window).unwrap();
-            for (found, expected) in result.iter().zip(naive(&pixels, rows, columns, size)) {
-                prop_assert!((f64::from(*found) - expected).abs() <= 2.0, "{found} {expected}");
-            }
+            prop_assert_eq!(part, expected);
         }
     }
 
     #[test]
     fn refuses_windows_outside_and_wrong_lengths() {
-        let whole = Window { top: 0, left: 0, height: 2, width: 3 };
-        assert!(resize_antialiased(&[0; 12], (3, 4, 1), (2, 2), whole).is_err());
-        assert!(resize_antialiased(&[0; 11], (3, 4, 1), (2, 3), whole).is_err());
-        assert!(resize_antialiased(&[0; 24], (3, 4, 2), (2, 3), whole).is_err());
+        let window = Window { top: 0, left: 0, height: 2, width: 3 };
+        assert!(resize_antialiased(&[0; 12], (3, 4, 1), (2, 3), window).is_ok());
+        assert!(resize_antialiased(&[0; 12], (3, 4, 1), (2, 2), window).is_err());
+        assert!(resize_antialiased(&[0; 11], (3, 4, 1), (2, 3), window).is_err());
+        assert!(resize_antialiased(&[0; 60], (3, 4, 5), (2, 3), window).is_err());
+        assert!(resize_antialiased(&[], (0, 4, 1), (2, 3), window).is_err());
+        let empty = Window { height: 0, ..window };
+        assert!(resize_antialiased(&[0; 12], (3, 4, 1), (2, 3), empty).is_err());
     }
 }
