@@ -199,3 +199,13 @@ def test_presets_normalise_after_cutting(tmp_path: Path) -> None:
         )
         assert np.array_equal(np.unique(result, axis=None), [3.5, 9, 14.5])
         assert (result[0, 0] == 14.5).all()
+
+
+def test_the_preset_rounds_sixteen_bits_to_eight(tmp_path: Path) -> None:
+    coarse = np.random.default_rng(0).integers(0, 256, (50, 40, 3)).astype(np.uint8)
+    fine = load(
+        write(tmp_path, coarse.astype(np.uint16) * 257, "fine.png"),
+        (1, 3, 24, 24),
+        preprocess_file="PT_IMAGENET",
+    )
+    assert np.array_equal(fine, load(write(tmp_path, coarse), (1, 3, 24, 24), preprocess_file="PT_IMAGENET"))

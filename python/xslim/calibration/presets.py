@@ -29,7 +29,7 @@ def pt_imagenet(image: Pixels, layout: ImageLayout) -> Pixels:
     size = _covering_size(image, layout)
     # Python rounds halves to even, and so does torchvision.
     top, left = round((size[0] - layout.height) / 2), round((size[1] - layout.width) / 2)
-    return resize_antialiased(eight_bits(image), size, (top, left, layout.height, layout.width))
+    return resize_antialiased(_eight_bits(image), size, (top, left, layout.height, layout.width))
 
 
 def imagenet(image: Pixels, layout: ImageLayout) -> Pixels:
@@ -65,6 +65,6 @@ def _covering_size(image: Pixels, layout: ImageLayout) -> tuple[int, int]:
     return max(width * rows // columns, height), width
 
 
-def eight_bits(image: Pixels) -> NDArray[np.uint8]:
+def _eight_bits(image: Pixels) -> NDArray[np.uint8]:
     """Return an image with values from 0 to 255 as contiguous whole numbers."""
     return np.ascontiguousarray(np.rint(image) if image.dtype.kind == "f" else image, np.uint8)
