@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 
 import onnx_ir as ir
 from onnx_ir.passes import common
@@ -14,6 +13,8 @@ from xslim.graph.ops import constant, fresh_name, is_standard, new_constant, ran
 logger = logging.getLogger(__name__)
 
 _WITH_KERNEL = ("Conv", "ConvTranspose")
+# Elements that two weights must have in common before they are compared as a whole.
+_PREFIX = 64
 _COMMUTATIVE = ("Add", "Mul")
 _ARITHMETIC = (*_COMMUTATIVE, "Sub", "Div", "Pow")
 # The first IR version in which an initializer need not be listed as an input.
@@ -41,17 +42,34 @@ def unique_names(model: ir.Model) -> bool:
     return bool(common.NameFixPass(_NamesByOperator())(model).modified)
 
 
-def share_initializers(model: ir.Model) -> bool:
-    """Keep one of several initializers with the same contents."""
-    twins = Counter(
-        (value.const_value.dtype, tuple(value.const_value.shape.numpy()))
-        for graph in model.graphs()
-        for value in graph.initializers.values()
-        if value.const_value is not None
-    )
-    if all(count == 1 for count in twins.values()):
-        return False
-    return bool(common.DeduplicateHashedInitializersPass()(model).modified)
+def share_initializers(model: ir.Model) -> int:
+    """Keep one of several initializers of a graph with the same contents; return how many went.
+
+    Weights are read as a whole only where type, shape and first bytes agree.
+    """
+    removed = 0
+    for graph in model.graphs():
+        seen: dict[tuple[object, ...], list[ir.Value]] = {}
+        for value in list(graph.initializers.values()):
+            tensor = value.const_value
+            if tensor is None or value.is_graph_output() or tensor.dtype == ir.DataType.STRING:
+                continue
+            first = tensor.numpy().reshape(-1)[:_PREFIX].tobytes()
+            alike = seen.setdefault((tensor.dtype, tuple(tensor.shape.numpy()), first), [])
+            twin = next((other for other in alike if _same_contents(other, value)), None)
+            if twin is None:
+                alike.append(value)
+                continue
+            ir.convenience.replace_all_uses_with(value, twin)
+            graph.initializers.pop(value.name or "")
+            removed += 1
+    return removed
+
+
+def _same_contents(first: ir.Value, second: ir.Value) -> bool:
+    assert first.const_value is not None
+    assert second.const_value is not None
+    return first.const_value.numpy().tobytes() == second.const_value.numpy().tobytes()
 
 
 def kernel_shapes(model: ir.Model) -> int:
