@@ -87,14 +87,19 @@ class ChannelRanges:
 
     Parameters
     ----------
-    axes : mapping of str to int
-        The tensors, with their channel axis.
+    axes : mapping of str to int or None
+        The tensors, with their channel axis; None takes a tensor as one channel.
+
+    Attributes
+    ----------
+    low, high : dict of str to float64 array, shape (channels,)
+        What was seen so far.
     """
 
-    def __init__(self, axes: Mapping[str, int]) -> None:
+    def __init__(self, axes: Mapping[str, int | None]) -> None:
         self._axes = dict(axes)
-        self._low: dict[str, NDArray[Any]] = {}
-        self._high: dict[str, NDArray[Any]] = {}
+        self.low: dict[str, NDArray[np.float64]] = {}
+        self.high: dict[str, NDArray[np.float64]] = {}
 
     @property
     def tensors(self) -> Sequence[str]:
@@ -105,13 +110,23 @@ class ChannelRanges:
         """Take in every tensor of one batch."""
         for name, axis in self._axes.items():
             values = arrays[name]
-            others = tuple(index for index in range(values.ndim) if index != axis % values.ndim)
-            low, high = values.min(axis=others), values.max(axis=others)
-            self._low[name] = np.minimum(self._low.get(name, low), low)
-            self._high[name] = np.maximum(self._high.get(name, high), high)
+            if values.size == 0:
+                continue
+            planes = values.reshape(_planes(values.shape, axis))
+            low, high = planes.min(axis=2).min(axis=0), planes.max(axis=2).max(axis=0)
+            self.low[name] = np.minimum(self.low.get(name, low), low).astype(np.float64)
+            self.high[name] = np.maximum(self.high.get(name, high), high).astype(np.float64)
 
     def largest(self) -> dict[str, NDArray[np.float64]]:
-        """Return the largest magnitude per channel of every tensor."""
+        """Return the largest magnitude per channel of every tensor with a channel axis."""
         return {
-            name: np.maximum(-self._low[name], self._high[name]).astype(np.float64) for name in self._low
+            name: np.maximum(-low, self.high[name])
+            for name, low in self.low.items()
+            if self._axes[name] is not None
         }
+
+
+def _planes(shape: tuple[int, ...], axis: int | None) -> tuple[int, int, int]:
+    if axis is None:
+        return 1, 1, -1
+    return math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :])

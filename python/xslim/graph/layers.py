@@ -96,7 +96,8 @@ class Layer:
     def mean_output(self, matrix: NDArray[Any], mean: NDArray[np.float64]) -> NDArray[np.float64]:
         """Output of a matrix for the mean input vector."""
         rows = matrix.astype(np.float64).reshape(self.groups, matrix.shape[0] // self.groups, -1)
-        return np.einsum("gri,gi->gr", rows, mean.reshape(self.groups, -1)).reshape(-1)
+        output: NDArray[np.float64] = np.einsum("gri,gi->gr", rows, mean.reshape(self.groups, -1))
+        return output.reshape(-1)
 
 
 def layers(graph: ir.Graph) -> Mapping[str, Layer]:

@@ -10,8 +10,7 @@ from typing import Any
 from xslim.calibration.observe import observe
 from xslim.config import Config
 from xslim.pipeline.load import load_float_model, prepare_model, read_config
-from xslim.pipeline.static import calibration_settings, exposed_tensors, plan_static
-from xslim.targets import load_target
+from xslim.pipeline.static import calibration_settings, start_static
 
 logger = logging.getLogger(__name__)
 
@@ -42,10 +41,9 @@ def collect_shard(
     """
     config = read_config(config_or_path)
     prepared = prepare_model(load_float_model(config, None), config)
-    plan, data = plan_static(prepared, config)
-    target = load_target(config.quantization_parameters.target)
+    start = start_static(prepared, config)
     path = Path(output)
     settings = replace(calibration_settings(config), store=path, shard=shard)
-    observe(prepared, plan.observed, data, settings, exposed=exposed_tensors(prepared, plan, target))
+    observe(start.model, start.plan.observed, start.data, settings, exposed=start.exposed)
     logger.info("wrote %s", path)
     return path

@@ -11,11 +11,13 @@ from typing import Any
 import onnx
 import onnx_ir as ir
 
-from xslim.config import SLIM_ONLY, Config
+from xslim.config import Config
 from xslim.export.verify import OutputComparison, compare_outputs
-from xslim.graph.io import save_model, to_proto
+from xslim.graph.io import PROTO_LIMIT_BYTES, save_model, to_proto, weight_bytes
+from xslim.pipeline.convert import convert
 from xslim.pipeline.load import load_float_model, model_source, prepare_model, read_config
 from xslim.pipeline.paths import OutputPaths, output_paths, prepare_folder
+from xslim.pipeline.refine import log_gains
 from xslim.pipeline.static import quantize_static
 from xslim.pipeline.summary import log_comparison
 
@@ -41,7 +43,7 @@ def quantize_onnx_model(
     Returns
     -------
     onnx.ModelProto
-        The model that was written.
+        The model that was written. Weights beyond 2 GB stay in their file, to which it refers.
 
     Raises
     ------
@@ -49,7 +51,10 @@ def quantize_onnx_model(
         Bad input (`ConfigError`, `DataError`, `ModelError`, `OutputError`) before anything is written, or
         an `InternalError` when the result does not pass its checks. Nothing half-written is left behind.
     """
-    return to_proto(quantize(config_or_path, model_or_path, output_path))
+    result, path = _run(config_or_path, model_or_path, output_path)
+    if weight_bytes(result) > PROTO_LIMIT_BYTES:
+        return onnx.load(path, load_external_data=False)
+    return to_proto(result)
 
 
 def quantize(
@@ -60,6 +65,16 @@ def quantize(
     sketch_files: Sequence[str | Path] = (),
 ) -> ir.Model:
     """Do what `quantize_onnx_model` does, optionally from the sketch files of ``xslim collect``."""
+    return _run(config_or_path, model_or_path, output_path, sketch_files)[0]
+
+
+def _run(
+    config_or_path: dict[str, Any] | str | Path | Config,
+    model_or_path: onnx.ModelProto | str | Path | None,
+    output_path: str | Path | None,
+    sketch_files: Sequence[str | Path] = (),
+) -> tuple[ir.Model, Path]:
+    """Return the result and the file that holds it."""
     started = time.monotonic()
     config = read_config(config_or_path)
     source = model_source(config, model_or_path)
@@ -67,11 +82,15 @@ def quantize(
     paths = output_paths(config, file, output_path, given=model_or_path is not None)
     model = load_float_model(config, source)
     prepare_folder(paths)
+    if not config.is_static:
+        result = convert(model, config, source, paths)
+        logger.info("wrote %s in %.1f s", paths.model, time.monotonic() - started)
+        return result, paths.model
     result, comparison = _convert(model, config, paths, [Path(name) for name in sketch_files])
     save_model(result, paths.model)
     log_comparison(comparison)
     logger.info("wrote %s in %.1f s", paths.model, time.monotonic() - started)
-    return result
+    return result, paths.model
 
 
 def _convert(
@@ -79,7 +98,6 @@ def _convert(
 ) -> tuple[ir.Model, list[OutputComparison]]:
     original = to_proto(model).SerializeToString()
     prepared = prepare_model(model, config)
-    if config.quantization_parameters.precision_level == SLIM_ONLY:
-        return prepared, []
     result = quantize_static(prepared, config, paths.beside(".sketches"), sketch_files)
+    log_gains(result.gains)
     return result.model, compare_outputs(original, to_proto(result.model), result.samples)

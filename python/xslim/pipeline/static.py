@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
 import onnx_ir as ir
 
-from xslim.calibration.collectors import ChannelMeans
 from xslim.calibration.data import CalibrationData
 from xslim.calibration.fingerprint import calibration_key
 from xslim.calibration.merge import merge_shards
@@ -18,13 +18,15 @@ from xslim.calibration.observe import Settings, observe, watch
 from xslim.config import Config
 from xslim.errors import ModelError
 from xslim.export.qdq import export_qdq
+from xslim.graph.gains import StepGain
 from xslim.graph.inputs import input_specs
 from xslim.graph.scheme import Quantization, QuantPlan
 from xslim.kernels import Sketch
-from xslim.quantization.bias_correction import correct_biases, inputs_to_average
+from xslim.pipeline.refine import Refined, Refinement
 from xslim.quantization.integer_bias import integer_biases
 from xslim.quantization.parameters import find_parameters
 from xslim.quantization.plan import make_plan
+from xslim.quantization.rounding import layers_to_round
 from xslim.quantization.rules import rules_from
 from xslim.quantization.sharing import share_parameters
 from xslim.runtime import Feeds
@@ -37,13 +39,31 @@ COMPARED_SAMPLES = 8
 
 @dataclass(frozen=True)
 class StaticResult:
-    """What a static run made."""
+    """What a static run made.
+
+    Attributes
+    ----------
+    model : onnx_ir.Model
+        The quantised model.
+    reference : onnx_ir.Model
+        The float model whose tensors it names: prepared, and equalised where that gained.
+    plan, quantization
+        What is int8, and with which parameters.
+    sketches : dict of str to Sketch
+        Of the observed tensors.
+    samples : sequence of feeds
+        Some samples, one by one.
+    gains : tuple of StepGain
+        What every step of refinement gained on samples held back from it.
+    """
 
     model: ir.Model
+    reference: ir.Model
     plan: QuantPlan
     quantization: Quantization
     sketches: dict[str, Sketch]
     samples: Sequence[Feeds]
+    gains: tuple[StepGain, ...] = ()
 
 
 def quantize_static(
@@ -69,25 +89,74 @@ def quantize_static(
     DataError
         The calibration data are wrong.
     """
-    target = load_target(config.quantization_parameters.target)
-    plan, data = plan_static(prepared, config)
+    start = start_static(prepared, config)
+    model, data, refinement = start.model, start.data, start.refinement
     samples = list(islice(data.batches(1, workers=1), COMPARED_SAMPLES))
-    finetune = config.quantization_parameters.finetune_level > 0
-    averages = ChannelMeans(inputs_to_average(prepared, plan, target) if finetune else {})
     settings = replace(calibration_settings(config), store=None if sketch_files else store)
-    exposed = exposed_tensors(prepared, plan, target)
+    collector = refinement.collector(model, start.plan) if refinement else None
+    watching = [collector] if collector else []
     if sketch_files:
-        sketches = merge_shards(sketch_files, calibration_key(prepared, plan.observed, data))
-        watch(prepared, plan.observed, data, settings, [averages], exposed)
+        sketches = merge_shards(sketch_files, calibration_key(model, start.plan.observed, data))
+        watch(model, start.plan.observed, data, settings, watching, start.exposed)
     else:
-        sketches = observe(prepared, plan.observed, data, settings, [averages], exposed).sketches
-    plan = share_parameters(plan, sketches)
-    quantization = find_parameters(prepared, plan, sketches)
-    refined = correct_biases(prepared, plan, quantization, averages.means(), target) if finetune else prepared
+        sketches = observe(model, start.plan.observed, data, settings, watching, start.exposed).sketches
+    plan = share_parameters(start.plan, sketches)
+    found = Refined(model, plan, find_parameters(model, plan, sketches))
+    refined = refinement.round(found, collector) if refinement and collector else found
+    quantization = refined.quantization
     if config.quantization_parameters.bias_type == "int32":
-        quantization = integer_biases(refined, plan, quantization, target)
-    exported = export_qdq(refined, plan, quantization, target)
-    return StaticResult(exported, plan, quantization, sketches, samples)
+        quantization = integer_biases(refined.model, plan, quantization, start.target)
+    exported = export_qdq(refined.model, plan, quantization, start.target)
+    gains = tuple(refinement.gains) if refinement else ()
+    return StaticResult(exported, model, plan, quantization, sketches, samples, gains)
+
+
+@dataclass(frozen=True)
+class Start:
+    """What is settled before the calibration pass.
+
+    Attributes
+    ----------
+    model : onnx_ir.Model
+        The float model that calibration runs: prepared, and equalised where that gains.
+    plan : QuantPlan
+        The plan of that model.
+    data : CalibrationData
+        The samples.
+    target : Target
+        The operator table.
+    refinement : Refinement or None
+        What improves the result; None at finetune level 0.
+    exposed : tuple of str
+        What refinement reads beside the sketches, at any level: all runs see the same values.
+    """
+
+    model: ir.Model
+    plan: QuantPlan
+    data: CalibrationData
+    target: Target
+    refinement: Refinement | None
+    exposed: tuple[str, ...]
+
+
+def start_static(prepared: ir.Model, config: Config) -> Start:
+    """Plan a static run and equalise its model.
+
+    Errors are those of `plan_static`.
+    """
+    plan, data = plan_static(prepared, config)
+    target = load_target(config.quantization_parameters.target)
+    if config.quantization_parameters.finetune_level == 0:
+        return Start(prepared, plan, data, target, None, _exposed(prepared, plan))
+    settings = calibration_settings(config)
+    planner = partial(make_plan, target=target, rules=rules_from(config))
+    refinement = Refinement(prepared, data, settings, planner, target)
+    model, plan = refinement.equalize(prepared, plan)
+    return Start(model, plan, data, target, refinement, _exposed(model, plan))
+
+
+def _exposed(model: ir.Model, plan: QuantPlan) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(layer.vectors.source for _, layer in layers_to_round(model, plan)))
 
 
 def plan_static(prepared: ir.Model, config: Config) -> tuple[QuantPlan, CalibrationData]:
@@ -102,11 +171,6 @@ def plan_static(prepared: ir.Model, config: Config) -> tuple[QuantPlan, Calibrat
     """
     plan = _plan(prepared, config, load_target(config.quantization_parameters.target))
     return plan, CalibrationData(input_specs(prepared), config.calibration_parameters, config.base_dir)
-
-
-def exposed_tensors(prepared: ir.Model, plan: QuantPlan, target: Target) -> Sequence[str]:
-    """What refinement may read beside the sketches, at any finetune level."""
-    return list(inputs_to_average(prepared, plan, target))
 
 
 def calibration_settings(config: Config) -> Settings:

@@ -279,11 +279,13 @@ def _split(node: ir.Node, trace: _Trace) -> bool:
     if rank is None or axis % rank != source.axis:
         return False
     sizes = [(_dims(output) or (None,) * rank)[source.axis] for output in node.outputs]
-    if not all(isinstance(size, int) for size in sizes) or sum(sizes) != len(source.ids):
+    known = [size for size in sizes if isinstance(size, int)]
+    if len(known) < len(sizes) or sum(known) != len(source.ids):
         return False
-    ends = np.cumsum(sizes)[:-1]
-    for output, ids in zip(node.outputs, np.split(source.ids, ends), strict=True):
-        trace.channels[output] = Channels(source.axis, ids)
+    start = 0
+    for output, size in zip(node.outputs, known, strict=True):
+        trace.channels[output] = Channels(source.axis, source.ids[start : start + size])
+        start += size
     return True
 
 

@@ -1,15 +1,15 @@
 """Cross-layer equalisation: channels of small range are enlarged before the quantiser and shrunk after it.
 
-One scale serves all channels of an activation, so a channel whose range is a tenth of the largest has a tenth
-of the levels. Scaling each channel `c` by ``1 / s_c`` where it is written, and by ``s_c`` where it is read, leaves
-the network as it is. With ``s_c`` equal to the channel's range, the noise that the quantiser adds to what the
-readers compute is least: for a given step it is ``sum_c s_c^2 |w_c|^2``, and ``s_c`` cannot be smaller without
-clipping. Weights have a scale per output channel and are rounded with feedback, so they cost little; `strength`
-below 1 leaves a part of the difference in the activations.
+One scale serves all channels of an activation, so a channel whose range is a tenth of the largest has a
+tenth of the levels. Scaling each channel `c` by ``1 / s_c`` where it is written, and by ``s_c`` where it is
+read, leaves the network as it is. With ``s_c`` equal to the range of the channel, the noise that reaches what
+the readers compute is least: for a given step it is ``sum_c s_c^2 |w_c|^2``, and ``s_c`` cannot be smaller
+without clipping. Weights have a scale per output channel and are rounded with feedback, so they cost little;
+`strength` below 1 leaves a part of the difference in the activations.
 
-Sources: Nagel et al., "Data-Free Quantization", ICCV 2019 (arXiv:1906.04721), section 4.1; Meller et al., "Same,
-Same But Different", ICML 2019 (arXiv:1902.01917); Xiao et al., "SmoothQuant", ICML 2023 (arXiv:2211.10438) for
-normalisation and products.
+Sources: Nagel et al., "Data-Free Quantization", ICCV 2019 (arXiv:1906.04721), section 4.1; Meller et al.,
+"Same, Same But Different", ICML 2019 (arXiv:1902.01917); Xiao et al., "SmoothQuant", ICML 2023
+(arXiv:2211.10438) for normalisation and products.
 """
 
 from __future__ import annotations
@@ -45,7 +45,9 @@ def channels_to_observe(model: ir.Model, plan: QuantPlan) -> dict[str, int]:
     }
 
 
-def equalize(model: ir.Model, ranges: Mapping[str, Vector], strength: float = 1.0) -> ir.Model:
+def equalize(
+    model: ir.Model, ranges: Mapping[str, Vector], strength: float = 1.0
+) -> tuple[ir.Model, dict[str, Vector]]:
     """Return a copy of the model that computes the same with channels of alike range.
 
     Parameters
@@ -56,6 +58,12 @@ def equalize(model: ir.Model, ranges: Mapping[str, Vector], strength: float = 1.
         Largest magnitude per channel of the tensors of `channels_to_observe`.
     strength : float
         0 changes nothing, 1 makes all ranges equal where nothing stands in the way.
+
+    Returns
+    -------
+    model : onnx_ir.Model
+    scales : dict of str to float64 array
+        By what every channel of every tensor with channels was divided.
     """
     equalized = model.clone()
     channels = trace_channels(equalized.graph)
@@ -69,7 +77,7 @@ def equalize(model: ir.Model, ranges: Mapping[str, Vector], strength: float = 1.
     for name, (node, bound) in clamps.items():
         if name in vectors and (vectors[name] != 1.0).any():
             _move_bound(node, _bound_after(ranges.get(name), vectors[name], bound))
-    return equalized
+    return equalized, vectors
 
 
 def _scale_of(value: ir.Value | None, vectors: Mapping[str, Vector]) -> Vector | None:
@@ -182,7 +190,8 @@ def _move_bound(node: ir.Node, bound: float) -> None:
 def _replace(node: ir.Node, position: int, array: NDArray[Any], *, shared: bool = False) -> None:
     """Give a constant input new contents; a constant with other readers is left to them."""
     value = node.inputs[position]
-    assert value is not None and value.const_value is not None
+    assert value is not None
+    assert value.const_value is not None
     array = array.astype(value.const_value.numpy().dtype)
     if not shared and len(value.uses()) == 1:
         value.const_value = ir.tensor(array, name=value.name)
@@ -259,10 +268,10 @@ def _scale_product(node: ir.Node, read: Vector | None, written: Vector | None) -
     _scale_bias(node, 2, written)
 
 
-def _scale_sum(node: ir.Node, read: Vector | None, written: Vector | None) -> None:
+def _scale_sum(node: ir.Node, _: Vector | None, written: Vector | None) -> None:
     for position, value in enumerate(node.inputs):
         if value is not None and is_constant(value) and written is not None:
-            array = constant(value)
+            array: NDArray[Any] | None = constant(value)
             assert array is not None
             _replace(node, position, array / written.reshape(_vector_shape(array, len(written))))
 
@@ -271,7 +280,8 @@ def _scale_factor(node: ir.Node, read: Vector | None, written: Vector | None) ->
     factor = _contents(node, 1)
     if factor is None or (read is None and written is None):
         return
-    scale = (1.0 if read is None else read) / (1.0 if written is None else written)
+    one = np.ones(1)
+    scale = (one if read is None else read) / (one if written is None else written)
     _replace(node, 1, factor * scale.reshape(_vector_shape(factor, scale.size)))
 
 
@@ -279,7 +289,7 @@ def _vector_shape(array: NDArray[Any], size: int) -> tuple[int, ...]:
     return tuple(size if length == size else 1 for length in array.shape)
 
 
-def _scale_normalization(node: ir.Node, read: Vector | None, written: Vector | None) -> None:
+def _scale_normalization(node: ir.Node, _: Vector | None, written: Vector | None) -> None:
     if written is None:
         return
     for position in (1, 2):

@@ -86,6 +86,11 @@ def array_of(value: ir.Value) -> NDArray[Any]:
     return value.const_value.numpy()
 
 
+def params_of_range(low: float, high: float) -> QuantParams:
+    """Parameters that clip nothing between two finite numbers."""
+    return _per_tensor(*kernels.range_params(low, high))
+
+
 def _fixed_params(low: float, high: float) -> QuantParams:
     """Parameters of a known range: a power-of-two step whose zero point is exact."""
     scale = (high - low) / (QMAX - QMIN + 1)

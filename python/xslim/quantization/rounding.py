@@ -12,8 +12,9 @@ import numpy as np
 import onnx_ir as ir
 
 from xslim.graph.layers import Layer, Vectors, layers, weight_of
+from xslim.graph.ops import constant as contents
 from xslim.graph.scheme import ConstantPlan, Quantization, QuantizedTensor, QuantParams, QuantPlan
-from xslim.kernels import Gram, round_weights
+from xslim.kernels import Gram, quantize_per_channel, round_weights
 
 DAMPING = 0.01
 
@@ -31,6 +32,22 @@ def _roundable(graph: ir.Graph, plan: QuantPlan) -> Iterator[tuple[ConstantPlan,
             continue
         if constant.tensor == layer.weight and constant.axis == (1 if layer.transposed else 0):
             yield constant, layer
+
+
+def round_to_nearest(model: ir.Model, plan: QuantPlan, quantization: Quantization, bits: int) -> Quantization:
+    """Round weights with one scale per channel, each by itself, to integers of another width than 8."""
+    if bits == 8:
+        return quantization
+    constants = dict(quantization.constants)
+    for constant in plan.constants:
+        if not constant.symmetric or constant.axis is None:
+            continue
+        weight = contents(model.graph.initializers[constant.tensor])
+        assert weight is not None
+        values, scales = quantize_per_channel(np.ascontiguousarray(weight), constant.axis, bits=bits)
+        params = QuantParams(scales, np.zeros(scales.shape, np.int8), constant.axis)
+        constants[constant] = QuantizedTensor(values, params)
+    return replace(quantization, constants=constants)
 
 
 def round_with_feedback(

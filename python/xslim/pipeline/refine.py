@@ -1,0 +1,177 @@
+"""The steps of refinement in their order; each is kept only when it gains on samples held back."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import onnx_ir as ir
+
+from xslim.calibration.data import CalibrationData
+from xslim.calibration.grams import ChannelRanges, GramCollector
+from xslim.calibration.observe import Settings
+from xslim.calibration.runner import stream
+from xslim.export.qdq import export_qdq
+from xslim.graph.gains import StepGain
+from xslim.graph.scheme import Quantization, QuantParams, QuantPlan
+from xslim.pipeline.held_back import METRIC, HeldBack, split
+from xslim.quantization.bias_correction import correct_biases
+from xslim.quantization.equalization import Vector, channels_to_observe, equalize
+from xslim.quantization.parameters import params_of_range
+from xslim.quantization.rounding import layers_to_round, round_to_nearest, round_with_feedback
+from xslim.runtime import thread_count
+from xslim.targets import Target
+
+logger = logging.getLogger(__name__)
+
+LEAST_BATCHES_TO_SKIP = 64
+"""From so many batches on, every second one is enough for the ranges of channels."""
+STRENGTHS = (1.0, 0.5)
+LEAST_GAIN_DB = 0.05
+
+Planner = Callable[[ir.Model], QuantPlan]
+
+
+@dataclass(frozen=True)
+class Refined:
+    """A float model, its plan and the numbers that go with them.
+
+    Attributes
+    ----------
+    model : onnx_ir.Model
+        Float, with corrected biases.
+    plan, quantization
+        What is int8, and with which parameters.
+    """
+
+    model: ir.Model
+    plan: QuantPlan
+    quantization: Quantization
+
+
+class Refinement:
+    """One run's refinement: what is held back, what is collected and what every step gained.
+
+    Parameters
+    ----------
+    prepared : onnx_ir.Model
+        The prepared float model.
+    data : CalibrationData
+        The samples.
+    settings : Settings
+        How they are run.
+    planner : callable
+        Makes the plan of a float model.
+    target : Target
+        The operator table.
+    weight_bits : int
+        Width of the weights.
+
+    Attributes
+    ----------
+    gains : list of StepGain
+        What every step gained so far.
+    """
+
+    def __init__(
+        self,
+        prepared: ir.Model,
+        data: CalibrationData,
+        settings: Settings,
+        planner: Planner,
+        target: Target,
+        weight_bits: int = 8,
+    ) -> None:
+        self._data = data
+        self._settings = replace(settings, store=None)
+        self._planner = planner
+        self._target = target
+        self._bits = weight_bits
+        self._batches = math.ceil(len(data) / settings.batch_size)
+        first = next(iter(data.batches(settings.batch_size, workers=0)), {})
+        self._split = split(self._batches, sum(array.size for array in first.values()))
+        self._held_back = HeldBack(prepared, data, settings, self._split)
+        self.gains: list[StepGain] = []
+
+    def equalize(self, prepared: ir.Model, plan: QuantPlan) -> tuple[ir.Model, QuantPlan]:
+        """Equalise channels if that brings the int8 activations closer to float, at full ranges."""
+        axes = channels_to_observe(prepared, plan)
+        if not axes:
+            return prepared, plan
+        ranges = ChannelRanges({**dict.fromkeys(plan.observed), **axes})
+        batches = self._data.batches(self._settings.batch_size, thread_count(), self._range_shard())
+        stream(prepared, [ranges], batches, device=self._settings.device)
+        before = self._activations_only(prepared, plan, ranges, {})
+        for strength in STRENGTHS:
+            equalized, scales = equalize(prepared, ranges.largest(), strength)
+            changed = self._planner(equalized)
+            after = self._activations_only(equalized, changed, ranges, scales)
+            if self._judge(f"equalisation (strength {strength:g})", before, after):
+                return equalized, changed
+        return prepared, plan
+
+    def _range_shard(self) -> tuple[int, int]:
+        return (0, 2) if self._batches >= LEAST_BATCHES_TO_SKIP else (0, 1)
+
+    def _activations_only(
+        self, model: ir.Model, plan: QuantPlan, ranges: ChannelRanges, scales: Mapping[str, Vector]
+    ) -> float:
+        """Loss of the int8 activations alone, clipped nowhere."""
+        found: dict[str, QuantParams] = {}
+        for group in plan.groups:
+            if group.fixed_range is None and all(name in ranges.low for name in group.observed):
+                extremes = [_extremes(name, ranges, scales) for name in group.observed]
+                params = params_of_range(min(low for low, _ in extremes), max(high for _, high in extremes))
+                found.update(dict.fromkeys(group.tensors, params))
+        return self._loss(Refined(model, plan, Quantization(found, {})))
+
+    def collector(self, model: ir.Model, plan: QuantPlan) -> GramCollector:
+        """Return what has to watch the calibration pass for `round`."""
+        wanted = dict.fromkeys(layer.vectors for _, layer in layers_to_round(model, plan))
+        return GramCollector(wanted, self._batches, self._split.holds_back)
+
+    def round(self, start: Refined, collected: GramCollector) -> Refined:
+        """Round weights with feedback and correct biases."""
+        model, plan = start.model, start.plan
+        nearest = round_to_nearest(model, plan, start.quantization, self._bits)
+        means = {vectors: gram.mean for vectors, gram in collected.grams.items() if gram.count}
+        best, loss = replace(start, quantization=nearest), self._loss(replace(start, quantization=nearest))
+        fed_back = round_with_feedback(model, plan, nearest, collected.grams, bits=self._bits)
+        for step, numbers in (("second-order rounding", fed_back), ("bias correction", nearest)):
+            corrected = correct_biases(model, plan, numbers, means, self._target)
+            candidate = Refined(corrected, plan, numbers)
+            if self._judge(step, loss, self._loss(candidate)):
+                return candidate
+        return best
+
+    def _loss(self, candidate: Refined) -> float:
+        exported = export_qdq(candidate.model, candidate.plan, candidate.quantization, self._target)
+        return self._held_back.sqnr(exported)
+
+    def _judge(self, step: str, before: float, after: float) -> bool:
+        kept = after >= before + LEAST_GAIN_DB
+        self.gains.append(StepGain(step, METRIC, before, after, kept))
+        return kept
+
+
+def _extremes(name: str, ranges: ChannelRanges, scales: Mapping[str, Vector]) -> tuple[float, float]:
+    low, high = ranges.low[name], ranges.high[name]
+    scale = scales.get(name, np.ones(1))
+    if len(scale) != len(low):
+        scale = np.ones(1)
+    return float((low / scale).min()), float((high / scale).max())
+
+
+def log_gains(gains: Sequence[StepGain]) -> None:
+    """Log what every step of refinement gained, as one table."""
+    if not gains:
+        return
+    width = max(len("step"), *(len(gain.step) for gain in gains))
+    lines = [f"{'step':<{width}}   before    after"]
+    for gain in gains:
+        undone = "" if gain.kept else "   undone"
+        lines.append(f"{gain.step:<{width}}  {gain.before:7.2f}  {gain.after:7.2f}{undone}")
+    logger.info("%s on samples held back from the fit:\n%s", METRIC, "\n".join(lines))
