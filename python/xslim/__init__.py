@@ -1,7 +1,8 @@
 """XSlim quantises ONNX models after training: int8, dynamic int8, fp16, or merely simplified.
 
-``quantize_onnx_model`` does what the command ``xslim`` does. Everything is imported when first used, so
-that ``import xslim`` costs next to nothing.
+``quantize_onnx_model`` does what the command ``xslim`` does; ``quantize_dynamic``, ``convert_fp16`` and
+``slim`` need no configuration. Everything is imported when first used, so that ``import xslim`` costs next
+to nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
         OutputError,
         XSlimError,
     )
-    from xslim.pipeline import quantize_onnx_model
+    from xslim.pipeline import convert_fp16, quantize_dynamic, quantize_onnx_model, slim
 
     __version__: str
 
@@ -33,11 +34,20 @@ __all__ = [
     "OutputError",
     "XSlimError",
     "__version__",
+    "convert_fp16",
     "load_config",
+    "quantize_dynamic",
     "quantize_onnx_model",
+    "slim",
 ]
 
-_HOMES = {"quantize_onnx_model": "xslim.pipeline", "load_config": "xslim.config"}
+_HOMES = {
+    "convert_fp16": "xslim.pipeline",
+    "load_config": "xslim.config",
+    "quantize_dynamic": "xslim.pipeline",
+    "quantize_onnx_model": "xslim.pipeline",
+    "slim": "xslim.pipeline",
+}
 
 
 def __getattr__(name: str) -> Any:

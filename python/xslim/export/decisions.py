@@ -50,9 +50,11 @@ class Conversion:
 def log_decisions(kind: str, decisions: Sequence[Decision]) -> None:
     """Log how many operators were converted, and those that were not, by type and reason."""
     done = [decision for decision in decisions if decision.converted]
-    forms = Counter(f"{decision.op_type}: {decision.reason}" for decision in done)
-    listing = "".join(f"\n  {count} x {form}" for form, count in sorted(forms.items()))
-    logger.info("%s: %d of %d operators%s", kind, len(done), len(decisions), listing)
+    forms: dict[str, Counter[str]] = {}
+    for decision in done:
+        forms.setdefault(decision.reason, Counter())[decision.op_type] += 1
+    lines = (f"\n  {form}: {_listed(types)}" for form, types in sorted(forms.items()) if form != kind)
+    logger.info("%s: %d of %d operators%s", kind, len(done), len(decisions), "".join(lines))
     left: dict[tuple[str, str], list[str]] = {}
     for decision in decisions:
         if not decision.converted:
@@ -61,3 +63,7 @@ def log_decisions(kind: str, decisions: Sequence[Decision]) -> None:
         more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
         shown = ", ".join(names[:_SHOWN])
         logger.info("left alone, %d x %s: %s (%s%s)", len(names), op_type, reason, shown, more)
+
+
+def _listed(types: Counter[str]) -> str:
+    return ", ".join(f"{count} {op_type}" for op_type, count in sorted(types.items()))

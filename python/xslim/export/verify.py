@@ -24,6 +24,10 @@ class OutputComparison:
     max_abs_error: float
 
 
+class NotFiniteError(InternalError):
+    """The quantised model returns NaN or infinities where the float model does not."""
+
+
 def compare_outputs(
     float_model: bytes, quantized: onnx.ModelProto, samples: Sequence[Feeds]
 ) -> list[OutputComparison]:
@@ -61,16 +65,25 @@ def compare_outputs(
     except XSlimError as error:
         raise InternalError(f"the quantised model does not run: {error.what}") from error
     return [
-        _compare(name, [(a[index], b[index]) for a, b in pairs])
+        compare_output(name, [(a[index], b[index]) for a, b in pairs])
         for index, name in enumerate(reference.outputs)
         if pairs[0][0][index].dtype.kind == "f"
     ]
 
 
-def _compare(name: str, pairs: list[tuple[NDArray[np.generic], NDArray[np.generic]]]) -> OutputComparison:
+def compare_output(
+    name: str, pairs: list[tuple[NDArray[np.generic], NDArray[np.generic]]]
+) -> OutputComparison:
+    """Compare what the float model and the quantised model returned for one output, sample by sample.
+
+    Raises
+    ------
+    NotFiniteError
+        The quantised model returns NaN or infinities where the float model does not.
+    """
     total = kernels.ErrorMetrics()
     for reference, candidate in pairs:
         if np.isfinite(reference).all() and not np.isfinite(candidate).all():
-            raise InternalError("the quantised model returns values that are not finite", where=name)
+            raise NotFiniteError("the quantised model returns values that are not finite", where=name)
         total.update(reference, candidate)
     return OutputComparison(name, total.sqnr_db, total.cosine, total.max_abs_error)

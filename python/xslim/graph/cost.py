@@ -23,8 +23,8 @@ class OperatorCost:
     name, op_type : str
         The operator.
     macs : int
-        Multiply-accumulate operations for one run with every unknown dimension 1; 0 for operators that are no sums of
-        products.
+        Multiply-accumulate operations for one run with every unknown dimension 1; 0 for operators that are
+        no sums of products.
     parameters : int
         Elements of its constant weights.
     """
@@ -84,7 +84,9 @@ def model_cost(model: ir.Model) -> ModelCost:
             weights = {value for value in node.inputs if value is not None and _is_weight(value)}
             parameters = sum(_elements(value) for value in weights)
             operators.append(OperatorCost(node.name or "", node.op_type, macs or 0, parameters))
-    weights = {value for graph in model.graphs() for value in graph.initializers.values() if _is_weight(value)}
+    weights = {
+        value for graph in model.graphs() for value in graph.initializers.values() if _is_weight(value)
+    }
     size = sum(value.const_value.nbytes for value in weights if value.const_value is not None)
     return ModelCost(tuple(operators), sum(_elements(value) for value in weights), size, unknown)
 
@@ -93,7 +95,8 @@ def _is_weight(value: ir.Value) -> bool:
     tensor = value.const_value
     if tensor is None or not value.is_initializer():
         return False
-    return tensor.dtype.is_floating_point() or tensor.dtype.itemsize <= 1 and tensor.dtype != ir.DataType.BOOL
+    dtype = tensor.dtype
+    return dtype.is_floating_point() or (dtype.itemsize <= 1 and dtype != ir.DataType.BOOL)
 
 
 def _elements(value: ir.Value) -> int:

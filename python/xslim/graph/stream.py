@@ -22,8 +22,8 @@ _STREAMED_BYTES = 1 << 16
 def write_streaming(model: ir.Model, file: Path) -> None:
     """Write the model as one protobuf file; only one large weight at a time is in memory beside the model.
 
-    Protobuf allows the fields of a message in any order, and a message within a message needs no more than its
-    length in front: so the large initializers follow the rest of the graph, each as header and raw bytes.
+    Protobuf allows the fields of a message in any order, and a message within a message needs no more than
+    its length in front: so the large initializers follow the rest of the graph, each as header and raw bytes.
     The same model gives the same bytes.
 
     Parameters
@@ -74,7 +74,8 @@ def _without_large_weights(model: ir.Model) -> Iterator[list[tuple[str, ir.Tenso
 
 def _tensor_field(name: str, tensor: ir.TensorProtocol) -> bytes:
     """Everything of an initializer but its bytes, which have to follow."""
-    header = _header(name, tensor).SerializeToString(deterministic=True) + _prefix(_RAW_DATA, tensor.nbytes)
+    described: bytes = _header(name, tensor).SerializeToString(deterministic=True)
+    header = described + _prefix(_RAW_DATA, tensor.nbytes)
     return _prefix(_INITIALIZER, len(header) + tensor.nbytes) + header
 
 

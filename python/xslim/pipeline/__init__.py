@@ -1,5 +1,6 @@
 """The whole run, as one straight line of named steps."""
 
+from xslim.pipeline.direct import convert_fp16, quantize_dynamic, slim
 from xslim.pipeline.run import quantize_onnx_model
 
-__all__ = ["quantize_onnx_model"]
+__all__ = ["convert_fp16", "quantize_dynamic", "quantize_onnx_model", "slim"]

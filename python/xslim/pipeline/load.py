@@ -8,10 +8,11 @@ from typing import Any
 import onnx
 import onnx_ir as ir
 
-from xslim.config import Config, load_config, refuse_unavailable, resolve_path
+from xslim.config import SLIM_ONLY, Config, load_config, refuse_unavailable, resolve_path
 from xslim.errors import ConfigError, ModelError
 from xslim.graph.io import load_model
 from xslim.passes import prepare
+from xslim.passes.preparation import PER_CHANNEL_OPSET
 
 QDQ_OPERATORS = ("QuantizeLinear", "DequantizeLinear")
 SHOWN_NAMES = 5
@@ -53,7 +54,7 @@ def model_source(config: Config, model_or_path: onnx.ModelProto | str | Path | N
 
 
 def load_float_model(config: Config, model_or_path: onnx.ModelProto | str | Path | None) -> ir.Model:
-    """Load the model and make sure that it is not quantised yet.
+    """Load the model and make sure that it is not quantised yet, unless it is only slimmed.
 
     Raises
     ------
@@ -61,6 +62,8 @@ def load_float_model(config: Config, model_or_path: onnx.ModelProto | str | Path
         It cannot be read, or holds QuantizeLinear or DequantizeLinear.
     """
     model = load_model(model_source(config, model_or_path))
+    if config.quantization_parameters.precision_level == SLIM_ONLY:
+        return model
     names = [node.name or node.op_type for node in model.graph.all_nodes() if node.op_type in QDQ_OPERATORS]
     if names:
         more = f" and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else ""
@@ -69,7 +72,15 @@ def load_float_model(config: Config, model_or_path: onnx.ModelProto | str | Path
     return model
 
 
-def prepare_model(model: ir.Model, config: Config) -> ir.Model:
-    """Run the graph preparation that the configuration asks for."""
-    parameters = config.model_parameters
-    return prepare(model, skip_slim=parameters.skip_onnxsim, opset=parameters.opset)
+def prepare_model(model: ir.Model, config: Config, *, minimum_opset: int = PER_CHANNEL_OPSET) -> ir.Model:
+    """Run the graph preparation that the configuration asks for; the tensors that it names survive."""
+    parameters, wanted = config.model_parameters, config.quantization_parameters
+    regions = wanted.custom_setting or ()
+    named = [name for region in regions for name in (*region.input_names, *region.output_names)]
+    return prepare(
+        model,
+        skip_slim=parameters.skip_onnxsim,
+        opset=parameters.opset,
+        minimum_opset=minimum_opset,
+        keep=[*named, *wanted.truncate_var_names],
+    )

@@ -52,6 +52,9 @@ class Session:
     qdq_as_written : bool
         Execute QuantizeLinear/DequantizeLinear pairs one by one instead of fusing them into integer
         kernels, so that results are those of the quantised arithmetic on any machine.
+    lean : bool
+        Load fast and keep no second copy of the weights, for a single run: without graph optimisation, packed
+        weights and memory arena.
 
     Raises
     ------
@@ -67,6 +70,7 @@ class Session:
         device: str = "cpu",
         threads: int | None = None,
         qdq_as_written: bool = False,
+        lean: bool = False,
     ) -> None:
         import onnxruntime as ort
 
@@ -75,6 +79,10 @@ class Session:
         options.log_severity_level = LOG_FATAL
         if qdq_as_written:
             options.add_session_config_entry("session.disable_quant_qdq", "1")
+        if lean:
+            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+            options.add_session_config_entry("session.disable_prepacking", "1")
+            options.enable_cpu_mem_arena = False
         source = model if isinstance(model, bytes) else str(model)
         try:
             self._session = ort.InferenceSession(source, options, providers=_providers(device))

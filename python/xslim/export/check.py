@@ -1,0 +1,100 @@
+"""The proof of a conversion without data: valid, runs, close to the float model on random input."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from xslim.errors import InternalError, ModelError
+from xslim.export.verify import OutputComparison, compare_output
+from xslim.runtime import Feeds, Session, random_feeds
+
+logger = logging.getLogger(__name__)
+
+# Above this many bytes of weights a session keeps no second copy of them.
+LEAN_ABOVE = 1 << 29
+
+
+@dataclass(frozen=True)
+class TrialRun:
+    """What the float model made of an input."""
+
+    feeds: Feeds
+    outputs: Sequence[NDArray[np.generic]]
+    names: Sequence[str]
+
+
+def run_float_model(source: bytes | Path, model: ir.Model, *, lean: bool) -> TrialRun | None:
+    """Run the float model once on random input of the right type.
+
+    Parameters
+    ----------
+    source : bytes or Path
+        The float model, serialised or as a file.
+    model : onnx_ir.Model
+        The same model, whose inputs say what to feed.
+    lean : bool
+        See `Session`.
+
+    Returns
+    -------
+    TrialRun or None
+        None, with a warning, when the model takes none of the inputs that were tried.
+    """
+    session = Session(source, lean=lean)
+    refusal = ""
+    for feeds in random_feeds(model):
+        try:
+            return TrialRun(feeds, session.run(feeds), session.outputs)
+        except ModelError as error:
+            refusal = error.what
+    logger.warning("the float model does not run on random input, so nothing is compared: %s", refusal)
+    return None
+
+
+def check_file(file: Path, trial: TrialRun | None, *, lean: bool) -> list[OutputComparison]:
+    """Check a converted model and compare it with the float model.
+
+    Parameters
+    ----------
+    file : Path
+        The converted model.
+    trial : TrialRun or None
+        The run of the float model; without one the model is only loaded.
+    lean : bool
+        See `Session`.
+
+    Returns
+    -------
+    list of OutputComparison
+        One per output that is a floating-point tensor.
+
+    Raises
+    ------
+    InternalError
+        The model is not valid, does not run, or returns something that is not finite where the float model
+        does not.
+    """
+    try:
+        onnx.checker.check_model(str(file))
+    except onnx.checker.ValidationError as error:
+        raise InternalError(f"the converted model is not valid: {error}") from error
+    try:
+        session = Session(file, trial.names if trial else None, lean=lean)
+        outputs = session.run(trial.feeds) if trial else []
+    except ModelError as error:
+        raise InternalError(f"the converted model does not run: {error.what}") from error
+    if trial is None:
+        return []
+    return [
+        compare_output(name, [(expected, found)])
+        for name, expected, found in zip(trial.names, trial.outputs, outputs, strict=True)
+        if expected.dtype.kind == "f"
+    ]

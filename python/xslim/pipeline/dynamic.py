@@ -1,0 +1,41 @@
+"""Precision level 3: int8 weights, activations quantised at run time, no calibration."""
+
+from __future__ import annotations
+
+import logging
+
+import onnx_ir as ir
+
+from xslim.config import Config
+from xslim.export.decisions import Conversion, log_decisions
+from xslim.export.dynamic import quantize_dynamically
+from xslim.graph.io import release_weights
+from xslim.pipeline.kept import before_cut, kept_operators
+from xslim.pipeline.load import prepare_model
+from xslim.targets import load_target
+
+logger = logging.getLogger(__name__)
+
+
+def convert_to_dynamic(model: ir.Model, config: Config) -> ir.Model:
+    """Prepare a float model and quantise it dynamically.
+
+    Raises
+    ------
+    ConfigError, ModelError
+        A region or a cut of the configuration does not exist in the model.
+    """
+    prepared = prepare_model(model, config)
+    release_weights(prepared)
+    target = load_target(config.quantization_parameters.target)
+
+    def convert(part: ir.Model) -> Conversion:
+        return quantize_dynamically(part, target, kept_operators(part, config))
+
+    conversion = before_cut(prepared, config, convert)
+    log_decisions("dynamic int8", conversion.decisions)
+    if not conversion.converted:
+        logger.warning(
+            "no operator of the main graph has weights that can be int8: the model is only slimmed"
+        )
+    return conversion.model

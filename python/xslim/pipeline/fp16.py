@@ -1,0 +1,99 @@
+"""Precision level 4: float16 wherever it does no harm."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+
+import numpy as np
+import onnx_ir as ir
+
+from xslim.calibration.data import CalibrationData
+from xslim.calibration.observe import observe
+from xslim.config import Config
+from xslim.export.decisions import Conversion, log_decisions
+from xslim.export.fp16 import convert_to_half
+from xslim.export.fp16_constants import LARGEST
+from xslim.graph.inputs import input_specs
+from xslim.graph.io import release_weights, to_proto
+from xslim.graph.outputs import with_outputs
+from xslim.pipeline.kept import before_cut, kept_operators
+from xslim.pipeline.load import prepare_model
+from xslim.pipeline.static import calibration_settings
+from xslim.runtime import Feeds, Session
+from xslim.targets import load_target
+
+logger = logging.getLogger(__name__)
+
+HEADROOM = 2.0
+"""Calibration sees some inputs only: tensors within this factor of the largest float16 stay float32."""
+
+# float16 needs no newer opset than the model has.
+ANY_OPSET = 1
+
+
+class HalfConversion:
+    """Prepares a model once and converts it as often as its ranges become better known."""
+
+    def __init__(self, model: ir.Model, config: Config) -> None:
+        self._config = config
+        self._prepared = prepare_model(model, config, minimum_opset=ANY_OPSET)
+        release_weights(self._prepared)
+        self._wide = set(self._calibrated())
+
+    def convert(self) -> ir.Model:
+        """Write the float16 model.
+
+        Raises
+        ------
+        ConfigError, ModelError
+            A region or a cut of the configuration does not exist in the model.
+        """
+        target = load_target(self._config.quantization_parameters.target)
+
+        def convert(part: ir.Model) -> Conversion:
+            return convert_to_half(part, target, kept_operators(part, self._config), self._wide)
+
+        conversion = before_cut(self._prepared, self._config, convert)
+        log_decisions("float16", conversion.decisions)
+        if not conversion.converted:
+            logger.warning("no operator of the main graph can be float16: the model is only slimmed")
+        return conversion.model
+
+    def look_for_overflow(self, feeds: Feeds) -> bool:
+        """Run the float model on one input and keep float32 what exceeds float16; say if there was any."""
+        names = _float_tensors(self._prepared)
+        source = to_proto(with_outputs(self._prepared, names)).SerializeToString()
+        arrays = dict(zip(names, Session(source, names).run(feeds), strict=True))
+        found = {name for name, array in arrays.items() if array.size and np.nanmax(np.abs(array)) > LARGEST}
+        logger.info("outside the range of fp16 on random input: %s", ", ".join(sorted(found)) or "nothing")
+        before = len(self._wide)
+        self._wide |= found
+        return len(self._wide) > before
+
+    def _calibrated(self) -> Collection[str]:
+        """Tensors that exceed float16 on the calibration data, where there are any."""
+        calibration = self._config.calibration_parameters
+        if not calibration.input_parameters:
+            return ()
+        data = CalibrationData(input_specs(self._prepared), calibration, self._config.base_dir)
+        names = _float_tensors(self._prepared)
+        sketches = observe(self._prepared, names, data, calibration_settings(self._config)).sketches
+        limit = LARGEST / HEADROOM
+        wide = [
+            name
+            for name, sketch in sketches.items()
+            if not sketch.is_empty and max(-sketch.min, sketch.max) > limit
+        ]
+        logger.info("calibration: %d of %d tensors may exceed fp16", len(wide), len(names))
+        return wide
+
+
+def _float_tensors(model: ir.Model) -> list[str]:
+    """Float32 values that operators of the main graph write."""
+    return [
+        output.name
+        for node in model.graph
+        for output in node.outputs
+        if output.name and output.dtype == ir.DataType.FLOAT
+    ]

@@ -1,0 +1,73 @@
+"""What of a model the configuration wants to be converted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from fnmatch import fnmatchcase
+
+import onnx_ir as ir
+
+from xslim.config import Config
+from xslim.export.decisions import Conversion
+from xslim.passes.cut import join, split
+from xslim.quantization.regions import settings_by_node
+from xslim.quantization.rules import rules_from
+
+HALF = 4
+
+
+def before_cut(model: ir.Model, config: Config, convert: Callable[[ir.Model], Conversion]) -> Conversion:
+    """Convert the model, or what lies before ``truncate_var_names``; the rest stays as it is.
+
+    Raises
+    ------
+    ModelError
+        The tensors do not cut the model in two.
+    """
+    names = config.quantization_parameters.truncate_var_names
+    if not names:
+        return convert(model)
+    parts = split(model, names)
+    conversion = convert(parts.head)
+    return replace(conversion, model=join(parts, conversion.model))
+
+
+def kept_operators(prepared: ir.Model, config: Config) -> dict[str, str]:
+    """Return the names of the operators that a conversion leaves alone, each with the reason.
+
+    These are the ignored ones and those in a region of another precision level; for float16 also the types of
+    ``fp16_keep_types``.
+
+    Parameters
+    ----------
+    prepared : onnx_ir.Model
+        The prepared model.
+    config : Config
+        Of a run with precision level 3 or 4.
+
+    Raises
+    ------
+    ConfigError
+        A region does not exist in the model.
+    """
+    wanted = config.quantization_parameters
+    rules = rules_from(config)
+    settings = settings_by_node(prepared.graph, rules)
+    kept = {}
+    for node in prepared.graph:
+        level = settings[node].precision_level
+        reason = rules.ignored(node)
+        if reason is None and level != wanted.precision_level:
+            reason = f"custom_setting: precision level {level}"
+        if reason is None and wanted.precision_level == HALF:
+            reason = _fp16_type(node, config)
+        if reason is not None:
+            kept[node.name or ""] = reason
+    return kept
+
+
+def _fp16_type(node: ir.Node, config: Config) -> str | None:
+    patterns = config.quantization_parameters.fp16_keep_types
+    matches = any(fnmatchcase(node.op_type, pattern) for pattern in patterns)
+    return "listed in fp16_keep_types" if matches else None

@@ -1,0 +1,52 @@
+"""Precision level 100: the graph preparation alone."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from xslim.config import Config
+from xslim.graph.cost import ModelCost, model_cost
+from xslim.passes.folding import infer_shapes
+from xslim.pipeline.load import prepare_model
+
+# Slimming needs no newer opset than the model has.
+ANY_OPSET = 1
+
+
+def slim_model(model: ir.Model, config: Config) -> ir.Model:
+    """Make the model small; it computes the same."""
+    return prepare_model(model, config, minimum_opset=ANY_OPSET)
+
+
+def operator_table(before: ir.Model, after: ir.Model, bytes_before: int, bytes_after: int) -> str:
+    """Operators, parameters, multiply-accumulate operations and file size of two models, as one table.
+
+    Parameters
+    ----------
+    before, after : onnx_ir.Model
+        `before` need not have inferred shapes.
+    bytes_before, bytes_after : int
+        Sizes of the files.
+    """
+    shaped = before.clone()
+    infer_shapes(shaped)
+    return format_costs(model_cost(shaped), model_cost(after), bytes_before, bytes_after)
+
+
+def format_costs(before: ModelCost, after: ModelCost, bytes_before: int, bytes_after: int) -> str:
+    """Write two costs side by side."""
+    old, new = before.counts, after.counts
+    rows = [(name, f"{old[name]:,}", f"{new[name]:,}") for name in sorted(old | new)]
+    rows += [
+        ("all operators", f"{old.total():,}", f"{new.total():,}"),
+        ("parameters", f"{before.parameters:,}", f"{after.parameters:,}"),
+        ("MACs", _macs(before), _macs(after)),
+        ("file size", f"{bytes_before / 1e6:.2f} MB", f"{bytes_after / 1e6:.2f} MB"),
+    ]
+    table = [("operator", "before", "after"), *rows]
+    first, second, third = (max(len(row[column]) for row in table) for column in range(3))
+    return "\n".join(f"{name:<{first}}  {a:>{second}}  {b:>{third}}" for name, a, b in table)
+
+
+def _macs(cost: ModelCost) -> str:
+    return f"{'at least ' if cost.unknown_shapes else ''}{cost.macs:,}"

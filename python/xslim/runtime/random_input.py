@@ -1,0 +1,80 @@
+"""Input for a trial run when there is no data: random, but of a kind that the model can take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from xslim.graph.inputs import InputSpec, input_specs
+from xslim.graph.ops import is_standard, static_shape
+
+SEED = 0
+
+IMAGE_SIZES = (224, 64, 320, 512)
+"""What unknown heights and widths are tried with, in turn."""
+
+SEQUENCE_SIZES = (16, 64, 256, 512, 1)
+"""What other unknown dimensions are tried with."""
+
+SMALLEST_TABLE = 2
+"""Whole numbers are 0 or 1, which suits masks, flags and most indices, unless they look up a table."""
+
+
+def random_feeds(model: ir.Model) -> Iterator[dict[str, NDArray[np.generic]]]:
+    """Yield inputs to try, one set after another, until the model takes one.
+
+    Floats are standard normal, whole numbers below the size of the table that they index, flags coin
+    tosses. Unknown batch dimensions are 1, other unknown dimensions the same number everywhere, another one
+    in each set. The same model always gets the same numbers.
+
+    Parameters
+    ----------
+    model : onnx_ir.Model
+        Its inputs are tensors of numbers.
+
+    Yields
+    ------
+    dict of str to ndarray
+
+    Raises
+    ------
+    ModelError
+        An input is not a tensor of numbers.
+    """
+    specs = input_specs(model)
+    known = all(spec.shape is not None and all(dim is not None for dim in spec.shape[1:]) for spec in specs)
+    images = any(spec.shape is not None and len(spec.shape) == 4 for spec in specs)
+    sizes = IMAGE_SIZES if images else SEQUENCE_SIZES
+    limits = {value.name: _table_size(value) for value in model.graph.inputs}
+    for size in sizes[:1] if known else sizes:
+        random = np.random.default_rng(SEED)
+        yield {spec.name: _draw(spec, size, limits[spec.name], random) for spec in specs}
+
+
+def _draw(spec: InputSpec, size: int, limit: int, random: np.random.Generator) -> NDArray[np.generic]:
+    dims = spec.shape if spec.shape is not None else (1,)
+    shape = [dim or (1 if axis == 0 else size) for axis, dim in enumerate(dims)]
+    if spec.dtype.kind == "b":
+        return random.random(shape) < 0.5
+    if spec.dtype.kind in "iu":
+        return random.integers(0, min(limit, 127 if spec.dtype.itemsize == 1 else limit), shape).astype(
+            spec.dtype
+        )
+    return random.standard_normal(shape).astype(spec.dtype)
+
+
+def _table_size(value: ir.Value) -> int:
+    """Rows of the smallest table that the value looks up; `SMALLEST_TABLE` when it is no index."""
+    sizes = []
+    for node, position in value.uses():
+        if is_standard(node, "Gather") and position == 1:
+            shape = static_shape(node.inputs[0])
+            axis = node.attributes.get_int("axis", 0)
+            sizes.append(shape[axis] if shape is not None else SMALLEST_TABLE)
+        else:
+            sizes.append(_table_size(node.outputs[0]) if is_standard(node, "Cast") else SMALLEST_TABLE)
+    tables = [size for size in sizes if size > SMALLEST_TABLE]
+    return min(tables, default=SMALLEST_TABLE)
