@@ -1,4 +1,4 @@
-"""Where accuracy went: the quantised model beside the float model, tensor by tensor, and what to do about it."""
+"""Where accuracy went: both models side by side, tensor by tensor, and what to do about it."""
 
 from xslim.analysis.build import analyse, analysed_samples
 from xslim.analysis.files import report_files

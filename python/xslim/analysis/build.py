@@ -18,6 +18,8 @@ from xslim.graph.cost import model_cost
 from xslim.graph.io import weight_bytes
 from xslim.graph.outputs import values_by_name
 from xslim.kernels import ErrorMetrics, Sketch
+from xslim.passes.folding import fold_constants, infer_shapes
+from xslim.runtime import Feeds
 
 MOST_SAMPLES, FEWEST_SAMPLES = 16, 2
 SHARE_OF_SAMPLES = 16
@@ -84,7 +86,7 @@ def analyse(subject: Subject) -> Report:
 
 def _summary(subject: Subject) -> ModelSummary:
     operators = subject.plan.operators
-    cost = model_cost(subject.reference)
+    cost = model_cost(_sized(subject.reference, subject.samples[0]))
     int8 = subject.plan.int8_operators
     reasons = Counter(operator.reason for operator in operators if not operator.int8)
     return ModelSummary(
@@ -97,6 +99,26 @@ def _summary(subject: Subject) -> ModelSummary:
         quantized_bytes=weight_bytes(subject.exported),
         float_reasons=dict(sorted(reasons.items(), key=lambda item: (-item[1], item[0]))),
     )
+
+
+def _sized(model: ir.Model, sample: Feeds) -> ir.Model:
+    """The model with the sizes that a sample gives to symbolic dimensions."""
+    inputs = [value for value in model.graph.inputs if value.name in sample]
+    if all(value.shape is not None and value.shape.is_static() for value in inputs):
+        return model
+    copy = model.clone()
+    for value in copy.graph.inputs:
+        if value.name in sample:
+            value.shape = ir.Shape(sample[value.name].shape)
+    outputs = [output for node in copy.graph for output in node.outputs]
+    for output in outputs:
+        output.shape = None
+    infer_shapes(copy)
+    if not all(output.shape is not None and output.shape.is_static() for output in outputs):
+        # Shapes that are computed from shapes follow only when these are constants.
+        fold_constants(copy)
+        infer_shapes(copy)
+    return copy
 
 
 def _tensor_reports(

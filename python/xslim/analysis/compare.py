@@ -140,7 +140,7 @@ def _symbols(model: ir.Model, sample: Feeds) -> dict[str, int]:
         str(dim.value): size
         for value in model.graph.inputs
         if value.shape is not None and value.name in sample
-        for dim, size in zip(value.shape, sample[value.name].shape, strict=False)
+        for dim, size in zip(value.shape, sample[value.name or ""].shape, strict=False)
         if isinstance(dim, ir.SymbolicDim)
     }
 
@@ -211,9 +211,11 @@ def _run(session: Session, feeds: Feeds) -> dict[str, NDArray[np.generic]]:
 
 
 def _serialized(model: ir.Model) -> bytes:
-    return to_proto(model).SerializeToString()
+    data: bytes = to_proto(model).SerializeToString()
+    return data
 
 
 def _peaks(array: NDArray[np.generic], axis: int) -> NDArray[np.float64]:
-    others: Iterable[int] = (index for index in range(array.ndim) if index != axis % array.ndim)
-    return np.abs(array).max(axis=tuple(others), initial=0).astype(np.float64)
+    others = tuple(index for index in range(array.ndim) if index != axis % array.ndim)
+    peaks: NDArray[np.float64] = np.abs(array).max(axis=others, initial=0).astype(np.float64)
+    return peaks

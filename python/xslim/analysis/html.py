@@ -29,6 +29,8 @@ def to_html(report: Report) -> str:
             depth_chart(report.tensors, "wide", 960, 300),
             depth_chart(report.tensors, "narrow", 360, 240),
         ],
+        tensors=sorted(enumerate(report.tensors), key=lambda item: -item[1].accumulated.snr),
+        constants=sorted(report.constants, key=lambda row: -row.errors.snr),
         data=_embedded({"tensors": [_tensor_data(row) for row in report.tensors]}),
         style=_text("report.css"),
         script=_text("report.js"),

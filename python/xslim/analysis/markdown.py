@@ -46,7 +46,8 @@ def _summary(report: Report) -> Iterator[str]:
     yield f"- constants: {model.float_bytes:,} bytes before, {model.quantized_bytes:,} after"
     yield f"- samples: {report.calibration_samples} for calibration, {report.compared_samples} compared"
     for output in report.outputs:
-        yield f"- output `{output.name}`: {decibels(output.errors.sqnr_db)}, cosine {output.errors.cosine:.5f}"
+        errors = output.errors
+        yield f"- output `{output.name}`: {decibels(errors.sqnr_db)}, cosine {errors.cosine:.5f}"
 
 
 def _findings(findings: Sequence[Finding]) -> Iterator[str]:

@@ -76,7 +76,7 @@ def _energy_from_zero(sketch: Sketch, bound: float) -> float:
     total = 0.0
     for _ in range(SHRINKING_RANGES):
         inner = bound / SHRINK
-        total += _energy(sketch, *sorted((inner, bound)), 0.0)[1]
+        total += _energy(sketch, min(inner, bound), max(inner, bound), 0.0)[1]
         bound = inner
     return total
 

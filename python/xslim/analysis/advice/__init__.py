@@ -7,8 +7,6 @@ could be better is no news while the outputs are fine.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from xslim.analysis.advice.layers import float_branch, outlier_channels
 from xslim.analysis.advice.preprocessing import mean_scale, odd_inputs, swapped_channels
 from xslim.analysis.advice.ranges import clipping, mixed_concat
@@ -16,24 +14,22 @@ from xslim.analysis.advice.samples import few_samples, growing_ranges
 from xslim.analysis.report import Finding, Report
 from xslim.analysis.subject import Subject
 
-__all__ = ["RULES", "advise"]
-
-Rule = Callable[[Report, Subject], list[Finding]]
-
-RULES: tuple[Rule, ...] = (
-    mean_scale,
-    swapped_channels,
-    odd_inputs,
-    few_samples,
-    growing_ranges,
-    clipping,
-    mixed_concat,
-    float_branch,
-    outlier_channels,
-)
-"""In the order of what to look at first: a wrong input makes every other finding doubtful."""
+__all__ = ["advise"]
 
 
 def advise(report: Report, subject: Subject) -> tuple[Finding, ...]:
-    """Apply every rule to a report that has no findings yet."""
-    return tuple(finding for rule in RULES for finding in rule(report, subject))
+    """Apply every rule to a report that has no findings yet.
+
+    They come in the order of what to look at first: a wrong input makes every other finding doubtful.
+    """
+    return (
+        *mean_scale(subject),
+        *swapped_channels(subject),
+        *odd_inputs(subject),
+        *few_samples(subject),
+        *growing_ranges(subject),
+        *clipping(report, subject),
+        *mixed_concat(report, subject),
+        *float_branch(report, subject),
+        *outlier_channels(report, subject),
+    )

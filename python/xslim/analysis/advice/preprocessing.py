@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xslim.analysis.report import Finding, Report
+from xslim.analysis.report import Finding
 from xslim.analysis.subject import Subject
 from xslim.config import InputParameters
 from xslim.graph.inputs import input_specs
@@ -33,7 +33,7 @@ SWAP_ROUND, FEWEST_SWAPS = 4, 12
 """Samples after which a test that speaks against swapping ends, and the fewest that decide for it."""
 
 
-def mean_scale(report: Report, subject: Subject) -> list[Finding]:
+def mean_scale(subject: Subject) -> list[Finding]:
     """Mean and deviation given for pixels from 0 to 1, where pixels go from 0 to 255."""
     findings = []
     for index, name, entry in _image_inputs(subject):
@@ -59,7 +59,7 @@ def mean_scale(report: Report, subject: Subject) -> list[Finding]:
     return findings
 
 
-def swapped_channels(report: Report, subject: Subject) -> list[Finding]:
+def swapped_channels(subject: Subject) -> list[Finding]:
     """Colour channels in the wrong order, by the order of a known mean or by the model's own confidence."""
     findings = []
     for index, name, entry in _image_inputs(subject):
@@ -86,7 +86,7 @@ def swapped_channels(report: Report, subject: Subject) -> list[Finding]:
     return findings
 
 
-def odd_inputs(report: Report, subject: Subject) -> list[Finding]:
+def odd_inputs(subject: Subject) -> list[Finding]:
     """Inputs that no usual preprocessing makes: constant, or far outside every usual range."""
     findings = []
     for spec in input_specs(subject.reference):
@@ -107,7 +107,7 @@ def odd_inputs(report: Report, subject: Subject) -> list[Finding]:
                     ),
                 )
             )
-    return [] if mean_scale(report, subject) else findings
+    return [] if mean_scale(subject) else findings
 
 
 def _image_inputs(subject: Subject) -> Iterator[tuple[int, str, InputParameters]]:
@@ -135,8 +135,8 @@ def _with_entry(subject: Subject, index: int, fields: Mapping[str, Any]) -> dict
 
 
 def _input_range(name: str, samples: Sequence[Feeds]) -> tuple[float, float]:
-    low = min(float(sample[name].min(initial=math.inf)) for sample in samples)  # type: ignore[call-overload]
-    high = max(float(sample[name].max(initial=-math.inf)) for sample in samples)  # type: ignore[call-overload]
+    low = min(float(sample[name].min(initial=math.inf)) for sample in samples)
+    high = max(float(sample[name].max(initial=-math.inf)) for sample in samples)
     return float(f"{low:.6g}"), float(f"{high:.6g}")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from statistics import median
 
-from xslim.analysis.report import Finding, Report
+from xslim.analysis.report import Finding
 from xslim.analysis.subject import Subject
 
 ENOUGH_SAMPLES = 10
@@ -15,7 +15,7 @@ GROWING_SHARE = 0.5
 """Share of the tensors that must be growing; a few always are, by chance."""
 
 
-def few_samples(report: Report, subject: Subject) -> list[Finding]:
+def few_samples(subject: Subject) -> list[Finding]:
     """Fewer samples than any range can be chosen from."""
     count = subject.calibration_samples
     if count >= ENOUGH_SAMPLES:
@@ -40,7 +40,7 @@ def few_samples(report: Report, subject: Subject) -> list[Finding]:
     ]
 
 
-def growing_ranges(report: Report, subject: Subject) -> list[Finding]:
+def growing_ranges(subject: Subject) -> list[Finding]:
     """Ranges that the last quarter of the samples still widened."""
     growth = _growth(subject)
     if subject.calibration_samples < ENOUGH_SAMPLES or not growth:
