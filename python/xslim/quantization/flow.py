@@ -22,8 +22,12 @@ class Flow:
         The plan of every operator, in graph order.
     fused : set of Value
         Outputs of int8 operators that never exist in int8: what follows is applied before the quantiser.
+    owners : dict of Node to Node
+        Absorbed operators, with the one whose quantiser stands for both.
     biases : set of (Value, Node)
         Constants that an absorbed sum adds, and that sum; they stay float.
+    wanted : set of Value
+        What int8 compute operators read, directly or through other int8 operators.
     quantized : set of Value
         Activations that exist in int8.
     moved : dict of Value to Value
@@ -33,7 +37,9 @@ class Flow:
     context: Context
     operators: dict[ir.Node, OperatorPlan]
     fused: set[ir.Value] = field(default_factory=set)
+    owners: dict[ir.Node, ir.Node] = field(default_factory=dict)
     biases: set[tuple[ir.Value, ir.Node]] = field(default_factory=set)
+    wanted: set[ir.Value] = field(default_factory=set)
     quantized: set[ir.Value] = field(default_factory=set)
     moved: dict[ir.Value, ir.Value] = field(default_factory=dict)
 
@@ -44,6 +50,21 @@ class Flow:
     def is_int8(self, node: ir.Node | None) -> bool:
         """Whether the node is an int8 operator of the main graph."""
         return node is not None and node in self.operators and self.operators[node].int8
+
+    def leaves_float(self, node: ir.Node) -> bool:
+        """Whether an int8 operator hands on its sums in float, as nothing reads them in int8."""
+        owner = self.owners.get(node, node)
+        return self.entry(owner).float_output and not any(output in self.wanted for output in node.outputs)
+
+    def is_written(self, value: ir.Value) -> bool:
+        """Whether an int8 operator writes the value in int8."""
+        node = value.producer()
+        return (
+            node is not None
+            and self.is_int8(node)
+            and value not in self.fused
+            and not self.leaves_float(node)
+        )
 
     def root(self, value: ir.Value) -> ir.Value:
         """Return the tensor at which a chain of passive operators starts."""
@@ -66,14 +87,16 @@ def trace(graph: ir.Graph, context: Context, operators: dict[ir.Node, OperatorPl
     """
     flow = Flow(context, dict(operators))
     _fuse(graph, flow)
-    while _refuse_movers(graph, flow):
+    while _refuse_idle(graph, flow):
         pass
     for node in flow.operators:
         if not flow.is_int8(node):
             continue
         entry = flow.entry(node)
         sources, results = moving_inputs(node, entry), [output for output in node.outputs if output.name]
-        flow.quantized.update(sources, results)
+        flow.quantized.update(sources)
+        if not flow.leaves_float(node):
+            flow.quantized.update(results)
         if entry.role == "passive":
             flow.moved.update(dict.fromkeys(results, sources[0]))
     flow.quantized -= flow.fused
@@ -97,6 +120,7 @@ def _absorb(last: ir.Node, owner: ir.Node, flow: Flow) -> ir.Node:
     consumer = _follower(last, flow)
     assert consumer is not None
     flow.fused.add(last.outputs[0])
+    flow.owners[consumer] = owner
     flow.operators[consumer] = replace(flow.operators[consumer], int8=True, reason=f"applied by {owner.name}")
     return consumer
 
@@ -127,22 +151,21 @@ def _added_bias(node: ir.Node, flow: Flow) -> ir.Value | None:
     return others[0] if array is not None and all(size == 1 for size in array.shape[:-1]) else None
 
 
-def _refuse_movers(graph: ir.Graph, flow: Flow) -> bool:
-    """Take operators that move data out of the plan where their data is not int8, or nobody wants it to be.
+def _refuse_idle(graph: ir.Graph, flow: Flow) -> bool:
+    """Take operators out of the plan whose int8 result nobody wants, and moves of data that is not int8.
 
     Returns whether there were any; then others may have lost their reason to be int8.
     """
-    wanted, exclusive = _wanted(graph, flow)
+    flow.wanted = _wanted(graph, flow)
+    exclusive = _exclusive(graph, flow)
     changed = False
     for node in graph:
         entry = flow.entry(node)
-        if not entry.moves_data or not flow.is_int8(node):
+        if not flow.is_int8(node) or entry.role == "compute" or node in flow.owners:
             continue
-        results = [output for output in node.outputs if output.uses() or output.is_graph_output()]
-        written = all(_is_written(value, flow) for value in moving_inputs(node, entry))
-        if not any(output in wanted for output in results):
+        if not any(output in flow.wanted for output in node.outputs):
             reason = "nothing after it computes in int8"
-        elif written or (entry.role == "passive" and all(output in exclusive for output in results)):
+        elif _has_int8_source(node, exclusive, flow):
             continue
         else:
             reason = "its input is float"
@@ -151,24 +174,36 @@ def _refuse_movers(graph: ir.Graph, flow: Flow) -> bool:
     return changed
 
 
-def _is_written(value: ir.Value, flow: Flow) -> bool:
-    return flow.is_int8(value.producer()) and value not in flow.fused
+def _has_int8_source(node: ir.Node, exclusive: set[ir.Value], flow: Flow) -> bool:
+    """Whether there is int8 data to move: written so, or quantised earlier as nobody needs it in float."""
+    entry = flow.entry(node)
+    if not entry.moves_data or all(flow.is_written(value) for value in moving_inputs(node, entry)):
+        return True
+    return entry.role == "passive" and all(output in exclusive for output in _used(node))
 
 
-def _wanted(graph: ir.Graph, flow: Flow) -> tuple[set[ir.Value], set[ir.Value]]:
-    """Values that some int8 operator reads, however far behind moves; and those that nobody else reads.
+def _used(node: ir.Node) -> list[ir.Value]:
+    return [output for output in node.outputs if output.uses() or output.is_graph_output()]
 
-    A value of the second kind can be quantised before it is moved, as nobody needs it in float.
-    """
+
+def _wanted(graph: ir.Graph, flow: Flow) -> set[ir.Value]:
+    """Values that an operator reads in int8 which is worth it: compute operators, and what leads to them."""
     wanted: set[ir.Value] = set()
+    for node in reversed(graph):
+        if not flow.is_int8(node) or node in flow.owners:
+            continue
+        entry = flow.entry(node)
+        if entry.role == "compute" or any(output in wanted for output in node.outputs):
+            wanted.update(moving_inputs(node, entry))
+    return wanted
+
+
+def _exclusive(graph: ir.Graph, flow: Flow) -> set[ir.Value]:
+    """Values that nobody reads in float, so that they can be quantised before they are moved."""
     exclusive: set[ir.Value] = set()
     for node in reversed(graph):
         exclusive.update(output for output in node.outputs if _only_int8_reads(output, exclusive, flow))
-        if flow.is_int8(node):
-            entry = flow.entry(node)
-            if not entry.moves_data or any(output in wanted for output in node.outputs):
-                wanted.update(moving_inputs(node, entry))
-    return wanted, exclusive
+    return exclusive
 
 
 def _only_int8_reads(value: ir.Value, exclusive: set[ir.Value], flow: Flow) -> bool:
@@ -184,5 +219,4 @@ def _only_int8_reads(value: ir.Value, exclusive: set[ir.Value], flow: Flow) -> b
 
 
 def _passes_only_to_int8(node: ir.Node, exclusive: set[ir.Value], flow: Flow) -> bool:
-    used = [output for output in node.outputs if output.uses() or output.is_graph_output()]
-    return flow.entry(node).role == "passive" and all(output in exclusive for output in used)
+    return flow.entry(node).role == "passive" and all(output in exclusive for output in _used(node))

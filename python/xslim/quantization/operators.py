@@ -99,7 +99,8 @@ def _level_refusal(node: ir.Node, operator: Operator, level: int) -> str | None:
 
 
 def _data_refusal(node: ir.Node, operator: Operator, context: Context) -> str | None:
-    inputs = data_inputs(node, operator)
+    # An operator without int8 inputs can still write an int8 output.
+    inputs = data_inputs(node, operator) if operator.data_inputs != () else _float_inputs(node)
     moving = [value for value in inputs if not is_constant(value)]
     if not inputs or not all(_is_float(output) for output in node.outputs if output.name):
         return "it does not compute with float32 or float16 data"
@@ -112,6 +113,10 @@ def _data_refusal(node: ir.Node, operator: Operator, context: Context) -> str | 
     if any(_is_empty(value) for value in [*moving, *node.outputs]):
         return "it has an empty tensor"
     return None
+
+
+def _float_inputs(node: ir.Node) -> list[ir.Value]:
+    return [value for value in node.inputs if value is not None and _is_float(value)]
 
 
 def _is_float(value: ir.Value | None) -> bool:

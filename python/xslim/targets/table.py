@@ -50,7 +50,7 @@ class Operator:
         What must hold beyond that for the operator to be int8.
     data_inputs : tuple of int, or None
         Inputs that carry data and can be int8; the others (shapes, axes, indices) are never quantised.
-        None means all.
+        None means all. Where there are none, only the output is int8.
     weight_input : int or None
         The input that is a weight when it is constant.
     weight_axis : tuple of AxisRule
@@ -63,6 +63,8 @@ class Operator:
         Axis of input 0 along which the weight sums.
     fuses_activation : bool
         The target applies a following clamp before it quantises the output.
+    float_output : bool
+        The target can hand on the result in float, without a quantiser behind the operator.
     fuses_bias : bool
         The target adds a following constant vector before it quantises the output.
     adds_bias : bool
@@ -100,6 +102,7 @@ class Operator:
     bias_input: int | None = None
     channel_axis: int | None = None
     fuses_activation: bool = False
+    float_output: bool = False
     fuses_bias: bool = False
     adds_bias: bool = False
     bounds: tuple[float, float] | None = None
