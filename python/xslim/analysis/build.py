@@ -108,7 +108,7 @@ def _sized(model: ir.Model, sample: Feeds) -> ir.Model:
         return model
     copy = model.clone()
     for value in copy.graph.inputs:
-        if value.name in sample:
+        if value.name is not None and value.name in sample:
             value.shape = ir.Shape(sample[value.name].shape)
     outputs = [output for node in copy.graph for output in node.outputs]
     for output in outputs:

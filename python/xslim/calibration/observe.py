@@ -24,8 +24,15 @@ from xslim.runtime import Feeds, thread_count
 logger = logging.getLogger(__name__)
 
 CHECKPOINT_SECONDS = 30.0
+EARLY_SHARE = 0.75
+"""Share of the batches after which the extremes are noted."""
 
-Track = Callable[[Iterable[Feeds]], Iterable[Feeds]]
+Track = Callable[[Iterable[Feeds], int], Iterable[Feeds]]
+
+
+def _silently(samples: Iterable[Feeds], total: int) -> Iterable[Feeds]:
+    del total
+    return samples
 
 
 @dataclass(frozen=True)
@@ -45,7 +52,7 @@ class Settings:
     shard : pair of int
         Which part of the batches to see, ``(index, count)`` with the index from 0.
     track : callable
-        Wraps the batches to show progress.
+        Wraps the samples, given their number, to show progress.
     """
 
     batch_size: int = 1
@@ -53,7 +60,7 @@ class Settings:
     memory_mb: int | None = None
     store: Path | None = None
     shard: tuple[int, int] = (0, 1)
-    track: Track = iter
+    track: Track = _silently
 
 
 def observe(
@@ -130,6 +137,7 @@ class _Progress:
         self._settings = settings
         self._sketches = stored.sketches if stored else {name: Sketch() for name in tensors}
         self._batches = dict(stored.batches) if stored else dict.fromkeys(tensors, 0)
+        self._early = dict(stored.early) if stored else {}
         self._saved = time.monotonic()
         self.known_before = stored is not None and stored.complete
 
@@ -146,9 +154,12 @@ class _Progress:
         again = any(collector.tensors for collector in others)
         observer = SketchCollector({name: self._sketches[name] for name in group}, skip=seen if again else 0)
         offset = 0 if again else seen
+        early = _early_batches(len(data), self._settings)
 
         def checkpoint(_: int) -> None:
             self._batches.update(dict.fromkeys(group, observer.batches + offset))
+            if observer.batches + offset == early:
+                self._note_extremes(group)
             if time.monotonic() - self._saved > CHECKPOINT_SECONDS:
                 self.save(complete=False)
 
@@ -166,6 +177,12 @@ class _Progress:
             self.save(complete=False)
             raise
 
+    def _note_extremes(self, group: Sequence[str]) -> None:
+        for name in group:
+            sketch = self._sketches[name]
+            if not sketch.is_empty:
+                self._early[name] = (sketch.min, sketch.max)
+
     def snapshot(self, *, complete: bool) -> StoredSketches:
         """Return what is known now."""
         return StoredSketches(
@@ -175,6 +192,7 @@ class _Progress:
             dict(self._batches),
             complete,
             self._sketches,
+            dict(self._early),
         )
 
     def save(self, *, complete: bool) -> None:
@@ -182,6 +200,13 @@ class _Progress:
         if self._settings.store is not None:
             save_sketches(self._settings.store, self.snapshot(complete=complete))
             self._saved = time.monotonic()
+
+
+def _early_batches(samples: int, settings: Settings) -> int:
+    """Three quarters of the batches of a shard, at least one."""
+    batches = -(-samples // settings.batch_size)
+    index, count = settings.shard
+    return max(1, int(EARLY_SHARE * len(range(index, batches, count))))
 
 
 def _pass(
@@ -195,7 +220,8 @@ def _pass(
     after_batch: Callable[[int], None] | None = None,
 ) -> None:
     samples = data.samples(settings.batch_size, workers=thread_count(), shard=settings.shard)
-    rest = islice(settings.track(samples), skip, None)
+    total = -(-len(data) // settings.shard[1])
+    rest = islice(settings.track(samples, total), skip, None)
     count = stream(model, collectors, rest, exposed=exposed, device=settings.device, after_batch=after_batch)
     if count + skip == 0:
         index, total = settings.shard

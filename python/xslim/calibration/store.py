@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from xslim.files import write_whole
@@ -36,6 +36,9 @@ class StoredSketches:
         Whether every sketch has seen the whole shard.
     sketches : dict of str to Sketch
         One per observed tensor.
+    early : dict of str to (low, high)
+        Extremes of each tensor after three quarters of the batches: what the last quarter added shows
+        whether there were enough.
     """
 
     key: str
@@ -44,6 +47,7 @@ class StoredSketches:
     batches: dict[str, int]
     complete: bool
     sketches: dict[str, Sketch]
+    early: dict[str, tuple[float, float]] = field(default_factory=dict)
 
 
 def save_sketches(path: Path, stored: StoredSketches) -> None:
@@ -61,6 +65,7 @@ def save_sketches(path: Path, stored: StoredSketches) -> None:
         "batch_size": stored.batch_size,
         "batches": stored.batches,
         "complete": stored.complete,
+        "early": stored.early,
         "sizes": [len(blob) for blob in blobs],
     }
     text = json.dumps(header).encode()
@@ -105,4 +110,5 @@ def _parse(content: bytes) -> StoredSketches:
         header["batches"],
         header["complete"],
         sketches,
+        {name: (low, high) for name, (low, high) in header["early"].items()},
     )

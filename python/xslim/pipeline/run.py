@@ -11,9 +11,11 @@ from typing import Any
 import onnx
 import onnx_ir as ir
 
+from xslim.analysis import Report
 from xslim.config import Config
 from xslim.export.verify import OutputComparison, compare_outputs
 from xslim.graph.io import PROTO_LIMIT_BYTES, save_model, to_proto, weight_bytes
+from xslim.pipeline.analysis import analyse_static, log_report, write_report
 from xslim.pipeline.convert import convert
 from xslim.pipeline.load import load_float_model, model_source, prepare_model, read_config
 from xslim.pipeline.paths import OutputPaths, output_paths, prepare_folder
@@ -22,6 +24,8 @@ from xslim.pipeline.static import quantize_static
 from xslim.pipeline.summary import log_comparison
 
 logger = logging.getLogger(__name__)
+
+COMPARED_SAMPLES = 8
 
 
 def quantize_onnx_model(
@@ -86,18 +90,23 @@ def _run(
         result = convert(model, config, source, paths)
         logger.info("wrote %s in %.1f s", paths.model, time.monotonic() - started)
         return result, paths.model
-    result, comparison = _convert(model, config, paths, [Path(name) for name in sketch_files])
+    result, comparison, report = _convert(model, config, paths, [Path(name) for name in sketch_files])
     save_model(result, paths.model)
     log_comparison(comparison)
+    if report is not None:
+        log_report(report, write_report(report, paths))
     logger.info("wrote %s in %.1f s", paths.model, time.monotonic() - started)
     return result, paths.model
 
 
 def _convert(
     model: ir.Model, config: Config, paths: OutputPaths, sketch_files: Sequence[Path]
-) -> tuple[ir.Model, list[OutputComparison]]:
+) -> tuple[ir.Model, list[OutputComparison], Report | None]:
     original = to_proto(model).SerializeToString()
     prepared = prepare_model(model, config)
     result = quantize_static(prepared, config, paths.beside(".sketches"), sketch_files)
     log_gains(result.gains)
-    return result.model, compare_outputs(original, to_proto(result.model), result.samples)
+    comparison = compare_outputs(original, to_proto(result.model), result.samples[:COMPARED_SAMPLES])
+    wanted = config.quantization_parameters.analysis_enable
+    report = analyse_static(model, result, config, paths) if wanted else None
+    return result.model, comparison, report

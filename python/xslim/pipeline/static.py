@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -22,6 +22,7 @@ from xslim.graph.gains import StepGain
 from xslim.graph.inputs import input_specs
 from xslim.graph.scheme import Quantization, QuantPlan
 from xslim.kernels import Sketch
+from xslim.pipeline.progress import track
 from xslim.pipeline.refine import Refined, Refinement
 from xslim.quantization.integer_bias import integer_biases
 from xslim.quantization.parameters import find_parameters
@@ -34,7 +35,7 @@ from xslim.targets import Target, load_target
 
 logger = logging.getLogger(__name__)
 
-COMPARED_SAMPLES = 8
+KEPT_SAMPLES = 16
 
 
 @dataclass(frozen=True)
@@ -52,9 +53,13 @@ class StaticResult:
     sketches : dict of str to Sketch
         Of the observed tensors.
     samples : sequence of feeds
-        Some samples, one by one.
+        At most 16 samples, one by one.
+    calibration_samples : int
+        Number of samples that chose the ranges.
     gains : tuple of StepGain
         What every step of refinement gained on samples held back from it.
+    early_ranges : dict of str to (low, high)
+        Extremes of the observed tensors after three quarters of the samples; empty when not known.
     """
 
     model: ir.Model
@@ -63,7 +68,9 @@ class StaticResult:
     quantization: Quantization
     sketches: dict[str, Sketch]
     samples: Sequence[Feeds]
+    calibration_samples: int
     gains: tuple[StepGain, ...] = ()
+    early_ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
 
 
 def quantize_static(
@@ -91,15 +98,17 @@ def quantize_static(
     """
     start = start_static(prepared, config)
     model, data, refinement = start.model, start.data, start.refinement
-    samples = list(islice(data.batches(1, workers=1), COMPARED_SAMPLES))
+    samples = list(islice(data.batches(1, workers=1), KEPT_SAMPLES))
     settings = replace(calibration_settings(config), store=None if sketch_files else store)
     collector = refinement.collector(model, start.plan) if refinement else None
     watching = [collector] if collector else []
+    early_ranges: dict[str, tuple[float, float]] = {}
     if sketch_files:
         sketches = merge_shards(sketch_files, calibration_key(model, start.plan.observed, data))
         watch(model, start.plan.observed, data, settings, watching, start.exposed)
     else:
-        sketches = observe(model, start.plan.observed, data, settings, watching, start.exposed).sketches
+        stored = observe(model, start.plan.observed, data, settings, watching, start.exposed)
+        sketches, early_ranges = stored.sketches, stored.early
     plan = share_parameters(start.plan, sketches)
     found = Refined(model, plan, find_parameters(model, plan, sketches))
     refined = refinement.round(found, collector) if refinement and collector else found
@@ -108,7 +117,9 @@ def quantize_static(
         quantization = integer_biases(refined.model, plan, quantization, start.target)
     exported = export_qdq(refined.model, plan, quantization, start.target)
     gains = tuple(refinement.gains) if refinement else ()
-    return StaticResult(exported, model, plan, quantization, sketches, samples, gains)
+    return StaticResult(
+        exported, model, plan, quantization, sketches, samples, len(data), gains, early_ranges
+    )
 
 
 @dataclass(frozen=True)
@@ -180,6 +191,7 @@ def calibration_settings(config: Config) -> Settings:
         batch_size=calibration.calibration_batch_size,
         device=calibration.calibration_device,
         memory_mb=calibration.calibration_memory_mb,
+        track=track,
     )
 
 

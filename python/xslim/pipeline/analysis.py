@@ -1,0 +1,71 @@
+"""The report of a static run: analysed before the model is written, written after it."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import onnx_ir as ir
+
+from xslim.analysis import Report, Subject, analyse, report_files
+from xslim.config import Config
+from xslim.files import write_whole
+from xslim.pipeline.paths import OutputPaths
+from xslim.pipeline.static import StaticResult
+
+logger = logging.getLogger(__name__)
+
+
+def analyse_static(original: ir.Model, result: StaticResult, config: Config, paths: OutputPaths) -> Report:
+    """Compare what a static run made with the float model, tensor by tensor.
+
+    Raises
+    ------
+    InternalError
+        One of the models does not run.
+    """
+    from xslim import __version__
+
+    logger.info("comparing with the float model, tensor by tensor")
+    return analyse(
+        Subject(
+            name=paths.prefix,
+            version=__version__,
+            original=original,
+            reference=result.reference,
+            exported=result.model,
+            plan=result.plan,
+            quantization=result.quantization,
+            sketches=result.sketches,
+            samples=result.samples,
+            calibration_samples=result.calibration_samples,
+            config=config,
+            early_ranges=result.early_ranges,
+            steps=result.gains,
+        )
+    )
+
+
+def write_report(report: Report, paths: OutputPaths) -> list[Path]:
+    """Write ``<prefix>_report.md``, ``.json`` and ``.html``, each whole or not at all.
+
+    Raises
+    ------
+    OutputError
+        The place cannot be written.
+    """
+    written = []
+    for suffix, content in report_files(report).items():
+        path = paths.beside(suffix)
+        write_whole(path, content)
+        written.append(path)
+    return written
+
+
+def log_report(report: Report, written: list[Path]) -> None:
+    """Say where the report is, and what it advises."""
+    for finding in report.findings:
+        where = f" ({', '.join(finding.where[:3])})" if finding.where else ""
+        logger.warning("%s%s: see the report", finding.title, where)
+    logger.info("%s", report.verdict.text)
+    logger.info("report: %s", ", ".join(str(path) for path in written))
