@@ -58,7 +58,10 @@ class Sketch:
         """Whether no finite value was observed."""
 
     def percentile(self, q: float) -> float:
-        """Return the value below which the fraction `q` (0 to 1) of the finite values lies; NaN when empty."""
+        """Return the value below which the fraction `q` (0 to 1) of the finite values lies.
+
+        NaN when there is none.
+        """
 
     def histogram(self, bins: int, lo: float, hi: float) -> NDArray[np.uint64]:
         """Return the counts of the finite values over `bins` equal bins from `lo` to `hi`."""
@@ -126,7 +129,7 @@ class ErrorMetrics:
 
     @property
     def snr(self) -> float:
-        """Noise energy over signal energy: 0 without noise, infinite for noise on silence. Lower is better."""
+        """Noise energy over signal energy, lower is better: 0 without noise, infinite on silence."""
 
     @property
     def sqnr_db(self) -> float:
@@ -198,8 +201,8 @@ def search(
     """Find scale and zero point of a sketch.
 
     Zero is always representable, the scale a positive normal float32. Asymmetric: integers from
-    ``-2^(bits-1)`` to ``2^(bits-1) - 1``. Symmetric: zero point 0, without the most negative integer. A sketch
-    that is empty or holds only zeros gives ``(1.0, 0)``.
+    ``-2^(bits-1)`` to ``2^(bits-1) - 1``. Symmetric: zero point 0, without the most negative integer.
+    A sketch that is empty or holds only zeros gives ``(1.0, 0)``.
 
     Parameters
     ----------

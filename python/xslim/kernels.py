@@ -60,8 +60,8 @@ def fake_quantize(
 ) -> NDArray[np.float32]:
     """Quantise and dequantise, bit for bit as onnxruntime's QuantizeLinear and DequantizeLinear.
 
-    ``q = clip(round_half_even(x / scale) + zero_point, qmin, qmax)``, then ``(q - zero_point) * scale``, all in
-    float32. NaN becomes ``qmin``.
+    ``q = clip(round_half_even(x / scale) + zero_point, qmin, qmax)``, then ``(q - zero_point) * scale``,
+    all in float32. NaN becomes ``qmin``.
 
     Parameters
     ----------
