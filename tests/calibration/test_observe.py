@@ -166,7 +166,8 @@ def test_an_interrupted_run_goes_on_where_it_was(
     expected = case.observe()
     store = tmp_path / "sketches"
 
-    def interrupted(samples: Iterable[Feeds]) -> Iterable[Feeds]:
+    def interrupted(samples: Iterable[Feeds], total: int) -> Iterable[Feeds]:
+        assert total == SAMPLES
         for index, feeds in enumerate(samples):
             if index == 3:
                 raise KeyboardInterrupt

@@ -1,0 +1,70 @@
+"""Progress of the calibration pass."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Iterable, Iterator
+
+from xslim.runtime import Feeds
+
+logger = logging.getLogger(__name__)
+
+
+def track(samples: Iterable[Feeds], total: int) -> Iterator[Feeds]:
+    """Pass samples on and show how far they are: a bar on a terminal, one line at the end elsewhere.
+
+    Parameters
+    ----------
+    samples : iterable of feeds
+        What is passed on.
+    total : int
+        How many are expected.
+    """
+    started = time.monotonic()
+    count = 0
+    for feeds in _with_bar(samples, total) if _on_terminal() else samples:
+        yield feeds
+        count += 1
+    seconds = time.monotonic() - started
+    logger.info(
+        "calibrated with %d samples in %.1f s (%.0f a second)", count, seconds, count / max(seconds, 1e-9)
+    )
+
+
+def _on_terminal() -> bool:
+    return sys.stderr.isatty() and logging.getLogger("xslim").isEnabledFor(logging.INFO)
+
+
+def _with_bar(samples: Iterable[Feeds], total: int) -> Iterator[Feeds]:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        ProgressColumn,
+        Task,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        """Samples per second, once there is one."""
+
+        def render(self, task: Task) -> Text:
+            return Text(f"{task.speed:.0f} a second" if task.speed else "")
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        Rate(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("calibrating", total=total)
+        for feeds in samples:
+            yield feeds
+            progress.advance(task)
