@@ -185,6 +185,13 @@ def test_log_lines_go_to_stderr(
     assert logging.getLogger("xslim").handlers == []
 
 
+def test_the_log_can_be_read_by_programs(space: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["-c", str(space.write_config()), "--log-json"]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert {frozenset(line) for line in lines} == {frozenset({"level", "module", "message"})}
+    assert any(line["message"].startswith("wrote ") and line["level"] == "info" for line in lines)
+
+
 def test_both_entry_points_and_the_api_write_the_same_bytes(space: Workspace) -> None:
     config = str(space.write_config())
     outputs = [space.folder / name for name in ("module.onnx", "script.onnx", "api.onnx")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def logging_to_stderr(*, quiet: bool = False, verbose: bool = False) -> Iterator[None]:
+def logging_to_stderr(*, quiet: bool = False, verbose: bool = False, as_json: bool = False) -> Iterator[None]:
     """Show the package's log lines on stderr while a command runs.
 
     Parameters
@@ -18,9 +19,11 @@ def logging_to_stderr(*, quiet: bool = False, verbose: bool = False) -> Iterator
         Only warnings and errors.
     verbose : bool
         Everything; wins over `quiet`.
+    as_json : bool
+        One JSON object per line, with ``level``, ``module`` and ``message``, for other programs.
     """
     package = logging.getLogger("xslim")
-    handler = _handler()
+    handler = _json_handler() if as_json else _handler()
     before = package.level, package.propagate
     package.addHandler(handler)
     package.setLevel(logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO)
@@ -46,6 +49,18 @@ def _handler() -> logging.Handler:
         handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Formatter())
     return handler
+
+
+def _json_handler() -> logging.Handler:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_JsonFormatter())
+    return handler
+
+
+class _JsonFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        fields = {"level": record.levelname.lower(), "module": record.name, "message": record.getMessage()}
+        return json.dumps(fields, ensure_ascii=False)
 
 
 class _Formatter(logging.Formatter):

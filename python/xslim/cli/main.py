@@ -72,7 +72,8 @@ def _run(arguments: list[str]) -> int:
         hint = f"did you mean {near[0]}?" if near else f"the commands are {', '.join(COMMANDS)}; see --help"
         raise ConfigError(f"unknown command {name!r}", hint=hint)
     options = parser.parse_args(arguments)
-    with logging_to_stderr(quiet=options.quiet, verbose=options.verbose or options.debug):
+    verbose = options.verbose or options.debug
+    with logging_to_stderr(quiet=options.quiet, verbose=verbose, as_json=options.log_json):
         status: int = run(options)
     return status
 

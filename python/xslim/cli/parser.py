@@ -33,9 +33,10 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what every command understands; rarely used ones share one line of the help."""
     parser.add_argument("-h", "--help", action="help", help="show this help")
-    parser.add_argument("--quiet", action="store_true", help="log less; --verbose logs more, --debug all")
+    parser.add_argument("--quiet", action="store_true", help="log less; or --verbose, --debug, --log-json")
     parser.add_argument("--verbose", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--debug", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--log-json", action="store_true", help=argparse.SUPPRESS)
 
 
 def names(text: str) -> list[str]:
