@@ -82,7 +82,7 @@ def _apply_once(model: ir.Model, graph: ir.Graph, by_root: RulesByRoot) -> Itera
             ir.convenience.replace_nodes_and_values(
                 graph, node, removed, found.new_nodes, found.match.outputs, found.new_outputs
             )
-            yield rule.name
+            yield rule.name or f"Simpler{node.op_type}"
             break
 
 

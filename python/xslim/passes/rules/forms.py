@@ -102,8 +102,29 @@ class ReshapeToSame(Rule):
         return op.Identity(x)
 
 
+class PadWithNothing(Rule):
+    """``Pad(x)`` by zero everywhere -> x; must not fire on computed or negative padding."""
+
+    def pattern(self, op: Any, x: Any, pads: Any) -> Any:
+        """Any Pad."""
+        return op.Pad(x, pads, _allow_other_inputs=True)
+
+    def require(self, x: ir.Value, pads: ir.Value) -> None:
+        """All zero."""
+        del x
+        amounts = integers(pads)
+        if amounts is None or any(amounts):
+            raise Refusal("something is padded or cut, or may be")
+
+    def rewrite(self, op: Any, x: ir.Value, **_: ir.Value) -> Any:
+        """Nothing; folding removes the Identity."""
+        return op.Identity(x)
+
+
 rules = (
     common.no_op_transpose_rule,
+    common.collapse_slice2_rule,
+    PadWithNothing.rule(),
     common.transpose_transpose_rule,
     common.no_op_cast_rule,
     common.unsqueeze_unsqueeze_rule,
