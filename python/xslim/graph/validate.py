@@ -13,6 +13,8 @@ from xslim.errors import ModelError
 
 logger = logging.getLogger(__name__)
 
+_COPIED_BYTES = 2**16
+
 
 def check_model(model: ir.Model, where: str = "the model") -> None:
     """Refuse an unsound model; put unsorted nodes into topological order.
@@ -27,11 +29,12 @@ def check_model(model: ir.Model, where: str = "the model") -> None:
     Raises
     ------
     ModelError
-        Unknown opset, missing or short external data, a tensor without a producer, a cycle.
+        Unknown opset, missing or short weights, a tensor without a producer, a cycle.
     """
     _check_opset(model, where)
     _check_producers(model, where)
     _check_external_data(model, where)
+    _check_contents(model, where)
     _sort(model, where)
 
 
@@ -106,6 +109,22 @@ def _check_external_data(model: ir.Model, where: str) -> None:
                 f"external data file {str(file)!r} is cut short: tensor {tensor.name!r} needs {needed} bytes",
                 where=where,
             )
+
+
+def _check_contents(model: ir.Model, where: str) -> None:
+    """An initializer inside the file must hold as many bytes as its shape and type need."""
+    for graph in model.graphs():
+        for value in graph.initializers.values():
+            tensor = value.const_value
+            if not isinstance(tensor, ir.TensorProtoTensor) or not tensor.raw.HasField("raw_data"):
+                continue
+            # Reading the field copies it; the size of the message tells enough about a large one.
+            large = tensor.nbytes > _COPIED_BYTES
+            held = tensor.raw.ByteSize() if large else len(tensor.raw.raw_data)
+            if held < tensor.nbytes or (held != tensor.nbytes and not large):
+                raise ModelError(
+                    f"initializer {value.name!r} holds {held} bytes, not {tensor.nbytes}", where=where
+                )
 
 
 def _sort(model: ir.Model, where: str) -> None:
