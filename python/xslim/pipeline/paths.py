@@ -41,11 +41,11 @@ def output_paths(config: Config, source: Path | None, output: str | Path | None,
     output : path or None
         The caller's output: a ``.onnx`` file, or a folder.
     given : bool
-        The input was named by the caller and not by the config: its stem is then the prefix.
+        The input was named by the caller and not by the config: the stem of its file is then the prefix.
     """
     parameters = config.model_parameters
     stem = source.stem if source is not None else DEFAULT_STEM
-    prefix = stem if given else parameters.output_prefix or f"{stem}.q"
+    prefix = stem if given and source is not None else parameters.output_prefix or f"{stem}.q"
     folder = (
         Path(parameters.working_dir)
         if parameters.working_dir
