@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,14 @@ from numpy.typing import NDArray
 
 from xslim.export.clamps import remove_clamps
 from xslim.graph.outputs import values_by_name
-from xslim.graph.scheme import ConstantPlan, Quantization, QuantizedTensor, QuantParams, QuantPlan
+from xslim.graph.scheme import (
+    QMIN,
+    ConstantPlan,
+    Quantization,
+    QuantizedTensor,
+    QuantParams,
+    QuantPlan,
+)
 from xslim.targets import Target
 
 PER_TENSOR_OPSET, PER_CHANNEL_OPSET, HALF_OPSET = 10, 13, 19
@@ -30,7 +38,8 @@ def export_qdq(model: ir.Model, plan: QuantPlan, quantization: Quantization, tar
     Every int8 activation gets one QuantizeLinear/DequantizeLinear pair, whatever the number of its readers.
     A tensor that an int8 operator writes exists only in int8, so all its readers read the dequantised
     values; a tensor that a float operator writes stays float for its float readers. Constants are stored
-    as int8 behind one DequantizeLinear. Activations that saturation replaces are removed.
+    as int8 behind one DequantizeLinear. Activations that saturation replaces are removed. A target with
+    unsigned activations gets the same numbers, shifted by 128.
 
     Parameters
     ----------
@@ -50,7 +59,7 @@ def export_qdq(model: ir.Model, plan: QuantPlan, quantization: Quantization, tar
     """
     quantized = model.clone()
     remove_clamps(quantized.graph, plan, quantization.activations, target)
-    writer = _Writer(quantized.graph, plan.int8_operators)
+    writer = _Writer(quantized.graph, plan.int8_operators, unsigned=target.unsigned)
     for constant, stored in quantization.constants.items():
         writer.store_constant(constant, stored)
     for name, bias in quantization.biases.items():
@@ -65,9 +74,10 @@ def export_qdq(model: ir.Model, plan: QuantPlan, quantization: Quantization, tar
 class _Writer:
     """Edits one graph; names of new values derive from the tensor that they quantise."""
 
-    def __init__(self, graph: ir.Graph, int8_operators: frozenset[str]) -> None:
+    def __init__(self, graph: ir.Graph, int8_operators: frozenset[str], *, unsigned: bool) -> None:
         self.graph = graph
         self.int8_operators = int8_operators
+        self.unsigned = unsigned
         self.values = values_by_name(graph)
         self.nodes = {node.name or "": node for node in graph}
         self.taken = set(self.values) | set(self.nodes)
@@ -77,6 +87,8 @@ class _Writer:
 
     def store_constant(self, plan: ConstantPlan, constant: QuantizedTensor) -> None:
         value = self.values[plan.tensor]
+        if self.unsigned and not plan.symmetric:
+            constant = QuantizedTensor(_unsigned(constant.values), _unsigned_params(constant.params))
         restored = self._stored(plan.tensor, constant, value)
         for node, index in value.uses():
             if node.graph is self.graph and node.name in plan.readers:
@@ -92,11 +104,14 @@ class _Writer:
 
     def insert_pair(self, name: str, params: QuantParams) -> None:
         value = self.values[name]
+        params = _unsigned_params(params) if self.unsigned else params
         only_int8 = self.is_int8(value.producer())
         readers = [(use.node, use.idx) for use in value.uses() if only_int8 or self.is_int8(use.node)]
         parameters = self._parameters(name, params, value)
         stored = self._node("QuantizeLinear", name, [value, *parameters], f"{name}_quantized", params)
-        stored.dtype, stored.shape = ir.DataType.INT8, value.shape
+        stored.shape = value.shape
+        if parameters[1].dtype is not None:
+            stored.dtype = parameters[1].dtype
         restored = self._dequantized(name, stored, parameters, params, value)
         for node, index in readers:
             node.replace_input_with(index, restored)
@@ -162,6 +177,14 @@ class _Writer:
             name = f"{wanted}_{count}"
         self.taken.add(name)
         return name
+
+
+def _unsigned(values: NDArray[np.generic]) -> NDArray[np.uint8]:
+    return (values.astype(np.int16) - QMIN).astype(np.uint8)
+
+
+def _unsigned_params(params: QuantParams) -> QuantParams:
+    return replace(params, zero_point=_unsigned(params.zero_point))
 
 
 def _representable(scale: NDArray[np.float32], dtype: type[np.floating[Any]]) -> NDArray[np.generic]:

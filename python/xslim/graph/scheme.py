@@ -25,7 +25,7 @@ class QuantParams:
     """
 
     scale: NDArray[np.float32]
-    zero_point: NDArray[np.int8] | NDArray[np.int32]
+    zero_point: NDArray[np.int8] | NDArray[np.uint8] | NDArray[np.int32]
     axis: int | None = None
 
     @property
@@ -46,7 +46,7 @@ class QuantParams:
 class QuantizedTensor:
     """An int8 constant (int32 for a bias) and its parameters."""
 
-    values: NDArray[np.int8] | NDArray[np.int32]
+    values: NDArray[np.int8] | NDArray[np.uint8] | NDArray[np.int32]
     params: QuantParams
 
 

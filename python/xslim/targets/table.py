@@ -158,6 +158,8 @@ class Target:
         The execution provider that it describes.
     operators : mapping of str to Operator
         By operator type, with the domain in front where it is not the standard one.
+    unsigned : bool
+        Activations are stored as uint8 instead of int8.
     takes_unlisted : bool
         The target runs operators that the table does not list (in float).
     """
@@ -165,6 +167,7 @@ class Target:
     name: str
     provider: str
     operators: Mapping[str, Operator] = field(repr=False)
+    unsigned: bool = False
     takes_unlisted: bool = False
 
     def find(self, node: ir.Node) -> Operator | None:
@@ -223,7 +226,8 @@ def load_target(name: str = "spacemit") -> Target:
         for section in table["section"]
         for key, entry in section.pop("operators").items()
     }
-    return Target(table["name"], table["provider"], operators, table["takes_unlisted"])
+    flags = {flag: table[flag] for flag in ("unsigned", "takes_unlisted")}
+    return Target(table["name"], table["provider"], operators, **flags)
 
 
 def _bound(node: ir.Node, position: int, default: float) -> float | None:
