@@ -11,7 +11,7 @@ from onnxscript.rewriter import RewriteRule
 
 from xslim.graph.ops import opset
 from xslim.passes.folding import fold_constants, infer_shapes
-from xslim.passes.opset import convert_opset
+from xslim.passes.opset import convert_opset, function_obstacle
 from xslim.passes.rewriting import apply_rules, functions_aside, rules_by_root
 from xslim.passes.rules import activations, normalization, softmax
 
@@ -93,6 +93,10 @@ def _raise_opset(model: ir.Model, operators: Collection[str]) -> ir.Model:
     if not wanted:
         return model
     target = max(fusion.first for fusion in wanted)
+    obstacle = function_obstacle(model, target)
+    if obstacle is not None:
+        logger.info("opset %d stays, no %s: %s", version, ", ".join(f.operator for f in wanted), obstacle)
+        return model
     reason = ", ".join(
         f"{count} x {fusion.operator} needs {fusion.first}" for fusion, count in wanted.items()
     )

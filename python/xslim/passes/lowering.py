@@ -48,10 +48,13 @@ def lower_opset(model: ir.Model, target: int) -> ir.Model:
         model = _inline(model, missing, target)
         infer_shapes(model)
         fold_constants(model)
-    for node in model.graph.all_nodes():
-        if node.domain == "":
-            _lower(node, current, target)
-    model.opset_imports[""] = target
+    bodies: list[ir.Graph | ir.Function] = [model.graph, *model.functions.values()]
+    for body in bodies:
+        version = body.opset_imports.get("", current)
+        for node in body.all_nodes():
+            if node.domain == "":
+                _lower(node, version, target)
+        body.opset_imports[""] = target
     logger.info("opset %d -> %d: asked for", current, target)
     return model
 

@@ -19,7 +19,7 @@ def convert_opset(model: ir.Model, target: int, reason: str) -> ir.Model:
     Raises
     ------
     ModelError
-        The target is unknown, or an operator cannot be expressed in it.
+        The target is unknown, or an operator (or one in a function) cannot be expressed in it.
     """
     from onnx import defs, version_converter
 
@@ -28,14 +28,50 @@ def convert_opset(model: ir.Model, target: int, reason: str) -> ir.Model:
         return model
     if not 1 <= target <= newest:
         raise ModelError(f"unknown opset {target}: the installed onnx knows 1 to {newest}")
+    obstacle = function_obstacle(model, target)
+    if obstacle is not None:
+        raise ModelError(
+            f"cannot convert opset {current} to {target}: {obstacle}",
+            hint="keep the opset, or export the model again in that one",
+        )
     try:
         converted = transform_proto(model, lambda proto: version_converter.convert_version(proto, target))
     except (RuntimeError, ValueError) as error:
         raise ModelError(
             f"cannot convert opset {current} to {target}: {_first_line(error)}", hint="choose another opset"
         ) from error
+    for function in converted.functions.values():
+        if "" in function.opset_imports:
+            function.opset_imports[""] = target
     logger.info("opset %d -> %d: %s", current, target, reason)
     return converted
+
+
+def function_obstacle(model: ir.Model, target: int) -> str | None:
+    """What in the model's own functions means something else in opset `target`, or None.
+
+    The converter knows nothing of functions, so an operator in a body must be the same in both opsets.
+    """
+    for function in model.functions.values():
+        version = function.opset_imports.get("", opset(model))
+        for node in function.all_nodes():
+            if node.domain == "" and since_version(node.op_type, version) != since_version(
+                node.op_type, target
+            ):
+                return (
+                    f"operator {node.op_type} in function {function.domain}.{function.name} is another there"
+                )
+    return None
+
+
+def since_version(operator: str, version: int) -> int | None:
+    """The opset that brought the form of the operator which `version` has; None when it has none."""
+    from onnx import defs
+
+    try:
+        return int(defs.get_schema(operator, version).since_version)
+    except defs.SchemaError:
+        return None
 
 
 def _first_line(error: Exception) -> str:

@@ -103,7 +103,12 @@ def _head(match: MatchResult, with_bins: bool) -> _Head:
     bound = match.bindings
     boxes, logits = bound["boxes"], bound["logits"]
     readers = list(boxes.uses())
-    if len(readers) != 1 or not is_standard(readers[0].node, "Concat") or readers[0].idx != 0:
+    if (
+        boxes.is_graph_output()
+        or len(readers) != 1
+        or not is_standard(readers[0].node, "Concat")
+        or readers[0].idx != 0
+    ):
         raise Refusal("the boxes are not the first part of one Concat")
     concat = readers[0].node
     if concat.attributes.get_int("axis", 0) not in (1, -2):

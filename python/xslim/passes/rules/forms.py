@@ -40,7 +40,8 @@ class PadIntoPool(Rule):
 
     Must not fire when something but the spatial axes is padded, padding is negative, not zero or not
     constant, or when the pool pads on its own without counting, rounds up, or chooses its padding itself:
-    the averages at the border would be others. (A MaxPool takes no zeros in: it pads with -infinity.)
+    the averages at the border would be others. Nor when the padding reaches the size of the window.
+    (A MaxPool takes no zeros in: it pads with minus infinity.)
     """
 
     def pattern(self, op: Any, x: Any) -> Any:
@@ -81,7 +82,11 @@ class PadIntoPool(Rule):
         if pool.attributes.get_string("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
             raise Refusal("the pool chooses its own padding")
         spatial = [*pads[2:ndim], *pads[ndim + 2 :]]
-        return [outer + inner for outer, inner in zip(spatial, own, strict=True)]
+        total = [outer + inner for outer, inner in zip(spatial, own, strict=True)]
+        window = list(pool.attributes.get_ints("kernel_shape") or ())
+        if any(amount >= side for amount, side in zip(total, [*window, *window], strict=True)):
+            raise Refusal("a window would hold nothing but padding, which runtimes do not allow")
+        return total
 
 
 class ReshapeToSame(Rule):
