@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import product
 
 import numpy as np
 import onnx_ir as ir
@@ -27,8 +28,9 @@ def random_feeds(model: ir.Model) -> Iterator[dict[str, NDArray[np.generic]]]:
     """Yield inputs to try, one set after another, until the model takes one.
 
     Floats are standard normal, whole numbers below the size of the table that they index, flags coin
-    tosses. Unknown batch dimensions are 1, other unknown dimensions the same number everywhere, another one
-    in each set. The same model always gets the same numbers.
+    tosses. Unknown first dimensions are 1, other unknown dimensions the same number everywhere, another one
+    in each set; where that fails, only unknown last dimensions are more than 1. The same model always gets
+    the same numbers.
 
     Parameters
     ----------
@@ -49,21 +51,31 @@ def random_feeds(model: ir.Model) -> Iterator[dict[str, NDArray[np.generic]]]:
     images = any(spec.shape is not None and len(spec.shape) == 4 for spec in specs)
     sizes = IMAGE_SIZES if images else SEQUENCE_SIZES
     limits = {value.name: _table_size(value) for value in model.graph.inputs}
-    for size in sizes[:1] if known else sizes:
+    for fill, size in [(_fill_all, sizes[0])] if known else product((_fill_all, _fill_last), sizes):
         random = np.random.default_rng(SEED)
-        yield {spec.name: _draw(spec, size, limits[spec.name], random) for spec in specs}
+        yield {spec.name: _draw(spec, fill(spec, size), limits[spec.name], random) for spec in specs}
 
 
-def _draw(spec: InputSpec, size: int, limit: int, random: np.random.Generator) -> NDArray[np.generic]:
-    dims = spec.shape if spec.shape is not None else (1,)
-    shape = [dim or (1 if axis == 0 else size) for axis, dim in enumerate(dims)]
+def _fill_all(spec: InputSpec, size: int) -> list[int]:
+    return [dim or (size if axis else 1) for axis, dim in enumerate(_dims(spec))]
+
+
+def _fill_last(spec: InputSpec, size: int) -> list[int]:
+    dims = _dims(spec)
+    return [dim or 1 for dim in dims[:-1]] + [dim or size for dim in dims[-1:]]
+
+
+def _dims(spec: InputSpec) -> tuple[int | None, ...]:
+    return (1,) if spec.shape is None else spec.shape
+
+
+def _draw(spec: InputSpec, shape: list[int], limit: int, random: np.random.Generator) -> NDArray[np.generic]:
     if spec.dtype.kind == "b":
-        return random.random(shape) < 0.5
+        return np.asarray(random.random(shape) < 0.5)
     if spec.dtype.kind in "iu":
-        return random.integers(0, min(limit, 127 if spec.dtype.itemsize == 1 else limit), shape).astype(
-            spec.dtype
-        )
-    return random.standard_normal(shape).astype(spec.dtype)
+        largest = min(limit, int(np.iinfo(spec.dtype).max))
+        return np.asarray(random.integers(0, largest, shape)).astype(spec.dtype)
+    return np.asarray(random.standard_normal(shape)).astype(spec.dtype)
 
 
 def _table_size(value: ir.Value) -> int:
