@@ -28,7 +28,8 @@ from xslim.quantization.integer_bias import integer_biases
 from xslim.quantization.parameters import find_parameters
 from xslim.quantization.plan import make_plan
 from xslim.quantization.rounding import layers_to_round
-from xslim.quantization.rules import rules_from
+from xslim.quantization.protected import seen_masks
+from xslim.quantization.rules import Rules, rules_from
 from xslim.quantization.sharing import share_parameters
 from xslim.runtime import Feeds
 from xslim.targets import Target, load_target
@@ -74,7 +75,11 @@ class StaticResult:
 
 
 def quantize_static(
-    prepared: ir.Model, config: Config, store: Path, sketch_files: Sequence[Path] = ()
+    prepared: ir.Model,
+    config: Config,
+    store: Path,
+    sketch_files: Sequence[Path] = (),
+    masks: frozenset[str] = frozenset(),
 ) -> StaticResult:
     """Quantise a prepared model with calibration data.
 
@@ -88,6 +93,8 @@ def quantize_static(
         File that keeps the sketches.
     sketch_files : sequence of Path
         Sketches that ``xslim collect`` wrote, to be used instead of the store: every shard once.
+    masks : frozenset of str
+        Tensors that are known to hold infinities, and so stay float.
 
     Raises
     ------
@@ -96,7 +103,7 @@ def quantize_static(
     DataError
         The calibration data are wrong.
     """
-    start = start_static(prepared, config)
+    start = start_static(prepared, config, masks)
     model, data, refinement = start.model, start.data, start.refinement
     samples = list(islice(data.batches(1, workers=1), KEPT_SAMPLES))
     settings = replace(calibration_settings(config), store=None if sketch_files else store)
@@ -109,12 +116,18 @@ def quantize_static(
     else:
         stored = observe(model, start.plan.observed, data, settings, watching, start.exposed)
         sketches, early_ranges = stored.sketches, stored.early
+    if found_masks := seen_masks(sketches):
+        names = ", ".join(sorted(found_masks))
+        logger.warning("planning again, as these tensors hold infinities and so stay float: %s", names)
+        return quantize_static(prepared, config, store, sketch_files, masks | found_masks)
     plan = share_parameters(start.plan, sketches)
     found = Refined(model, plan, find_parameters(model, plan, sketches))
-    refined = refinement.round(found, collector) if refinement and collector else found
+    refined = found
+    if refinement and collector:
+        refined = refinement.round(refinement.widen(found, sketches), collector)
     quantization = refined.quantization
-    if config.quantization_parameters.bias_type == "int32":
-        quantization = integer_biases(refined.model, plan, quantization, start.target)
+    everywhere = config.quantization_parameters.bias_type == "int32"
+    quantization = integer_biases(refined.model, plan, quantization, start.target, everywhere=everywhere)
     exported = export_qdq(refined.model, plan, quantization, start.target)
     gains = tuple(refinement.gains) if refinement else ()
     return StaticResult(
@@ -150,17 +163,17 @@ class Start:
     exposed: tuple[str, ...]
 
 
-def start_static(prepared: ir.Model, config: Config) -> Start:
+def start_static(prepared: ir.Model, config: Config, masks: frozenset[str] = frozenset()) -> Start:
     """Plan a static run and equalise its model.
 
-    Errors are those of `plan_static`.
+    Parameters and errors are those of `plan_static`.
     """
-    plan, data = plan_static(prepared, config)
+    plan, data = plan_static(prepared, config, masks)
     target = load_target(config.quantization_parameters.target)
     if config.quantization_parameters.finetune_level == 0:
         return Start(prepared, plan, data, target, None, _exposed(prepared, plan))
     settings = calibration_settings(config)
-    planner = partial(make_plan, target=target, rules=rules_from(config))
+    planner = partial(make_plan, target=target, rules=replace(rules_from(config), masks=masks))
     refinement = Refinement(prepared, data, settings, planner, target)
     model, plan = refinement.equalize(prepared, plan)
     return Start(model, plan, data, target, refinement, _exposed(model, plan))
@@ -170,8 +183,12 @@ def _exposed(model: ir.Model, plan: QuantPlan) -> tuple[str, ...]:
     return tuple(dict.fromkeys(layer.vectors.source for _, layer in layers_to_round(model, plan)))
 
 
-def plan_static(prepared: ir.Model, config: Config) -> tuple[QuantPlan, CalibrationData]:
+def plan_static(
+    prepared: ir.Model, config: Config, masks: frozenset[str] = frozenset()
+) -> tuple[QuantPlan, CalibrationData]:
     """Make the plan of a static run and open its calibration data, before anything runs.
+
+    `masks` names tensors that are known to hold infinities.
 
     Raises
     ------
@@ -180,7 +197,8 @@ def plan_static(prepared: ir.Model, config: Config) -> tuple[QuantPlan, Calibrat
     DataError
         The calibration data are wrong.
     """
-    plan = _plan(prepared, config, load_target(config.quantization_parameters.target))
+    rules = replace(rules_from(config), masks=masks)
+    plan = _plan(prepared, rules, load_target(config.quantization_parameters.target))
     return plan, CalibrationData(input_specs(prepared), config.calibration_parameters, config.base_dir)
 
 
@@ -195,8 +213,8 @@ def calibration_settings(config: Config) -> Settings:
     )
 
 
-def _plan(prepared: ir.Model, config: Config, target: Target) -> QuantPlan:
-    plan = make_plan(prepared, target, rules_from(config))
+def _plan(prepared: ir.Model, rules: Rules, target: Target) -> QuantPlan:
+    plan = make_plan(prepared, target, rules)
     count = len(plan.int8_operators)
     if count == 0:
         reasons = sorted({f"{operator.op_type}: {operator.reason}" for operator in plan.operators})

@@ -30,9 +30,9 @@ FloatArray = NDArray[np.float64]
 
 
 def integer_biases(
-    model: ir.Model, plan: QuantPlan, quantization: Quantization, target: Target
+    model: ir.Model, plan: QuantPlan, quantization: Quantization, target: Target, *, everywhere: bool
 ) -> Quantization:
-    """Quantise the biases of the int8 operators to int32.
+    """Quantise the biases of int8 operators to int32.
 
     Biases that cannot be int32 stay float, and the log names them: those of float16 models, those without
     one value per channel, and those that would need a larger scale where all channels share one.
@@ -44,7 +44,9 @@ def integer_biases(
     plan, quantization
         What is int8, with its numbers.
     target : Target
-        Names the bias input of each operator.
+        Names the bias input of each operator, and those that are no integer operators without.
+    everywhere : bool
+        Quantise all biases, and not only those without which the operator would not run in integers.
 
     Returns
     -------
@@ -55,6 +57,8 @@ def integer_biases(
     problems: dict[str | None, str] = {}
     # Twice, as a weight that two operators share may be given its final scales by the second of them.
     for node, weight, bias in [*_candidates(model, plan, target)] * 2:
+        if not everywhere and not target.entry(node).needs_integer_bias:
+            continue
         source = node.inputs[0]
         scale = quantization.activations[source.name or ""].scale if source is not None else None
         if scale is None or bias.dtype != ir.DataType.FLOAT:

@@ -59,6 +59,8 @@ class Operator:
         The only number of dimensions at which a weight is quantised per channel; None means any above 1.
     bias_input : int or None
         The input that is a bias vector per output channel.
+    needs_integer_bias : bool
+        The target adds a float bias in float, and then computes all in float.
     channel_axis : int or None
         Axis of input 0 along which the weight sums.
     fuses_activation : bool
@@ -100,6 +102,7 @@ class Operator:
     weight_axis: tuple[AxisRule, ...] = ()
     weight_rank: int | None = None
     bias_input: int | None = None
+    needs_integer_bias: bool = False
     channel_axis: int | None = None
     fuses_activation: bool = False
     float_output: bool = False
