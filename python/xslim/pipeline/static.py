@@ -27,8 +27,8 @@ from xslim.pipeline.refine import Refined, Refinement
 from xslim.quantization.integer_bias import integer_biases
 from xslim.quantization.parameters import find_parameters
 from xslim.quantization.plan import make_plan
-from xslim.quantization.rounding import layers_to_round
 from xslim.quantization.protected import seen_masks
+from xslim.quantization.rounding import layers_to_round
 from xslim.quantization.rules import Rules, rules_from
 from xslim.quantization.sharing import share_parameters
 from xslim.runtime import Feeds
