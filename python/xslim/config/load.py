@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from xslim.config.jsonc import blank_comments
 from xslim.config.model import Config
 from xslim.config.problems import describe_problems
 from xslim.errors import ConfigError
@@ -94,7 +95,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read the config file: {error}", where=str(path)) from error
     try:
-        raw = json.loads(text, object_pairs_hook=_distinct_keys)
+        raw = json.loads(blank_comments(text), object_pairs_hook=_distinct_keys)
     except json.JSONDecodeError as error:
         place = f"{path}, line {error.lineno}, column {error.colno}"
         raise ConfigError(f"not valid JSON: {error.msg}", where=place) from error

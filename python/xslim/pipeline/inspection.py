@@ -1,0 +1,143 @@
+"""What is in a model: the facts that ``xslim info`` prints."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+from onnx_ir.passes import common
+
+from xslim.graph.cost import model_cost
+from xslim.graph.io import external_bytes, load_model
+from xslim.passes.folding import infer_shapes
+
+STATIC = ("QuantizeLinear",)
+DYNAMIC = ("DynamicQuantizeLinear", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM", "MatMulInteger")
+INTEGER_BITS = 8
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """An input or output: name, element type and shape (names for symbolic sizes; None when not known)."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str | None, ...] | None
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """The facts about a model.
+
+    Attributes
+    ----------
+    path : str
+        The file.
+    file_bytes : int
+        Its size, with external weights.
+    producer : str
+        The program that wrote it.
+    ir_version : int
+    opsets : dict of str to int
+        Version by domain; the standard domain is ``ai.onnx``.
+    inputs, outputs : tuple of TensorInfo
+    operators : dict of str to int
+        Number by type, nested graphs included and constants left out, the most frequent first.
+    functions : tuple of str
+        Model-local functions.
+    subgraphs : int
+        Bodies of control-flow operators.
+    parameters : int
+        Elements of all weights.
+    weight_types : dict of str to int
+        Elements by type.
+    macs : int
+        Multiply-accumulate operations of one run with every symbolic dimension 1.
+    macs_complete : bool
+        Whether the shapes of all sums of products are known; else `macs` is a lower bound.
+    quantization : str
+        ``float32``, ``float16``, ``static int8 (QDQ)``, ``dynamic int8`` or ``int8 weights``.
+    """
+
+    path: str
+    file_bytes: int
+    producer: str
+    ir_version: int
+    opsets: dict[str, int]
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+    operators: dict[str, int]
+    functions: tuple[str, ...]
+    subgraphs: int
+    parameters: int
+    weight_types: dict[str, int]
+    macs: int
+    macs_complete: bool
+    quantization: str
+
+
+def inspect_model(path: Path) -> ModelInfo:
+    """Read a model and gather the facts about it.
+
+    Raises
+    ------
+    ModelError
+        The model cannot be read.
+    """
+    model = load_model(path)
+    plain = model.clone()
+    # Weights may stand in Constant nodes; they count like the others.
+    common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(plain)
+    infer_shapes(plain)
+    cost = model_cost(plain)
+    weights = _weight_types(plain)
+    graph = model.graph
+    return ModelInfo(
+        path=str(path),
+        file_bytes=path.stat().st_size + external_bytes(model),
+        producer=" ".join(filter(None, [model.producer_name, model.producer_version])),
+        ir_version=model.ir_version,
+        opsets={domain or "ai.onnx": version for domain, version in sorted(model.opset_imports.items())},
+        inputs=tuple(_tensor(value) for value in graph.inputs if value.name not in graph.initializers),
+        outputs=tuple(_tensor(value) for value in graph.outputs),
+        operators=dict(sorted(cost.counts.items(), key=lambda item: (-item[1], item[0]))),
+        functions=tuple(f"{function.domain}.{function.name}" for function in model.functions.values()),
+        subgraphs=sum(1 for _ in model.graphs()) - 1,
+        parameters=cost.parameters,
+        weight_types=dict(weights),
+        macs=cost.macs,
+        macs_complete=not cost.unknown_shapes,
+        quantization=_quantization(cost.counts, weights),
+    )
+
+
+def _tensor(value: ir.Value) -> TensorInfo:
+    shape = (
+        None
+        if value.shape is None
+        else tuple(dim if isinstance(dim, int) else dim.value for dim in value.shape)
+    )
+    return TensorInfo(value.name or "", value.dtype.name.lower() if value.dtype else "unknown", shape)
+
+
+def _weight_types(model: ir.Model) -> Counter[str]:
+    """Elements of the initializers by type; scalars and shapes count too."""
+    types: Counter[str] = Counter()
+    for graph in model.graphs():
+        for value in graph.initializers.values():
+            if value.const_value is not None:
+                types[value.const_value.dtype.name.lower()] += int(np.prod(value.const_value.shape.numpy()))
+    return Counter(dict(types.most_common()))
+
+
+def _quantization(operators: Counter[str], weights: Counter[str]) -> str:
+    if any(operators[name] for name in DYNAMIC):
+        return "dynamic int8"
+    if any(operators[name] for name in STATIC):
+        return "static int8 (QDQ)"
+    if operators["DequantizeLinear"]:
+        return "int8 weights"
+    return "float16" if weights["float16"] > weights["float"] else "float32"
