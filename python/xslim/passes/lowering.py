@@ -87,11 +87,22 @@ def _inline(model: ir.Model, operators: set[str], target: int) -> ir.Model:
                 f"operator {operator} does not exist in opset {target} and has no equivalent there",
                 hint="choose another opset",
             )
+    for node in model.graph.all_nodes():
+        if is_standard(node, *operators):
+            _state_defaults(node, opset(model))
     chosen = [("", operator) for operator in sorted(operators)]
     return transform_proto(
         model,
         lambda proto: inliner.inline_selected_functions(proto, chosen, inline_schema_functions=True),
     )
+
+
+def _state_defaults(node: ir.Node, version: int) -> None:
+    """Give a node the attributes that it leaves to their default: bodies refer to them."""
+    schema = _schema(node.op_type, version)
+    for name, attribute in schema.attributes.items() if schema is not None else ():
+        if name not in node.attributes and attribute.default_value.type:
+            node.attributes.add(ir.serde.deserialize_attribute(attribute.default_value))
 
 
 def _lower(node: ir.Node, current: int, target: int) -> None:
