@@ -1,0 +1,127 @@
+"""What a target does with a model: what it takes, what falls back, which Q/DQ pairs do not fuse."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from xslim.analysis.partition import count_subgraphs, refusals
+from xslim.analysis.patterns import Finding, Site, find_patterns
+from xslim.graph.cost import model_cost
+from xslim.passes.folding import infer_shapes
+from xslim.targets import Target
+
+INTEGER_TYPES = (ir.DataType.INT8, ir.DataType.UINT8)
+
+
+@dataclass(frozen=True)
+class NodeCheck:
+    """One node of the main graph.
+
+    Attributes
+    ----------
+    name, op_type : str
+        The node.
+    refusal : str or None
+        Why the target does not take it; None when it does.
+    int8 : bool
+        It computes sums of int8 products, or reads and writes int8 otherwise.
+    macs : int
+        Multiply-accumulate operations.
+    """
+
+    name: str
+    op_type: str
+    refusal: str | None
+    int8: bool
+    macs: int
+
+
+@dataclass(frozen=True)
+class ProviderCheck:
+    """The answer of `check_provider`.
+
+    Attributes
+    ----------
+    target, provider : str
+        The table that was asked, and the execution provider that it describes.
+    nodes : tuple of NodeCheck
+        In graph order.
+    findings : tuple of Finding
+        Q/DQ patterns that do not fuse.
+    subgraphs : int
+        Parts into which the taken nodes fall.
+    """
+
+    target: str
+    provider: str
+    nodes: tuple[NodeCheck, ...]
+    findings: tuple[Finding, ...]
+    subgraphs: int
+
+    @property
+    def refused_work(self) -> tuple[NodeCheck, ...]:
+        """Sums of products that fall back to the CPU."""
+        return tuple(node for node in self.nodes if node.refusal and node.macs)
+
+    @property
+    def passed(self) -> bool:
+        """No pattern fails to fuse, and every sum of products is taken."""
+        return not self.findings and not self.refused_work
+
+    @property
+    def taken_share(self) -> float:
+        """Share of the multiply-accumulate operations that the target takes, 0 to 1."""
+        return self._share([node for node in self.nodes if not node.refusal])
+
+    @property
+    def int8_share(self) -> float:
+        """Share of the multiply-accumulate operations that the target takes in int8, 0 to 1."""
+        return self._share([node for node in self.nodes if node.int8 and not node.refusal])
+
+    def _share(self, nodes: list[NodeCheck]) -> float:
+        total = sum(node.macs for node in self.nodes)
+        return sum(node.macs for node in nodes) / total if total else float(bool(nodes))
+
+
+def check_provider(model: ir.Model, target: Target) -> ProviderCheck:
+    """Check a model, quantised or not, against a target's table.
+
+    Parameters
+    ----------
+    model : onnx_ir.Model
+        Any model; shapes and types that are missing are inferred in place.
+    target : Target
+        The table.
+
+    Returns
+    -------
+    ProviderCheck
+    """
+    infer_shapes(model)
+    graph = model.graph
+    reasons = refusals(graph, target)
+    findings = find_patterns(graph, target)
+    broken = {finding.node for finding in findings if finding.kind in ("no-output-quantizer", "float-weight")}
+    macs = {cost.name: cost.macs for cost in model_cost(model).operators}
+    nodes = tuple(
+        NodeCheck(
+            name=node.name or "",
+            op_type=node.op_type,
+            refusal=reason,
+            int8=node.name not in broken and _is_int8(node, target),
+            macs=macs.get(node.name or "", 0),
+        )
+        for node, reason in reasons.items()
+    )
+    taken = {node: reason is None for node, reason in reasons.items()}
+    return ProviderCheck(target.name, target.provider, nodes, tuple(findings), count_subgraphs(graph, taken))
+
+
+def _is_int8(node: ir.Node, target: Target) -> bool:
+    first = node.inputs[0] if node.inputs else None
+    if first is not None and first.dtype in INTEGER_TYPES:
+        return True
+    site = Site(node, target.entry(node), target)
+    return bool(site.activations) and site.operator.role != "float"

@@ -1,0 +1,74 @@
+"""``xslim plan``: what would become int8, and why, without running anything."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from xslim.graph.scheme import OperatorPlan, TensorGroup
+    from xslim.pipeline.planning import PlanSummary
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the configuration, the model, the output and the amount of detail."""
+    parser.add_argument("-c", "--config", metavar="FILE", required=True, help="JSON configuration")
+    parser.add_argument("-i", "--input_path", metavar="FILE", help="ONNX model, instead of the config's")
+    parser.add_argument("-o", "--output", metavar="FILE", help="JSON file (default: <prefix>_plan.json)")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of writing it to a file")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the plan and write it as JSON."""
+    from xslim.files import write_whole
+    from xslim.pipeline.paths import prepare_folder
+    from xslim.pipeline.planning import plan_run
+
+    summary, paths = plan_run(options.config, options.input_path)
+    text = json.dumps(summary.as_json(), indent=1)
+    if options.json:
+        print(text)
+        return 0
+    print("\n".join(_lines(summary)))
+    if options.output is None:
+        prepare_folder(paths)
+    file = Path(options.output) if options.output else paths.beside("_plan.json")
+    write_whole(file, text + "\n")
+    print(f"wrote {file}")
+    return 0
+
+
+def _lines(summary: PlanSummary) -> Iterator[str]:
+    yield "operators"
+    width = max((len(operator.op_type) for operator in summary.operators), default=0)
+    for operator in summary.operators:
+        yield f"  {_kind(operator):5} {operator.op_type:{width}} {operator.name}{_reason(operator)}"
+    yield "int8 tensors, one line per group"
+    for group in summary.groups:
+        yield f"  {_method(group)}: {', '.join(group.tensors)}"
+    int8 = sum(operator.int8 for operator in summary.operators)
+    reasons = Counter(operator.reason for operator in summary.operators if not operator.int8)
+    yield "why operators are float"
+    yield from (f"  {count:4}  {reason}" for reason, count in reasons.most_common())
+    yield f"{int8} of {len(summary.operators)} operators are int8 on {summary.target}"
+    yield f"{summary.int8_share:.1%} of the multiply-accumulates are int8"
+    yield f"{summary.qdq_pairs} Q/DQ pairs with {len(summary.groups)} sets of parameters"
+    yield f"{len(summary.constants)} int8 constants, {summary.subgraphs} subgraphs"
+
+
+def _kind(operator: OperatorPlan) -> str:
+    return "int8" if operator.int8 else "float"
+
+
+def _reason(operator: OperatorPlan) -> str:
+    return "" if operator.reason == "int8" else f": {operator.reason}"
+
+
+def _method(group: TensorGroup) -> str:
+    if group.fixed_range is not None:
+        return f"range {group.fixed_range[0]:g} to {group.fixed_range[1]:g}"
+    return group.method if group.method != "percentile" else f"percentile {group.max_percentile:g}"

@@ -1,0 +1,117 @@
+"""The plan of a run, to be read before anything runs."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx_ir as ir
+
+from xslim.analysis.partition import count_subgraphs, refusals
+from xslim.config import STATIC_LEVELS, Config
+from xslim.errors import ConfigError
+from xslim.graph.cost import model_cost
+from xslim.graph.scheme import ConstantPlan, OperatorPlan, QuantPlan, TensorGroup
+from xslim.pipeline.load import load_float_model, model_source, prepare_model, read_config
+from xslim.pipeline.paths import OutputPaths, output_paths
+from xslim.quantization.plan import make_plan
+from xslim.quantization.rules import rules_from
+from xslim.targets import load_target
+
+
+@dataclass(frozen=True)
+class PlanSummary:
+    """A plan with what it means for a target.
+
+    Attributes
+    ----------
+    target : str
+        The target.
+    operators : tuple of OperatorPlan
+        Every operator, int8 or float, and why.
+    groups : tuple of TensorGroup
+        The int8 activations; those of one group share parameters.
+    constants : tuple of ConstantPlan
+        The int8 constants.
+    int8_share : float
+        Share of the multiply-accumulate operations that are int8, 0 to 1.
+    qdq_pairs : int
+        QuantizeLinear/DequantizeLinear pairs of the result.
+    subgraphs : int
+        Parts into which the operators fall that the target takes.
+    """
+
+    target: str
+    operators: tuple[OperatorPlan, ...]
+    groups: tuple[TensorGroup, ...]
+    constants: tuple[ConstantPlan, ...]
+    int8_share: float
+    qdq_pairs: int
+    subgraphs: int
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain data, every tensor with its group."""
+        return asdict(self)
+
+
+def plan_run(
+    config_or_path: dict[str, Any] | str | Path | Config,
+    model_path: str | Path | None = None,
+    output: str | Path | None = None,
+) -> tuple[PlanSummary, OutputPaths]:
+    """Plan a static run without reading calibration data or running the model.
+
+    Parameters
+    ----------
+    config_or_path : dict, str, Path or Config
+        The configuration.
+    model_path : str or Path, optional
+        The model, instead of the one that the configuration names.
+    output : str or Path, optional
+        Output file or folder of the run.
+
+    Returns
+    -------
+    PlanSummary, OutputPaths
+        The plan, and where the run would write.
+
+    Raises
+    ------
+    ConfigError
+        The precision level is not a static one, or a custom setting names what does not exist.
+    ModelError
+        The model cannot be read.
+    """
+    config = read_config(config_or_path)
+    level = config.quantization_parameters.precision_level
+    if level not in STATIC_LEVELS:
+        raise ConfigError(
+            f"there is no plan for precision level {level}",
+            where="quantization_parameters.precision_level",
+            hint="levels 0, 1 and 2 have one",
+        )
+    source = model_source(config, model_path)
+    file = source if isinstance(source, Path) else None
+    paths = output_paths(config, file, output, given=model_path is not None)
+    prepared = prepare_model(load_float_model(config, source), config)
+    target = load_target(config.quantization_parameters.target)
+    plan = make_plan(prepared, target, rules_from(config))
+    taken = {node: reason is None for node, reason in refusals(prepared.graph, target).items()}
+    summary = PlanSummary(
+        target=target.name,
+        operators=plan.operators,
+        groups=plan.groups,
+        constants=plan.constants,
+        int8_share=_int8_share(prepared, plan),
+        qdq_pairs=sum(len(group.tensors) for group in plan.groups),
+        subgraphs=count_subgraphs(prepared.graph, taken),
+    )
+    return summary, paths
+
+
+def _int8_share(model: ir.Model, plan: QuantPlan) -> float:
+    costs = model_cost(model).operators
+    total = sum(cost.macs for cost in costs)
+    int8 = sum(cost.macs for cost in costs if cost.name in plan.int8_operators)
+    return int8 / total if total else 0.0
