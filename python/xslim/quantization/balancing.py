@@ -1,8 +1,8 @@
 """Factors between float operators and int8 layers, so that channels can be equalised there as well.
 
 The output of a normalisation or of a Gelu is often read by a sum as well, or is no homogeneous function of
-what comes before, and its channels differ by orders of magnitude. Where a float operator writes a tensor that
-int8 layers read, a product with one factor per channel is put before their quantiser; equalisation chooses the
+what comes before, and its channels differ by orders of magnitude. Where a float operator writes a tensor for
+int8 layers, a product with one factor per channel is put before their quantiser; equalisation chooses the
 factors and undoes them in the weights. A factor that stays 1 is taken out again.
 
 Source: Xiao et al., "SmoothQuant", ICML 2023 (arXiv:2211.10438); here factors are explicit where none can be
