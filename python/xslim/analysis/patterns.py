@@ -45,11 +45,12 @@ class Site:
     node: ir.Node
     operator: Operator
     target: Target
+    unfolded: frozenset[ir.Value]
 
     @cached_property
     def activations(self) -> list[ir.Node]:
         """DequantizeLinear nodes of the inputs that are not constant; empty unless all of them have one."""
-        values = [value for value in self._data() if not is_fixed(value) and not _is_foldable(value)]
+        values = [value for value in self._data() if not is_fixed(value) and value not in self.unfolded]
         nodes = [value.producer() for value in values]
         found = [node for node in nodes if node is not None and is_standard(node, "DequantizeLinear")]
         return found if len(found) == len(values) else []
@@ -90,12 +91,27 @@ class Site:
         return node if node is not None and is_standard(node, "DequantizeLinear") else None
 
 
+def sites_of(graph: ir.Graph, target: Target) -> Iterator[Site]:
+    """Yield every operator of the main graph with its quantisers."""
+    unfolded = _unfolded(graph)
+    return (Site(node, target.entry(node), target, unfolded) for node in graph)
+
+
+def _unfolded(graph: ir.Graph) -> frozenset[ir.Value]:
+    """Values that follow from constants alone, but are none yet."""
+    found: set[ir.Value] = set()
+    for node in graph:
+        sources = [value for value in node.inputs if value is not None]
+        if sources and all(is_fixed(value) or value in found for value in sources):
+            found.update(value for value in node.outputs if not is_fixed(value))
+    return frozenset(found)
+
+
 def find_patterns(graph: ir.Graph, target: Target) -> list[Finding]:
     """Return every pattern of a quantised model that will not fuse, in graph order."""
-    sites = [Site(node, target.entry(node), target) for node in graph]
     return [
         Finding(kind, site.node.name or "", site.node.op_type, detail)
-        for site in sites
+        for site in sites_of(graph, target)
         if site.activations and not is_standard(site.node, "QuantizeLinear", "DequantizeLinear")
         for kind, (_, search) in PATTERNS.items()
         for detail in search(site)
@@ -156,7 +172,7 @@ def _bias_scale(site: Site) -> Iterator[str]:
 
 def _foldable_weight(site: Site) -> Iterator[str]:
     weight = site.weight()
-    if weight is not None and _is_foldable(weight):
+    if weight is not None and weight in site.unfolded:
         yield f"its weight {weight.name} is computed from constants: fold them"
 
 
@@ -189,15 +205,6 @@ PATTERNS: dict[str, tuple[str, Callable[[Site], Iterator[str]]]] = {
 
 def _input(node: ir.Node, position: int | None) -> ir.Value | None:
     return node.inputs[position] if position is not None and position < len(node.inputs) else None
-
-
-def _is_foldable(value: ir.Value) -> bool:
-    """Whether the value follows from constants alone, but is none yet."""
-    node = value.producer()
-    if is_fixed(value) or node is None:
-        return False
-    sources = [source for source in node.inputs if source is not None]
-    return bool(sources) and all(is_fixed(source) or _is_foldable(source) for source in sources)
 
 
 def _scale(node: ir.Node) -> NDArray[np.generic] | None:

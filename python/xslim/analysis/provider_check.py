@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from xslim.analysis.partition import count_subgraphs, refusals
-from xslim.analysis.patterns import Finding, Site, find_patterns
+from xslim.analysis.patterns import Finding, Site, find_patterns, sites_of
 from xslim.graph.cost import model_cost
 from xslim.passes.folding import infer_shapes
 from xslim.targets import Target
@@ -104,13 +104,14 @@ def check_provider(model: ir.Model, target: Target) -> ProviderCheck:
     reasons = refusals(graph, target)
     findings = find_patterns(graph, target)
     broken = {finding.node for finding in findings if finding.kind in ("no-output-quantizer", "float-weight")}
+    integer = {site.node for site in sites_of(graph, target) if _is_int8(site)}
     macs = {cost.name: cost.macs for cost in model_cost(model).operators}
     nodes = tuple(
         NodeCheck(
             name=node.name or "",
             op_type=node.op_type,
             refusal=reason,
-            int8=node.name not in broken and _is_int8(node, target),
+            int8=node.name not in broken and node in integer,
             macs=macs.get(node.name or "", 0),
         )
         for node, reason in reasons.items()
@@ -119,9 +120,8 @@ def check_provider(model: ir.Model, target: Target) -> ProviderCheck:
     return ProviderCheck(target.name, target.provider, nodes, tuple(findings), count_subgraphs(graph, taken))
 
 
-def _is_int8(node: ir.Node, target: Target) -> bool:
-    first = node.inputs[0] if node.inputs else None
+def _is_int8(site: Site) -> bool:
+    first = site.node.inputs[0] if site.node.inputs else None
     if first is not None and first.dtype in INTEGER_TYPES:
         return True
-    site = Site(node, target.entry(node), target)
     return bool(site.activations) and site.operator.role != "float"

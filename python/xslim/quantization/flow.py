@@ -163,9 +163,12 @@ def _refuse_idle(graph: ir.Graph, flow: Flow) -> bool:
         entry = flow.entry(node)
         if not flow.is_int8(node) or entry.role == "compute" or node in flow.owners:
             continue
+        written = all(flow.is_written(value) for value in moving_inputs(node, entry))
+        if entry.role == "passive" and written:
+            continue
         if not any(output in flow.wanted for output in node.outputs):
             reason = "nothing after it computes in int8"
-        elif _has_int8_source(node, exclusive, flow):
+        elif written or not entry.moves_data or _can_be_quantized_earlier(node, exclusive, flow):
             continue
         else:
             reason = "its input is float"
@@ -174,12 +177,9 @@ def _refuse_idle(graph: ir.Graph, flow: Flow) -> bool:
     return changed
 
 
-def _has_int8_source(node: ir.Node, exclusive: set[ir.Value], flow: Flow) -> bool:
-    """Whether there is int8 data to move: written so, or quantised earlier as nobody needs it in float."""
-    entry = flow.entry(node)
-    if not entry.moves_data or all(flow.is_written(value) for value in moving_inputs(node, entry)):
-        return True
-    return entry.role == "passive" and all(output in exclusive for output in _used(node))
+def _can_be_quantized_earlier(node: ir.Node, exclusive: set[ir.Value], flow: Flow) -> bool:
+    """Whether the float data can become int8 before it is moved, as nobody needs the result in float."""
+    return flow.entry(node).role == "passive" and all(output in exclusive for output in _used(node))
 
 
 def _used(node: ir.Node) -> list[ir.Value]:
