@@ -10,6 +10,7 @@ from onnx_ir.passes import common
 
 from xslim.graph.interface import Interface
 from xslim.graph.ops import opset as imported
+from xslim.passes.attention import split_packed_products
 from xslim.passes.folding import fold_constants, infer_shapes, remove_unused
 from xslim.passes.functions import DOMAIN, WINDOW_BODY, add_function
 from xslim.passes.fusion import EVERY_FUSION, fuse
@@ -142,6 +143,7 @@ def _rewrite(model: ir.Model, wanted: int | None, raise_opset_for: Collection[st
     apply_rules(model, (*forms.rules, *arithmetic.rules))
     common.CommonSubexpressionEliminationPass()(model)
     slices_to_split(model)
+    split_packed_products(model)
     apply_rules(model, (*movement.rules, *affine.rules))
     model = fuse(model, wanted=wanted, raise_opset_for=raise_opset_for)
     apply_rules(model, (*movement.rules, *affine.rules, *forms.rules))

@@ -166,7 +166,73 @@ def _is_product(node: ir.Node | None) -> bool:
     return node is not None and is_standard(node, "MatMul") and constant(node.inputs[1]) is not None
 
 
+_MOVING = ("Reshape", "Squeeze", "Transpose", "Unsqueeze")
+
+
+class NumberBeforeMovement(Rule):
+    """``Reshape(y) * c`` -> ``Reshape(y * c)`` for a single number c, up to the product that takes it in.
+
+    The same for Squeeze, Transpose and Unsqueeze: the scale of attention goes into the weights of the query.
+    Must not fire when c is an array, or when something on the way up has other readers or is no product.
+    """
+
+    def __init__(self, movement: str) -> None:
+        super().__init__("NumberBeforeMovement")
+        self._movement = movement
+
+    def pattern(self, op: Any, y: Any, c: Any) -> Any:
+        """Constants stand last."""
+        return op.Mul(getattr(op, self._movement)(y, _allow_other_inputs=True, _outputs=["moved"]), c)
+
+    def require(self, y: ir.Value, c: ir.Value, **_: ir.Value) -> None:
+        """A number, and a product at the top."""
+        _require_number_above(y, c)
+
+    def rewrite(self, op: Any, y: ir.Value, c: ir.Value, moved: ir.Value) -> Any:
+        """Scaled first."""
+        node = producer(moved)
+        return op.op(node.op_type, like(op.Mul(y, c), y), *node.inputs[1:], **node.attributes)
+
+
+class NumberBeforeProduct(Rule):
+    """``MatMul(a, b) * c`` -> ``MatMul(a * c, b)`` for a single number c and computed a and b.
+
+    Attention that scales its scores: the number goes on into the weights of the query.
+    Must not fire when c is an array, or when no product with constant weights above a takes it in.
+    """
+
+    def pattern(self, op: Any, a: Any, b: Any, c: Any) -> Any:
+        """Constants stand last."""
+        return op.Mul(op.MatMul(a, b, _outputs=["product"]), c)
+
+    def require(self, a: ir.Value, c: ir.Value, **_: ir.Value) -> None:
+        """A number, and a product at the top."""
+        _require_number_above(a, c)
+
+    def rewrite(self, op: Any, a: ir.Value, b: ir.Value, c: ir.Value, **_: ir.Value) -> Any:
+        """Scaled first."""
+        return op.MatMul(like(op.Mul(a, c), a), b)
+
+
+def _require_number_above(value: ir.Value, c: ir.Value) -> None:
+    """Refuse unless c is a number and only movement lies between `value` and a product that takes it in."""
+    array = constant(c)
+    if array is None or array.ndim != 0:
+        raise Refusal("the factor is no single number")
+    above: ir.Value | None = value
+    while above is not None:
+        if len(list(above.uses())) != 1 or above.is_graph_output():
+            raise Refusal("a tensor on the way up has other readers")
+        node = above.producer()
+        if _is_product(node):
+            return
+        above = node.inputs[0] if node is not None and is_standard(node, *_MOVING) else None
+    raise Refusal("no product takes the number in")
+
+
 rules = (
+    NumberBeforeProduct.rule(),
+    *(NumberBeforeMovement.rule(movement) for movement in _MOVING),
     AffineBeforeTranspose.rule("Mul"),
     AffineBeforeTranspose.rule("Add"),
     ProductAsConvolution.rule(True),

@@ -1,0 +1,232 @@
+"""One product for queries, keys and values becomes three, where the parts are taken apart anyway."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from xslim.graph.ops import constant, fresh_name, integers, is_standard, new_constant, sole_consumer
+
+logger = logging.getLogger(__name__)
+
+
+class _Unlike(Exception):  # noqa: N818 - not an error: this product stays as it is
+    """The graph behind a product is not of the kind that is taken apart."""
+
+
+@dataclass(frozen=True)
+class _Packed:
+    """A product whose columns are parts side by side.
+
+    Attributes
+    ----------
+    product, last : Node
+        The MatMul, and the Add behind it (or the MatMul itself).
+    parts : int
+        How many parts the columns hold.
+    shape : tuple of int
+        Target of the Reshape of one part; empty when the columns of a part stay one axis.
+    perm : tuple of int
+        Transposition of that, which ends at what a Gather took out.
+    takers : tuple of (Node, int)
+        Each Gather with the number of its part.
+    """
+
+    product: ir.Node
+    last: ir.Node
+    parts: int
+    shape: tuple[int, ...]
+    perm: tuple[int, ...]
+    takers: tuple[tuple[ir.Node, int], ...]
+
+
+def split_packed_products(model: ir.Model) -> int:
+    """Take products apart whose result goes through reshapes and transpositions only to be gathered in parts.
+
+    Pattern: ``MatMul(x, W) [+ b]`` -> Reshape (columns to parts and the rest) -> Transpose, Unsqueeze,
+    Squeeze -> Gather of single parts. It pays: every part gets a scale of its own, nothing is copied apart,
+    and the transposition of a part meets those that follow.
+    Must not fire when weight or bias are computed or shared, when something in between is read by others,
+    when the Reshape does more than split the columns, or when not single parts are gathered.
+
+    Returns
+    -------
+    int
+        How many products were taken apart.
+    """
+    made = 0
+    for graph in model.graphs():
+        for node in list(graph):
+            try:
+                packed = _packed(node)
+            except _Unlike as reason:
+                logger.debug("%s stays packed: %s", node.name, reason)
+                continue
+            if packed is not None:
+                _take_apart(graph, packed)
+                made += 1
+    if made:
+        logger.info("packed products taken apart: %d", made)
+    return made
+
+
+def _packed(product: ir.Node) -> _Packed | None:
+    if not is_standard(product, "MatMul"):
+        return None
+    weight = constant(product.inputs[1])
+    if weight is None or weight.ndim != 2:
+        raise _Unlike("the weight is no constant matrix")
+    if len(list(product.inputs[1].uses())) > 1:  # type: ignore[union-attr]
+        raise _Unlike("the weight has other readers")
+    last = _bias_sum(product, weight.shape[1])
+    reshape = _next(last)
+    if not is_standard(reshape, "Reshape"):
+        raise _Unlike("no Reshape follows")
+    shape, axis = _split_columns(reshape)
+    takers, perm = _follow(reshape, axis, len(shape))
+    return _Packed(product, last, shape[axis], shape[:axis] + shape[axis + 1 :], perm, takers)
+
+
+def _bias_sum(product: ir.Node, columns: int) -> ir.Node:
+    following = _next(product)
+    if not is_standard(following, "Add"):
+        return product
+    bias = constant(following.inputs[1])
+    if bias is None or bias.shape != (columns,):
+        raise _Unlike("the bias is no constant vector")
+    return following
+
+
+def _next(node: ir.Node) -> ir.Node:
+    following = sole_consumer(node.outputs[0])
+    if following is None:
+        raise _Unlike(f"{node.op_type} has several readers")
+    return following
+
+
+def _split_columns(reshape: ir.Node) -> tuple[tuple[int, ...], int]:
+    """Target shape, and the axis that counts the parts: the first one that comes out of the columns."""
+    data, result = reshape.inputs[0], reshape.outputs[0]
+    target = integers(reshape.inputs[1])
+    if target is None or data is None or data.shape is None or result.shape is None:
+        raise _Unlike("a shape is computed or unknown")
+    axis = len(data.shape) - 1
+    if len(target) <= axis + 1 or list(result.shape[:axis]) != list(data.shape[:axis]):
+        raise _Unlike("the Reshape does more than split the columns")
+    if not isinstance(result.shape[axis], int):
+        raise _Unlike("the number of parts is unknown")
+    shape = list(target)
+    shape[axis] = int(result.shape[axis])  # type: ignore[arg-type]
+    return tuple(shape), axis
+
+
+def _follow(
+    reshape: ir.Node, axis: int, ndim: int
+) -> tuple[tuple[tuple[ir.Node, int], ...], tuple[int, ...]]:
+    """Follow the parts to the Gathers; axes are labels, that of the parts is `axis`, added ones are -1."""
+    labels = list(range(ndim))
+    node = reshape
+    while True:
+        readers = [use.node for use in node.outputs[0].uses()]
+        if node.outputs[0].is_graph_output() or not readers:
+            raise _Unlike("a tensor in between is an output")
+        if all(is_standard(reader, "Gather") for reader in readers):
+            break
+        node = _next(node)
+        labels = _moved(node, labels)
+    gathered = labels.index(axis)
+    takers = tuple((reader, _part(reader, gathered, len(labels))) for reader in readers)
+    rest = [label for label in labels if label != axis]
+    if -1 in rest:
+        raise _Unlike("an added axis stays")
+    return takers, tuple(label - (label > axis) for label in rest)
+
+
+def _moved(node: ir.Node, labels: list[int]) -> list[int]:
+    if is_standard(node, "Transpose") and "perm" in node.attributes:
+        return [labels[axis] for axis in node.attributes.get_ints("perm") or ()]
+    axes = (
+        integers(node.inputs[1])
+        if is_standard(node, "Squeeze", "Unsqueeze") and len(node.inputs) > 1
+        else None
+    )
+    if axes is None:
+        raise _Unlike(f"{node.op_type} takes part")
+    if node.op_type == "Squeeze":
+        gone = {axis % len(labels) for axis in axes}
+        if any(labels[axis] != -1 for axis in gone):
+            raise _Unlike("an axis of the parts is squeezed out")
+        return [label for axis, label in enumerate(labels) if axis not in gone]
+    total = len(labels) + len(axes)
+    added = {axis % total for axis in axes}
+    remaining = iter(labels)
+    return [-1 if axis in added else next(remaining) for axis in range(total)]
+
+
+def _part(gather: ir.Node, axis: int, ndim: int) -> int:
+    index = constant(gather.inputs[1])
+    if index is None or index.ndim != 0 or gather.attributes.get_int("axis", 0) % ndim != axis:
+        raise _Unlike("not single parts are gathered")
+    return int(index)
+
+
+def _take_apart(graph: ir.Graph, packed: _Packed) -> None:
+    weight = constant(packed.product.inputs[1])
+    bias = None if packed.last is packed.product else constant(packed.last.inputs[1])
+    assert weight is not None
+    width = weight.shape[1] // packed.parts
+    for gather, part in packed.takers:
+        first = part % packed.parts * width
+        columns = slice(first, first + width)
+        value = _chain(graph, gather, packed, weight[:, columns], None if bias is None else bias[columns])
+        old = gather.outputs[0]
+        value.name, value.type, value.shape = old.name, old.type, old.shape
+        ir.convenience.replace_all_uses_with(old, value, replace_graph_outputs=True)
+        graph.remove(gather, safe=True)
+
+
+def _chain(
+    graph: ir.Graph,
+    gather: ir.Node,
+    packed: _Packed,
+    weight: NDArray[np.generic],
+    bias: NDArray[np.generic] | None,
+) -> ir.Value:
+    """MatMul, Add, Reshape and Transpose of one part, in front of its Gather."""
+    name = gather.outputs[0].name
+
+    def parameter(array: NDArray[np.generic], what: str) -> ir.Value:
+        value = new_constant(array, fresh_name(gather, f"{name}.{what}"))
+        graph.register_initializer(value)
+        return value
+
+    def append(op_type: str, *inputs: ir.Value | None, **attributes: object) -> ir.Value:
+        node = ir.node(op_type, inputs, attributes, name=f"{packed.product.name}.{name}.{op_type}")  # type: ignore[arg-type]
+        graph.insert_before(gather, node)
+        node.outputs[0].name = f"{name}.{op_type}"
+        node.outputs[0].type = gather.outputs[0].type
+        return node.outputs[0]
+
+    columns = packed.last.outputs[0].shape
+    flat = None if columns is None else ir.Shape([*columns[:-1], weight.shape[1]])
+    value = append("MatMul", packed.product.inputs[0], parameter(weight, "weight"))
+    value.shape = flat
+    if bias is not None:
+        value = append("Add", value, parameter(bias, "bias"))
+        value.shape = flat
+    if flat is None or len(packed.shape) != len(flat):
+        value = append("Reshape", value, parameter(np.array(packed.shape, np.int64), "shape"))
+        value.shape = _reshaped(packed, gather)
+    if list(packed.perm) != list(range(len(packed.perm))):
+        value = append("Transpose", value, perm=packed.perm)
+    return value
+
+
+def _reshaped(packed: _Packed, gather: ir.Node) -> ir.Shape | None:
+    """Shape before the transposition, from the shape after it."""
+    after = gather.outputs[0].shape
+    return None if after is None else ir.Shape([after[axis] for axis in np.argsort(packed.perm)])
