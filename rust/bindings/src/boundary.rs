@@ -78,7 +78,7 @@ impl<'py> Floats<'py> {
         if let Values::F32(data) = values {
             return Ok(Cow::Borrowed(data));
         }
-        let mut converted = vec![0.0; values.len()];
+        let mut converted = values.buffer();
         values.as_f32(&mut converted);
         Ok(Cow::Owned(converted))
     }

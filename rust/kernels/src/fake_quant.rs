@@ -11,6 +11,8 @@ use crate::threads;
 
 /// Elements that one task handles.
 const TASK: usize = 1 << 16;
+/// Runs of one channel shorter than this are not worth a call each.
+const SHORT: usize = 64;
 
 /// Scales and zero points along one axis of a tensor, or one pair for all of it.
 #[derive(Debug, Clone, Copy)]
@@ -90,9 +92,25 @@ fn round_trip(input: &[f32], output: &mut [f32], channel: Channel) {
     }
 }
 
+/// As [`round_trip`], every element in a channel of its own.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2", "aarch64+neon",))]
+fn round_trip_each(input: &[f32], output: &mut [f32], channels: &[Channel]) {
+    for ((to, from), channel) in output.iter_mut().zip(input).zip(channels) {
+        *to = channel.steps(*from) * channel.scale;
+    }
+}
+
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2", "aarch64+neon",))]
 fn to_integers(input: &[f32], output: &mut [i8], channel: Channel) {
     for (to, from) in output.iter_mut().zip(input) {
+        *to = (channel.steps(*from) as i32 + channel.zero) as i8;
+    }
+}
+
+/// As [`to_integers`], every element in a channel of its own.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2", "aarch64+neon",))]
+fn to_integers_each(input: &[f32], output: &mut [i8], channels: &[Channel]) {
+    for ((to, from), channel) in output.iter_mut().zip(input).zip(channels) {
         *to = (channel.steps(*from) as i32 + channel.zero) as i8;
     }
 }
@@ -103,7 +121,7 @@ fn to_integers(input: &[f32], output: &mut [i8], channel: Channel) {
 /// Lengths that do not fit, scales that are not positive and finite, zero points out of range.
 pub fn fake_quantize(input: &[f32], output: &mut [f32], grid: Grid<'_>) -> Result<()> {
     grid.check(input.len(), output.len())?;
-    per_channel(input, output, grid, round_trip)
+    apply(input, output, grid, round_trip, round_trip_each)
 }
 
 /// Quantises `input` into `output`.
@@ -115,27 +133,41 @@ pub fn quantize(input: &[f32], output: &mut [i8], grid: Grid<'_>) -> Result<()> 
     if grid.qmin < i32::from(i8::MIN) || grid.qmax > i32::from(i8::MAX) {
         return Err(KernelError::Argument(format!("{}..={} exceeds int8", grid.qmin, grid.qmax)));
     }
-    per_channel(input, output, grid, to_integers)
+    apply(input, output, grid, to_integers, to_integers_each)
 }
 
-/// Applies `kernel` to runs of elements of one channel, in parallel.
-fn per_channel<T: Send>(
+/// Applies `kernel` to runs of elements of one channel, or `each` where the runs are short, in parallel.
+fn apply<T: Send>(
     input: &[f32],
     output: &mut [T],
     grid: Grid<'_>,
     kernel: impl Fn(&[f32], &mut [T], Channel) + Sync,
+    each: impl Fn(&[f32], &mut [T], &[Channel]) + Sync,
 ) -> Result<()> {
-    let run = if grid.scales.len() == 1 { input.len() } else { grid.inner };
-    if run == 0 {
+    if input.is_empty() {
         return Ok(());
     }
-    let rows = (TASK / run).max(1);
+    let channels = grid.scales.len();
+    let run = if channels == 1 { TASK } else { grid.inner };
+    if run >= SHORT {
+        let uniform = |index, input: &[f32], output: &mut [T]| kernel(input, output, grid.channel(index));
+        return by_rows(input, output, run, uniform);
+    }
+    let elements: Vec<Channel> = (0..channels * run).map(|index| grid.channel(index / run)).collect();
+    by_rows(input, output, elements.len(), |_, input, output| each(input, output, &elements))
+}
+
+/// Calls `work` with the index, the input and the output of every row, in parallel.
+fn by_rows<T: Send>(
+    input: &[f32],
+    output: &mut [T],
+    row: usize,
+    work: impl Fn(usize, &[f32], &mut [T]) + Sync,
+) -> Result<()> {
+    let rows = (TASK / row).max(1);
     let task = |index: usize, input: &[f32], output: &mut [T]| {
-        for (row, (input, output)) in input.chunks(run).zip(output.chunks_mut(run)).enumerate() {
-            let channel = grid.channel(index * rows + row);
-            for (input, output) in input.chunks(TASK).zip(output.chunks_mut(TASK)) {
-                kernel(input, output, channel);
-            }
+        for (offset, (input, output)) in input.chunks(row).zip(output.chunks_mut(row)).enumerate() {
+            work(index * rows + offset, input, output);
         }
     };
     if input.len() <= TASK {
@@ -143,7 +175,7 @@ fn per_channel<T: Send>(
         return Ok(());
     }
     threads::run(|| {
-        let pieces = input.par_chunks(rows * run).zip(output.par_chunks_mut(rows * run));
+        let pieces = input.par_chunks(rows * row).zip(output.par_chunks_mut(rows * row));
         pieces.enumerate().for_each(|(index, (input, output))| task(index, input, output));
     })
 }

@@ -111,9 +111,9 @@ pub fn error_sums(reference: Values<'_>, test: Values<'_>) -> Result<ErrorSums> 
     }
     let chunk = |start: usize| {
         let end = len.min(start + CHUNK);
-        let (mut left, mut right) = (vec![0.0; end - start], vec![0.0; end - start]);
-        let (a, b) =
-            (reference.range(start, end).as_f32(&mut left), test.range(start, end).as_f32(&mut right));
+        let (a, b) = (reference.range(start, end), test.range(start, end));
+        let (mut left, mut right) = (a.buffer(), b.buffer());
+        let (a, b) = (a.as_f32(&mut left), b.as_f32(&mut right));
         chunk_sums(a, b).unwrap_or_else(|| careful_sums(a, b))
     };
     let starts: Vec<usize> = (0..len).step_by(CHUNK).collect();

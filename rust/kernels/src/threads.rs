@@ -61,7 +61,7 @@ pub fn set_threads(count: usize) -> Result<()> {
     Ok(())
 }
 
-/// Runs `work` in the pool; with one thread, on the calling thread.
+/// Runs `work` in the pool and waits for it.
 ///
 /// # Errors
 /// The pool cannot be built.

@@ -44,6 +44,11 @@ impl<'a> Values<'a> {
         }
     }
 
+    /// A buffer for [`Values::as_f32`]: empty where nothing needs conversion.
+    pub fn buffer(&self) -> Vec<f32> {
+        if let Self::F32(_) = self { Vec::new() } else { vec![0.0; self.len()] }
+    }
+
     /// The data as float32: itself where it is, else converted into `buffer`.
     ///
     /// # Panics
@@ -52,21 +57,19 @@ impl<'a> Values<'a> {
     where
         'a: 'b,
     {
-        let buffer = match self {
-            Self::F32(data) => return data,
-            Self::F16(data) => {
-                let buffer = &mut buffer[..data.len()];
-                data.convert_to_f32_slice(buffer);
-                buffer
-            }
+        if let Self::F32(data) = self {
+            return data;
+        }
+        let buffer = &mut buffer[..self.len()];
+        match self {
+            Self::F32(_) => {}
+            Self::F16(data) => data.convert_to_f32_slice(buffer),
             Self::F64(data) => {
-                let buffer = &mut buffer[..data.len()];
                 for (to, from) in buffer.iter_mut().zip(*data) {
                     *to = *from as f32;
                 }
-                buffer
             }
-        };
+        }
         buffer
     }
 }

@@ -7,6 +7,8 @@
 //! clipping the largest weight alone costs more than the best error found (no smaller scale can win), then
 //! with finer steps around the best one. Sources as in [`crate::threshold::mse`].
 
+use std::ops::Range;
+
 use multiversion::multiversion;
 use rayon::prelude::*;
 
@@ -48,6 +50,10 @@ pub struct Layout {
 /// Ratio of neighbouring scales of the grid, and finer steps around the best on either side.
 const RATIO: f32 = 1.0 - 1.0 / 64.0;
 const FINER: usize = 8;
+/// Channels that one task handles together: where channels lie side by side, one cache line.
+const GROUP: usize = 16;
+/// Below this, waking the pool costs more than the work.
+const SMALL: usize = 1 << 14;
 
 /// The scale of every channel. A channel of zeros gets scale 1; no scale is subnormal.
 ///
@@ -61,41 +67,54 @@ pub fn channel_scales(weights: &[f32], layout: Layout, bits: u32, rule: Rule) ->
         return Err(KernelError::Argument(format!("bits must be within 2 and 8, not {bits}")));
     }
     let largest = ((1 << (bits - 1)) - 1) as f32;
-    let scales = threads::run(|| {
-        let channels = (0..layout.channels).into_par_iter();
-        channels
-            .map_init(Vec::new, |buffer, channel| {
-                channel_scale(gather(weights, layout, channel, buffer), largest, rule)
-            })
-            .collect::<Vec<_>>()
-    })?;
-    scales
-        .into_iter()
-        .enumerate()
-        .map(|(channel, scale)| {
-            scale.ok_or_else(|| {
-                KernelError::NotFinite(format!("channel {channel} has NaN or infinite weights"))
-            })
-        })
-        .collect()
+    let groups = (layout.channels.div_ceil(GROUP), weights.len() <= SMALL);
+    let group = |buffer: &mut Vec<f32>, index: usize| {
+        let channels = index * GROUP..layout.channels.min((index + 1) * GROUP);
+        group_scales(weights, layout, channels, largest, rule, buffer)
+    };
+    let scales: Vec<Vec<Option<f32>>> = match groups {
+        (count, true) => (0..count).map(|index| group(&mut Vec::new(), index)).collect(),
+        (count, false) => threads::run(|| (0..count).into_par_iter().map_init(Vec::new, group).collect())?,
+    };
+    let named = |(channel, scale): (usize, Option<f32>)| {
+        scale.ok_or_else(|| KernelError::NotFinite(format!("channel {channel} has NaN or infinite weights")))
+    };
+    scales.into_iter().flatten().enumerate().map(named).collect()
 }
 
-/// The weights of one channel, contiguous: as they lie, or copied into `buffer`.
-fn gather<'a>(weights: &'a [f32], layout: Layout, channel: usize, buffer: &'a mut Vec<f32>) -> &'a [f32] {
-    if layout.outer == 1 {
-        return &weights[channel * layout.inner..][..layout.inner];
+/// The scales of neighbouring channels; `None` where a weight is not finite.
+fn group_scales(
+    weights: &[f32],
+    layout: Layout,
+    channels: Range<usize>,
+    largest: f32,
+    rule: Rule,
+    buffer: &mut Vec<f32>,
+) -> Vec<Option<f32>> {
+    let Layout { outer, inner, .. } = layout;
+    let size = outer * inner;
+    if size == 0 {
+        return vec![Some(1.0); channels.len()];
     }
-    buffer.clear();
-    for row in weights.chunks_exact((layout.channels * layout.inner).max(1)) {
-        buffer.extend_from_slice(&row[channel * layout.inner..][..layout.inner]);
-    }
-    buffer
+    let contiguous = if outer == 1 {
+        &weights[channels.start * inner..channels.end * inner]
+    } else {
+        buffer.resize(channels.len() * size, 0.0);
+        for (position, row) in weights.chunks_exact(layout.channels * inner).enumerate() {
+            let row = &row[channels.start * inner..channels.end * inner];
+            for (channel, run) in row.chunks_exact(inner).enumerate() {
+                buffer[channel * size + position * inner..][..inner].copy_from_slice(run);
+            }
+        }
+        &buffer[..]
+    };
+    contiguous.chunks_exact(size).map(|weights| channel_scale(weights, largest, rule)).collect()
 }
 
 /// The scale of one channel; `None` when a weight is not finite.
 fn channel_scale(weights: &[f32], largest: f32, rule: Rule) -> Option<f32> {
-    let extreme = weights.iter().fold(0.0f32, |extreme, weight| extreme.max(weight.abs()));
-    if !weights.iter().all(|weight| weight.is_finite()) {
+    let extreme = f32::from_bits(largest_magnitude_bits(weights));
+    if !extreme.is_finite() {
         return None;
     }
     if extreme == 0.0 {
@@ -106,6 +125,18 @@ fn channel_scale(weights: &[f32], largest: f32, rule: Rule) -> Option<f32> {
         Rule::MinMax => widest,
         Rule::Mse => least_error_scale(weights, extreme, widest, largest),
     })
+}
+
+/// The largest magnitude as bits, which order like the magnitudes, infinity and NaN last.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2", "aarch64+neon",))]
+fn largest_magnitude_bits(weights: &[f32]) -> u32 {
+    const MAGNITUDE: u32 = u32::MAX >> 1;
+    let mut largest = 0;
+    for weight in weights {
+        let bits = weight.to_bits() & MAGNITUDE;
+        largest = if bits > largest { bits } else { largest };
+    }
+    largest
 }
 
 fn least_error_scale(weights: &[f32], extreme: f32, widest: f32, largest: f32) -> f32 {
@@ -141,22 +172,26 @@ const LANES: usize = 16;
 /// Sum of squared rounding and clipping errors of a channel.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2", "aarch64+neon",))]
 fn squared_error(weights: &[f32], scale: f32, largest: f32) -> f64 {
-    let error = |weight: f32| {
-        let steps = (weight / scale).clamp(-largest, largest).round_ties_even();
-        weight - steps * scale
-    };
     // Float32 sums over short runs, float64 across them.
     let mut total = 0.0;
     for run in weights.chunks(64 * LANES) {
         let mut sums = [0.0f32; LANES];
         let (lanes, rest) = run.as_chunks::<LANES>();
         for chunk in lanes {
-            for (sum, weight) in sums.iter_mut().zip(chunk) {
-                *sum += error(*weight).powi(2);
+            for lane in 0..LANES {
+                sums[lane] += residual(chunk[lane], scale, largest).powi(2);
             }
         }
-        let tail: f32 = rest.iter().map(|weight| error(*weight).powi(2)).sum();
-        total += f64::from(sums.iter().sum::<f32>() + tail);
+        for (sum, weight) in sums.iter_mut().zip(rest) {
+            *sum += residual(*weight, scale, largest).powi(2);
+        }
+        total += f64::from(sums.iter().sum::<f32>());
     }
     total
+}
+
+/// What is left of a weight after rounding and clipping.
+#[inline(always)]
+fn residual(weight: f32, scale: f32, largest: f32) -> f32 {
+    weight - (weight / scale).clamp(-largest, largest).round_ties_even() * scale
 }

@@ -23,7 +23,7 @@
 //! nor a far outlier distort the measure.
 //!
 //! # Cost
-//! At 8 bits 255 levels of one logarithm and a table look-up a scale, 3 to 8 us; at most 150 scales.
+//! At 8 bits 255 levels of one logarithm and a table look-up a scale, 3 to 8 us; at most 100 scales.
 //!
 //! # Source
 //! S. Migacz, *8-bit inference with TensorRT*, GPU Technology Conference (2017), slides 21 to 38: symmetric,
@@ -33,7 +33,7 @@ use super::{Levels, Params, widest_scale};
 use crate::sketch::{BINS, MANTISSA_BITS, Sketch, edges};
 
 /// Scales of the grid, and the ratio of neighbours below which more of them are no use.
-const GRID: usize = 128;
+const GRID: usize = 80;
 const FINEST: f64 = 1.0 - 1.0 / 64.0;
 /// Finer steps around the best scale, on either side, and how often they are refined.
 const FINER: usize = 6;
@@ -168,7 +168,7 @@ impl Problem {
         if outside > MOST_CLIPPED * self.total {
             return f64::INFINITY;
         }
-        let scarcer = if outside > 0.0 { self.total * (-outside / self.total).ln_1p() } else { 0.0 };
+        let scarcer = if outside > 0.0 { self.total * ln(1.0 - outside / self.total) } else { 0.0 };
         above.divergence + below.divergence - self.zero + scarcer
     }
 
@@ -193,8 +193,9 @@ impl Problem {
 struct Side {
     /// Largest exponent field with linear bins.
     body: u16,
-    /// Width of a linear bin.
+    /// Width of a linear bin, a power of two, and its inverse.
     width: f64,
+    bins_per_unit: f64,
     /// Sums over the bins before each index.
     sums: Vec<Sums>,
 }
@@ -214,7 +215,7 @@ impl Side {
         let top = sketch.octaves(negative).next_back().map_or(body, |(exponent, _)| exponent.max(body));
         let mut bins = vec![(0.0, 0.0); linear + usize::from(top - body) * BINS];
         let width = edges(body, 0).0 / BINS as f64;
-        let mut side = Self { body, width, sums: Vec::new() };
+        let mut side = Self { body, width, bins_per_unit: 1.0 / width, sums: Vec::new() };
         for (exponent, counts) in sketch.octaves(negative) {
             for (index, &count) in counts.iter().enumerate().filter(|(_, count)| **count > 0) {
                 let (lo, hi) = edges(exponent, index);
@@ -240,7 +241,7 @@ impl Side {
 
     /// Index of the bin that holds a magnitude.
     fn position(&self, magnitude: f64) -> usize {
-        let linear = magnitude / self.width;
+        let linear = magnitude * self.bins_per_unit;
         if linear < (2 * BINS) as f64 {
             return linear as usize;
         }
@@ -300,13 +301,32 @@ impl Side {
         let width = if support > 0.0 { support } else { self.width };
         let density = level_count.max(SMOOTHING) / level_support.max(width);
         let folded = xlogx(bin.count - before.count + outside, width);
-        folded - (bin.entropy - before.entropy) - outside * density.ln()
+        folded - (bin.entropy - before.entropy) - outside * ln(density)
     }
 }
 
 /// `c ln(c / w)`, zero for an empty bin.
+#[inline(always)]
 fn xlogx(count: f64, width: f64) -> f64 {
-    if count > 0.0 { count * (count / width).ln() } else { 0.0 }
+    if count > 0.0 { count * ln(count / width) } else { 0.0 }
+}
+
+/// Natural logarithm of a positive normal number, relative error below 1e-13.
+///
+/// Several times faster than the platform's, and the same on every platform. With `x = m 2^k`, `m` around 1 and
+/// `z = (m - 1) / (m + 1)`: `ln m = 2 (z + z^3 / 3 + z^5 / 5 + ...)`, where `z^2 < 0.0295`.
+#[inline(always)]
+fn ln(x: f64) -> f64 {
+    const SQRT_HALF: u64 = std::f64::consts::FRAC_1_SQRT_2.to_bits();
+    const MANTISSA: u32 = f64::MANTISSA_DIGITS - 1;
+    let offset = (x.to_bits() as i64).wrapping_sub(SQRT_HALF as i64);
+    let exponent = offset >> MANTISSA;
+    let mantissa = f64::from_bits((x.to_bits() as i64 - (exponent << MANTISSA)) as u64);
+    let z = (mantissa - 1.0) / (mantissa + 1.0);
+    let w = z * z;
+    let upper = 1.0 / 9.0 + w * (1.0 / 11.0 + w * (1.0 / 13.0 + w * (1.0 / 15.0)));
+    let series = 1.0 + w * (1.0 / 3.0 + w * (1.0 / 5.0 + w * (1.0 / 7.0 + w * upper)));
+    exponent as f64 * std::f64::consts::LN_2 + 2.0 * z * series
 }
 
 /// Exponent field of the octave that holds the [`BODY`] quantile of the magnitudes.
@@ -324,4 +344,18 @@ fn body_exponent(sketch: &Sketch) -> u16 {
         count > 0 && below >= target
     });
     found.unwrap_or(1) as u16
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ln;
+
+    #[test]
+    fn logarithms_are_those_of_the_platform() {
+        for step in -4000..4000 {
+            let x = (f64::from(step) * 0.0171).exp() * (1.0 + f64::from(step).abs() * 1e-4);
+            assert!((ln(x) - x.ln()).abs() <= 1e-13 * (1.0 + x.ln().abs()), "{x}");
+        }
+        assert_eq!(ln(1.0), 0.0);
+    }
 }
