@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -29,14 +30,14 @@ class NotFiniteError(InternalError):
 
 
 def compare_outputs(
-    float_model: bytes, quantized: onnx.ModelProto, samples: Sequence[Feeds]
+    float_model: bytes | Path, quantized: onnx.ModelProto, samples: Sequence[Feeds]
 ) -> list[OutputComparison]:
     """Check the quantised model and compare it with the float model on a few samples.
 
     Parameters
     ----------
-    float_model : bytes
-        The serialised float model.
+    float_model : bytes or Path
+        The float model, serialised or a file.
     quantized : onnx.ModelProto
         What is about to be written.
     samples : sequence of feeds

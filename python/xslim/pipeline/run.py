@@ -25,7 +25,7 @@ from xslim.pipeline.summary import log_comparison
 
 logger = logging.getLogger(__name__)
 
-COMPARED_SAMPLES = 8
+COMPARED_SAMPLES = 4
 
 
 def quantize_onnx_model(
@@ -90,7 +90,10 @@ def _run(
         result = convert(model, config, source, paths)
         logger.info("wrote %s in %.1f s", paths.model, time.monotonic() - started)
         return result, paths.model
-    result, comparison, report = _convert(model, config, paths, [Path(name) for name in sketch_files])
+    # A file is compared with as it is; only a model in memory has to be kept a second time.
+    original = source if isinstance(source, Path) else source.SerializeToString()
+    shards = [Path(name) for name in sketch_files]
+    result, comparison, report = _convert(model, original, config, paths, shards)
     save_model(result, paths.model)
     log_comparison(comparison)
     if report is not None:
@@ -100,9 +103,8 @@ def _run(
 
 
 def _convert(
-    model: ir.Model, config: Config, paths: OutputPaths, sketch_files: Sequence[Path]
+    model: ir.Model, original: bytes | Path, config: Config, paths: OutputPaths, sketch_files: Sequence[Path]
 ) -> tuple[ir.Model, list[OutputComparison], Report | None]:
-    original = to_proto(model).SerializeToString()
     prepared = prepare_model(model, config)
     result = quantize_static(prepared, config, paths.beside(".sketches"), sketch_files)
     log_gains(result.gains)
