@@ -105,7 +105,7 @@ def trace(graph: ir.Graph, context: Context, operators: dict[ir.Node, OperatorPl
 
 def _fuse(graph: ir.Graph, flow: Flow) -> None:
     for node in graph:
-        if not flow.is_int8(node) or len(node.outputs) != 1:
+        if not flow.is_int8(node) or len(node.outputs) != 1 or node in flow.owners:
             continue
         entry, last = flow.entry(node), node
         if entry.fuses_bias and (bias := _added_bias(last, flow)) is not None:
@@ -173,8 +173,16 @@ def _refuse_idle(graph: ir.Graph, flow: Flow) -> bool:
         else:
             reason = "its input is float"
         flow.operators[node] = replace(flow.operators[node], int8=False, reason=reason)
+        _release(node, flow)
         changed = True
     return changed
+
+
+def _release(node: ir.Node, flow: Flow) -> None:
+    """Let what the node would have absorbed stand for itself."""
+    flow.fused.discard(node.outputs[0])
+    for absorbed in [absorbed for absorbed, owner in flow.owners.items() if owner is node]:
+        del flow.owners[absorbed]
 
 
 def _can_be_quantized_earlier(node: ir.Node, exclusive: set[ir.Value], flow: Flow) -> bool:
@@ -190,7 +198,11 @@ def _wanted(graph: ir.Graph, flow: Flow) -> set[ir.Value]:
     """Values that an operator reads in int8 which is worth it: compute operators, and what leads to them."""
     wanted: set[ir.Value] = set()
     for node in reversed(graph):
-        if not flow.is_int8(node) or node in flow.owners:
+        if not flow.is_int8(node):
+            continue
+        if node in flow.owners:
+            results = (value for value in node.inputs if value is not None and value in flow.fused)
+            wanted.update(results if node.outputs[0] in wanted else ())
             continue
         entry = flow.entry(node)
         if entry.role == "compute" or any(output in wanted for output in node.outputs):

@@ -57,7 +57,15 @@ def activation_params(group: TensorGroup, sketches: Mapping[str, kernels.Sketch]
     for name in group.observed[1:]:
         merged.merge(sketches[name])
     scale, zero_point = observers.search(merged, group.method, max_percentile=group.max_percentile)
-    return _per_tensor(scale, zero_point)
+    params = _per_tensor(scale, zero_point)
+    return params if params.saturates_at(group.clamp) else _clamped(params, group.clamp)
+
+
+def _clamped(params: QuantParams, clamp: tuple[float, float] | None) -> QuantParams:
+    """Cut a range off at the bounds of the activation whose work the quantiser does."""
+    assert clamp is not None
+    low, high = params.span
+    return _per_tensor(*kernels.range_params(max(low, clamp[0]), min(high, clamp[1])))
 
 
 def quantize_constant(value: ir.Value, plan: ConstantPlan) -> QuantizedTensor:
