@@ -13,7 +13,9 @@ from xslim.kernels import ErrorMetrics, Sketch
 QMIN, QMAX = -128, 127
 HISTOGRAM_BINS = 32
 TAIL_BINS = 64
-SHRINK, SHRINKING_RANGES = 16.0, 4
+SHRINK, SHRINKING_RANGES = 4.0, 7
+BIN_WIDTH = 2.0**-8
+"""More than the relative width of a sketch's bins: what a range must leave for the outermost ones."""
 
 
 def errors_of(metrics: ErrorMetrics) -> Errors:
@@ -31,7 +33,13 @@ def histogram_of(sketch: Sketch) -> tuple[int, ...]:
     low, high = range_of(sketch)
     if not low < high:
         return (sketch.count, *[0] * (HISTOGRAM_BINS - 1))
-    return tuple(int(count) for count in sketch.histogram(HISTOGRAM_BINS, low, high))
+    counts = [int(count) for count in sketch.histogram(HISTOGRAM_BINS, low, high)]
+    # The sketch's outermost bins reach a little beyond the exact extremes and are cut in proportion there.
+    missing = sketch.count - sum(counts)
+    below = min(missing, int(sketch.histogram(1, low - BIN_WIDTH * max(abs(low), abs(high)), low)[0]))
+    counts[0] += below
+    counts[-1] += missing - below
+    return tuple(counts)
 
 
 def chosen_of(params: QuantParams, sketch: Sketch, energy: float | None = None) -> Chosen:
@@ -68,12 +76,13 @@ def relative_noise(params: QuantParams, sketch: Sketch) -> float:
 def energy_of(sketch: Sketch) -> float:
     """Sum of the squares of all values, estimated from the sketch within a percent."""
     low, high = range_of(sketch)
-    return sum(_energy_from_zero(sketch, bound) for bound in (low, high) if bound)
+    return sum(_energy_from_zero(sketch, bound) for bound in (min(low, 0.0), max(high, 0.0)) if bound)
 
 
 def _energy_from_zero(sketch: Sketch, bound: float) -> float:
     """Energy of the values between 0 and `bound`, in ranges that shrink so that outliers blur nothing."""
     total = 0.0
+    bound *= 1 + BIN_WIDTH
     for _ in range(SHRINKING_RANGES):
         inner = bound / SHRINK
         total += _energy(sketch, min(inner, bound), max(inner, bound), 0.0)[1]
@@ -84,7 +93,8 @@ def _energy_from_zero(sketch: Sketch, bound: float) -> float:
 def _beyond(sketch: Sketch, bound: float, edge: float) -> tuple[int, float]:
     """Number of the values beyond `edge`, and the sum of their squared distances from `bound`."""
     low, high = range_of(sketch)
-    first, last = (edge, high) if edge > bound else (low, edge)
+    room = BIN_WIDTH * max(abs(low), abs(high))
+    first, last = (edge, high + room) if edge > bound else (low - room, edge)
     return _energy(sketch, first, last, bound)
 
 
