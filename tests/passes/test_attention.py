@@ -49,7 +49,8 @@ def test_added_and_squeezed_axes_are_followed():
     proto = build(
         """g (float[5,2,8] x) => (float[] q, float[] k, float[] v) {
             p = MatMul (x, w) r = Reshape (p, s) u = Unsqueeze (r, first)
-            t = Transpose <perm = [3, 1, 2, 0, 4]> (u) z = Squeeze (t, third) q = Gather <axis = 0> (z, q0) k = Gather <axis = 0> (z, k1)
+            t = Transpose <perm = [3, 1, 2, 0, 4]> (u)
+            z = Squeeze (t, third) q = Gather <axis = 0> (z, q0) k = Gather <axis = 0> (z, k1)
             v = Gather <axis = 0> (z, v2)
         }""",
         w=draw(8, 24),

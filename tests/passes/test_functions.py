@@ -140,6 +140,45 @@ def test_boxes_that_are_read_elsewhere_stay():
     assert "YoloDecode" not in operators(prepared(proto))
 
 
+SCALE = """r{i} = Reshape (x{i}, split{i}) t{i} = Transpose <perm = [0, 1, 3, 4, 2]> (r{i})
+    s{i} = Sigmoid (t{i})
+    a{i}, b{i}, c{i} = Split <axis = 4> (s{i}, parts)
+    d{i} = Mul (a{i}, two) e{i} = Add (d{i}, grid{i}) f{i} = Mul (e{i}, stride{i})
+    h{i} = Mul (b{i}, two) j{i} = Pow (h{i}, two) k{i} = Mul (j{i}, anchors{i})
+    l{i} = Concat <axis = 4> (f{i}, k{i}, c{i}) m{i} = Reshape (l{i}, flat{i})
+"""
+
+
+def anchored(scales: str = "01", extra: str = "") -> onnx.ModelProto:
+    weights = {"two": np.array(2, F32), "parts": np.array([2, 2, 3])}
+    for i in scales:
+        side = 4 // (int(i) + 1)
+        weights |= {
+            f"split{i}": np.array([1, 3, 7, side, side]),
+            f"flat{i}": np.array([1, 3 * side * side, 7]),
+            f"grid{i}": draw(1, 3, side, side, 2),
+            f"stride{i}": np.array(8 * 2 ** int(i), F32),
+            f"anchors{i}": np.abs(draw(1, 3, side, side, 2, seed=int(i))),
+        }
+    inputs = ", ".join(f"float[1,21,{4 // (int(i) + 1)},{4 // (int(i) + 1)}] x{i}" for i in scales)
+    nodes = "".join(SCALE.format(i=i) for i in scales)
+    joined = ", ".join(f"m{i}" for i in scales)
+    return build(
+        f"g ({inputs}) => (float[] y{extra}) {{ {nodes} y = Concat <axis = 1> ({joined}) }}", **weights
+    )
+
+
+def test_a_head_with_anchors_becomes_one_node():
+    model = prepared(anchored())
+    assert operators(model) == {"YoloDecode": 1}
+    assert [value.name for value in decode_node(model).inputs[:2]] == ["x0", "x1"]
+    assert "YoloDecode" not in operators(prepared(anchored(), functions=False))
+
+
+def test_a_head_with_anchors_that_hands_out_one_scale_stays():
+    assert "YoloDecode" not in operators(prepared(anchored(extra=", float[] m0")))
+
+
 LOCAL = """
 <domain: "local", opset_import: ["" : 17]>
 Gate <slope> (v) => (w) { s = HardSigmoid <alpha: float = @slope> (v) w = Mul (v, s) }

@@ -29,6 +29,7 @@ from xslim.passes.tidy import (
     unlist_initializers,
 )
 from xslim.passes.yolo import decode_heads
+from xslim.passes.yolo_anchors import decode_anchor_heads
 
 logger = logging.getLogger(__name__)
 
@@ -157,4 +158,5 @@ def _extract_functions(model: ir.Model) -> None:
     for operator in used.intersection(windows.OPERATORS):
         add_function(model, operator, WINDOW_BODY)
     decode_heads(model)
+    decode_anchor_heads(model)
     remove_unused(model)
