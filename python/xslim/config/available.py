@@ -12,11 +12,6 @@ _Test = Callable[[Config], bool]
 # Path of the field, what it asks for, whether the config asks for it.
 _NOT_YET: tuple[tuple[str, str, _Test], ...] = (
     (
-        "quantization_parameters.finetune_level",
-        "block-wise tuning (finetune level 2 and 3)",
-        lambda config: config.is_static and config.quantization_parameters.finetune_level >= 2,
-    ),
-    (
         "quantization_parameters.truncate_var_names",
         "truncate_var_names",
         lambda config: config.is_static and bool(config.quantization_parameters.truncate_var_names),

@@ -124,7 +124,7 @@ def quantize_static(
     found = Refined(model, plan, find_parameters(model, plan, sketches))
     refined = found
     if refinement and collector:
-        refined = refinement.round(refinement.widen(found, sketches), collector)
+        refined = refinement.reconstruct(refinement.round(refinement.widen(found, sketches), collector))
     quantization = refined.quantization
     everywhere = config.quantization_parameters.bias_type == "int32"
     quantization = integer_biases(refined.model, plan, quantization, start.target, everywhere=everywhere)
@@ -170,11 +170,12 @@ def start_static(prepared: ir.Model, config: Config, masks: frozenset[str] = fro
     """
     plan, data = plan_static(prepared, config, masks)
     target = load_target(config.quantization_parameters.target)
-    if config.quantization_parameters.finetune_level == 0:
+    level = config.quantization_parameters.finetune_level
+    if level == 0:
         return Start(prepared, plan, data, target, None, _exposed(prepared, plan))
     settings = calibration_settings(config)
     planner = partial(make_plan, target=target, rules=replace(rules_from(config), masks=masks))
-    refinement = Refinement(prepared, data, settings, planner, target)
+    refinement = Refinement(prepared, data, settings, planner, target, level)
     model, plan = refinement.equalize(prepared, plan)
     return Start(model, plan, data, target, refinement, _exposed(model, plan))
 

@@ -1,0 +1,168 @@
+"""Reconstruction of activation ranges: coordinate search with the error of the outputs as the measure.
+
+Scales are inputs of the quantised model, so one session serves every trial. Ranges are taken in turn, those
+that add the most noise first; each is narrowed or widened step by step as long as the outputs come closer to
+those of the float model.
+
+Source: Nahshan et al., "Loss Aware Post-Training Quantization", 2021 (arXiv:1911.07190), where steps are
+searched jointly on the loss of the whole network, one coordinate after another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from xslim import kernels
+from xslim.graph.io import to_proto
+from xslim.graph.ops import is_standard
+from xslim.graph.scheme import QuantPlan, TensorGroup
+from xslim.runtime import Feeds, Session
+
+Scale = NDArray[np.float32]
+
+STEPS = (0.88, 1.14)
+LEAST_PROGRESS = 0.998
+"""A step is taken when it leaves at most this part of the error: less is chance."""
+
+
+@dataclass(frozen=True)
+class Trials:
+    """How long to search.
+
+    Attributes
+    ----------
+    sweeps : int
+        How often every range is taken in turn.
+    runs : int
+        Most runs of the model in all.
+    """
+
+    sweeps: int
+    runs: int
+
+
+def search_ranges(
+    exported: ir.Model,
+    plan: QuantPlan,
+    scales: Mapping[str, Scale],
+    feeds: Sequence[Feeds],
+    expected: Sequence[Sequence[NDArray[np.generic]]],
+    trials: Trials,
+) -> dict[str, Scale]:
+    """Search the scales of activations for the least error of the outputs.
+
+    Parameters
+    ----------
+    exported : onnx_ir.Model
+        The quantised model.
+    plan : QuantPlan
+        Says which tensors share a scale.
+    scales : mapping of str to float32 array
+        Scale of every int8 activation.
+    feeds : sequence of feeds
+        The samples that are fitted.
+    expected : sequence of sequence of array
+        Outputs of the float model on them.
+    trials : Trials
+        When to stop.
+
+    Returns
+    -------
+    dict of str to float32 array
+        The scales that were found, for every int8 activation.
+    """
+    groups = [group for group in plan.groups if group.fixed_range is None and group.name in scales]
+    model = _Adjustable(exported, scales, feeds, expected)
+    current = {name: np.asarray(scale, np.float32) for name, scale in scales.items()}
+    search = _Search(model, current, trials.runs // max(len(feeds), 1))
+    for _ in range(trials.sweeps):
+        before = search.best
+        for group in reversed(groups):
+            search.adjust(group)
+        if search.best > before * LEAST_PROGRESS:
+            break
+    return search.scales
+
+
+class _Search:
+    """The state of a search: the scales that are best so far, and how many trials are left."""
+
+    def __init__(self, model: _Adjustable, scales: dict[str, Scale], trials: int) -> None:
+        self._model = model
+        self._left = trials - 1
+        self.scales = scales
+        self.best = model.loss(scales)
+
+    def adjust(self, group: TensorGroup) -> None:
+        """Narrow or else widen one range while that helps; one that ends at a clamp is only narrowed."""
+        bounded = group.clamp is not None and np.isfinite(group.clamp[1])
+        for step in STEPS[: 1 if bounded else 2]:
+            if self._move(group, step):
+                while self._move(group, step):
+                    pass
+                return
+
+    def _move(self, group: TensorGroup, step: float) -> bool:
+        if self._left <= 0:
+            return False
+        self._left -= 1
+        changed = {name: np.asarray(self.scales[name] * step, np.float32) for name in group.tensors}
+        trial = {**self.scales, **changed}
+        loss = self._model.loss(trial)
+        if loss > self.best * LEAST_PROGRESS:
+            return False
+        self.best, self.scales = loss, trial
+        return True
+
+
+class _Adjustable:
+    """A quantised model whose activation scales are inputs."""
+
+    def __init__(
+        self,
+        exported: ir.Model,
+        scales: Collection[str],
+        feeds: Sequence[Feeds],
+        expected: Sequence[Sequence[NDArray[np.generic]]],
+    ) -> None:
+        model = exported.clone()
+        self._tensors = _open_scales(model.graph, scales)
+        names = [value.name or "" for value in exported.graph.outputs]
+        self._session = Session(to_proto(model).SerializeToString(), names, qdq_as_written=True)
+        self._feeds, self._expected = feeds, expected
+
+    def loss(self, scales: Mapping[str, Scale]) -> float:
+        """Noise energy over signal energy, summed over the outputs."""
+        given = {name: scales[tensor] for name, tensor in self._tensors.items()}
+        totals = [kernels.ErrorMetrics() for _ in self._expected[0]]
+        for feeds, expected in zip(self._feeds, self._expected, strict=True):
+            found = self._session.run({**feeds, **given})
+            for total, reference, output in zip(totals, expected, found, strict=True):
+                if reference.dtype.kind == "f":
+                    total.update(reference, output)
+        return sum(total.noise_energy / max(total.reference_energy, 1e-30) for total in totals)
+
+
+def _open_scales(graph: ir.Graph, known: Collection[str]) -> dict[str, str]:
+    """Turn the scales of activations into inputs; return the quantised tensor of each."""
+    opened: dict[str, str] = {}
+    for node in graph:
+        if not is_standard(node, "QuantizeLinear"):
+            continue
+        source, scale = node.inputs[0], node.inputs[1]
+        if source is None or scale is None or not scale.is_initializer() or scale.is_graph_input():
+            continue
+        # The exporter renames a tensor whose place among the outputs the dequantised one takes.
+        tensor = (source.name or "").removesuffix("_float")
+        if tensor not in known:
+            continue
+        del graph.initializers[scale.name or ""]
+        scale.const_value = None
+        graph.inputs.append(scale)
+        opened[scale.name or ""] = tensor
+    return opened
