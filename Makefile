@@ -24,7 +24,7 @@ $(VENV)/.tools: pyproject.toml
 	@touch $@
 
 $(VENV)/.native: $(VENV)/.tools $(RUST_SOURCES) pyproject.toml
-	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(VENV)/bin/maturin develop --release --quiet
+	PIP_QUIET=1 VIRTUAL_ENV=$(CURDIR)/$(VENV) $(VENV)/bin/maturin develop --release --quiet
 	@touch $@
 
 # The checks come first, so that nothing is downloaded before they pass.

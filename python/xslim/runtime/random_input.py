@@ -73,7 +73,7 @@ def _draw(spec: InputSpec, shape: list[int], limit: int, random: np.random.Gener
     if spec.dtype.kind == "b":
         return np.asarray(random.random(shape) < 0.5)
     if spec.dtype.kind in "iu":
-        largest = min(limit, int(np.iinfo(spec.dtype).max))
+        largest = min(limit, int(np.iinfo(spec.dtype.name).max))
         return np.asarray(random.integers(0, largest, shape)).astype(spec.dtype)
     return np.asarray(random.standard_normal(shape)).astype(spec.dtype)
 
