@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
 import onnx_ir as ir
 
 from xslim.export.decisions import Conversion, Decision
-from xslim.export.dynamic_weights import WeightStore, weight_refusal
+from xslim.export.dynamic_smoothing import channel_divisors, divide_normalization
+from xslim.export.dynamic_weights import Factors, WeightStore, matrix_of, weight_refusal
 from xslim.export.editing import GraphEditor
 from xslim.graph.ops import attribute, constant, is_constant, static_shape
 from xslim.passes.tidy import fit_ir_version
@@ -27,7 +28,8 @@ def quantize_dynamically(
 
     The target's table says which form an operator takes (`Operator.dynamic`). Weights are symmetric with one
     scale per output channel, chosen for the least squared error. An activation is quantised by one node,
-    however many products read it.
+    however many products read it; that of a normalisation with channels of very different size is evened out
+    before, where the error that is to be expected becomes less.
 
     Parameters
     ----------
@@ -62,6 +64,7 @@ class _Writer(GraphEditor):
         self.target = target
         self.weights = WeightStore(self)
         self.decisions: list[Decision] = []
+        self.factors: dict[ir.Node, Factors] = {}
         self._chosen: list[tuple[ir.Node, str]] = []
         self._measured: dict[ir.Value | None, list[ir.Value]] = {}
 
@@ -76,14 +79,42 @@ class _Writer(GraphEditor):
             self.decisions.append(Decision(node.name or "", node.op_type, False, reason))
 
     def write(self) -> None:
-        readers = Counter(node.inputs[0] for node, form in self._chosen if form in _PRODUCTS)
+        readers: dict[ir.Value | None, list[ir.Node]] = {}
+        for node, form in self._chosen:
+            if form in _PRODUCTS:
+                readers.setdefault(node.inputs[0], []).append(node)
+        shared = {node for nodes in readers.values() if len(nodes) > 1 for node in nodes}
+        for value, nodes in readers.items():
+            self._smooth(value, nodes)
         for node, chosen in self._chosen:
-            shared = chosen == "matmul" and readers[node.inputs[0]] > 1
-            form = "integer" if shared else chosen
+            form = "integer" if chosen == "matmul" and node in shared else chosen
             description, write = _FORMS[form]
             self.decisions.append(Decision(node.name or "", node.op_type, True, description))
             write(self, node)
         self.drop_unused_initializers()
+
+    def _smooth(self, value: ir.Value | None, products: Sequence[ir.Node]) -> None:
+        """Make the channels of an activation alike where that helps the products that read it."""
+        divisors = channel_divisors(value, [matrix_of(node) for node in products])
+        if divisors is None or value is None:
+            return
+        self.factors.update(dict.fromkeys(products, divisors))
+        if {use.node for use in value.uses()} == set(products) and not value.is_graph_output():
+            divide_normalization(self, value, divisors)
+            return
+        [smoothed] = self.node(
+            "Mul",
+            [value, self.constant(f"{value.name}_smoothing", (1 / divisors).astype(np.float32))],
+            [f"{value.name}_smoothed"],
+            before=products[0],
+        )
+        smoothed.type, smoothed.shape = value.type, value.shape
+        for node in products:
+            node.replace_input_with(0, smoothed)
+
+    def matrix(self, node: ir.Node) -> tuple[ir.Value, ir.Value]:
+        """The int8 matrix of a product and its scales."""
+        return self.weights.matrix(node, self.factors.get(node))
 
     def measured(self, value: ir.Value | None, reader: ir.Node) -> list[ir.Value]:
         """The uint8 form of an activation, its scale and its zero point; one node per activation."""
@@ -116,7 +147,7 @@ def _is_plain_product(node: ir.Node) -> bool:
 
 def _write_matmul(writer: _Writer, node: ir.Node) -> None:
     """One node that measures, multiplies and adds a bias."""
-    matrix, scale = writer.weights.matrix(node)
+    matrix, scale = writer.matrix(node)
     bias, rest = _bias(writer, node, int(scale.const_value.size) if scale.const_value else 0)
     inputs = (
         [node.inputs[0], matrix, scale, None, bias] if bias is not None else [node.inputs[0], matrix, scale]
@@ -130,7 +161,7 @@ def _write_matmul(writer: _Writer, node: ir.Node) -> None:
 def _write_integer(writer: _Writer, node: ir.Node) -> None:
     """The product in integers, and its scale; the measuring node is shared."""
     stem = node.outputs[0].name
-    matrix, scale = writer.weights.matrix(node)
+    matrix, scale = writer.matrix(node)
     quantized, input_scale, zero_point = writer.measured(node.inputs[0], node)
     [total] = writer.node("MatMulInteger", [quantized, matrix, zero_point], [f"{stem}_int32"], before=node)
     [real] = writer.node(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
@@ -17,6 +19,8 @@ SMALLEST_WEIGHT = 1024
 """Elements; below, int8 saves less than the nodes around it cost."""
 
 _SAMPLE = 4096
+
+Factors: TypeAlias = NDArray[np.float64]
 
 
 def weight_refusal(node: ir.Node, entry: Operator) -> str | None:
@@ -50,26 +54,45 @@ def _is_whole(array: NDArray[np.generic]) -> bool:
     return bool((flat[:_SAMPLE] == np.rint(flat[:_SAMPLE])).all() and (flat == np.rint(flat)).all())
 
 
+def is_transposed(node: ir.Node) -> bool:
+    """Whether a product reads its matrix as (outputs, inputs)."""
+    return node.op_type == "Gemm" and bool(attribute(node, "transB"))
+
+
+def matrix_of(node: ir.Node) -> NDArray[np.float32]:
+    """The matrix (inputs, outputs) of a MatMul or Gemm."""
+    array = _array(_weight(node, 1))
+    return array.T if is_transposed(node) else array
+
+
 class WeightStore:
     """Quantises weights and registers them with the graph."""
 
     def __init__(self, editor: GraphEditor) -> None:
         self._editor = editor
-        self._matrices: dict[tuple[ir.Value, bool], tuple[ir.Value, ir.Value]] = {}
+        self._matrices: dict[tuple[ir.Value, bool, bytes | None], tuple[ir.Value, ir.Value]] = {}
         self._gates: dict[ir.Value, tuple[ir.Value, ir.Value, ir.Value]] = {}
         self._restored: dict[tuple[ir.Value, int | None], ir.Value] = {}
 
-    def matrix(self, node: ir.Node) -> tuple[ir.Value, ir.Value]:
-        """Input 1 of a MatMul or Gemm as an int8 matrix (inputs, outputs), and its scales (outputs,)."""
+    def matrix(self, node: ir.Node, factors: Factors | None = None) -> tuple[ir.Value, ir.Value]:
+        """Input 1 of a MatMul or Gemm as an int8 matrix (inputs, outputs), and its scales (outputs,).
+
+        Its rows are multiplied with `factors` before; products that read the same activation share them.
+        """
         value = _weight(node, 1)
-        transposed = node.op_type == "Gemm" and bool(attribute(node, "transB"))
-        if (value, transposed) not in self._matrices:
-            array, scales = _quantize(value, 0 if transposed else 1)
-            self._matrices[value, transposed] = (
-                self._editor.constant(f"{value.name}_quantized", array.T if transposed else array),
+        key = value, is_transposed(node), None if factors is None else factors.tobytes()
+        if key not in self._matrices:
+            array = matrix_of(node)
+            if factors is not None:
+                array = array * factors[:, None].astype(np.float32)
+            quantized, scales = kernels.quantize_per_channel(array, 1, method="mse")
+            del array
+            release(value)
+            self._matrices[key] = (
+                self._editor.constant(f"{value.name}_quantized", quantized),
                 self._editor.constant(f"{value.name}_scale", scales),
             )
-        return self._matrices[value, transposed]
+        return self._matrices[key]
 
     def gates(self, node: ir.Node, position: int) -> tuple[ir.Value, ir.Value, ir.Value]:
         """Weights of a recurrent layer (directions, gates, inputs) as int8 (directions, inputs, gates).
