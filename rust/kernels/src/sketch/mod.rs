@@ -11,7 +11,9 @@
 //! Relative resolution is 2^-9 everywhere, so a few far outliers cannot blur the body. The top octave alone
 //! is resolved like 1,024 linear bins over the range of its sign, the next ones like 2,048, 4,096, 8,192 and
 //! so on; an 8-bit step spans at least four bins at the very top of a one-sided range, and hundreds where
-//! most values lie. Octaves are stored only where values fell, typically 20 to 30 a sign: 80 to 200 KB.
+//! most values lie. Measured: on 100,000 normal, rectified, Laplace and Swish values, no scale within 3 % (steps
+//! of 0.05 %) and no zero point within 4 has a smaller squared error on the values themselves than those that
+//! the search finds on the sketch. Octaves are stored only where values fell, typically 20 to 30 a sign: 80 to 200 KB.
 //!
 //! # Exceptions
 //! Zeros are counted by themselves (half of a tensor after Relu), together with subnormal float32 values
