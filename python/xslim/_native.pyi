@@ -205,7 +205,7 @@ def search(
     A sketch that is empty or holds only zeros gives ``(1.0, 0)``.
 
     At 8 bits ``mse`` looks at 100 to 1,000 scales and computes the best zero point of each from 255 tail
-    moments (0.1 to 1 ms); ``kl`` at up to 84 scales with all their zero points, 510 levels each (0.5 to 1.5 ms).
+    moments (0.1 to 1 ms); ``kl`` at up to 84 scales with all their zero points, 510 levels each (about 1 ms).
 
     Parameters
     ----------
