@@ -58,7 +58,7 @@ def _tensors(graph: ir.Graph, names: Iterable[str], where: str) -> list[ir.Value
     known = values_by_name(graph)
     for name in names:
         if name not in known:
-            near = get_close_matches(name, known, n=1)
+            near = get_close_matches(name, known, n=1, cutoff=0.5)
             raise ConfigError(
                 f"the prepared model has no tensor {name!r}"
                 + (f", did you mean {near[0]!r}?" if near else ""),
