@@ -53,7 +53,7 @@ def _environment() -> Environment:
         "count": numbers.count,
         "spark": spark,
         "channel_bars": channel_bars,
-        "json": lambda value: json.dumps(numbers.plain(value), indent=2, ensure_ascii=False),
+        "json": numbers.pretty,
     }
     environment.globals["percent"] = numbers.percent
     return environment

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 
-from xslim.analysis.numbers import decibels, percent, plain, short
+from xslim.analysis.numbers import decibels, percent, plain, pretty, short
 from xslim.analysis.report import (
     COSINE_LIMIT,
     SNR_LIMIT,
@@ -62,7 +62,7 @@ def _findings(findings: Sequence[Finding]) -> Iterator[str]:
         yield "Put into the configuration:"
         yield ""
         yield "```json"
-        yield json.dumps(plain(finding.change), indent=2, ensure_ascii=False)
+        yield pretty(finding.change)
         yield "```"
 
 

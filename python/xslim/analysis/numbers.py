@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -37,6 +38,22 @@ def count(value: float | None) -> str:
         if value >= size:
             return f"{value / size:.3g} {unit}"
     return f"{value:g}"
+
+
+def pretty(value: Any, indent: str = "") -> str:
+    """JSON as a person would write it: lists of numbers and words on one line."""
+    value = plain(value)
+    inner = indent + "  "
+    if isinstance(value, dict) and value:
+        items = [
+            f"{inner}{json.dumps(key, ensure_ascii=False)}: {pretty(item, inner)}"
+            for key, item in value.items()
+        ]
+        return "\n".join(["{", ",\n".join(items), indent + "}"])
+    if isinstance(value, list) and any(isinstance(item, (dict, list)) for item in value):
+        items = [f"{inner}{pretty(item, inner)}" for item in value]
+        return "\n".join(["[", ",\n".join(items), indent + "]"])
+    return json.dumps(value, ensure_ascii=False)
 
 
 def plain(value: Any) -> Any:
