@@ -149,3 +149,18 @@ def test_custom_domains_keep_their_imports():
         model = prepare(load_model(proto), opset=target)
         assert model.opset_imports == {"": target, "com.example": 3}
         assert operators(model) == {"Relu": 1, "Neg": 1}
+
+
+def test_scan_with_a_batch_axis_is_not_converted():
+    proto = build(
+        """g (float[1,2] s, float[1,3,2] x) => (float[1,2] t, float[1,3,2] y) {
+            t, y = Scan <num_scan_inputs = 1,
+                         body = b (float[2] before, float[2] next) => (float[2] after, float[2] out) {
+                after = Add (before, next) out = Identity (after)
+            }> ("", s, x)
+        }""",
+        8,
+    )
+    with pytest.raises(ModelError, match="Scan has a batch axis before opset 9"):
+        prepare(load_model(proto))
+    assert operators(prepare(load_model(proto), minimum_opset=8)) == {"Scan": 1}

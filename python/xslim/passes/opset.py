@@ -7,10 +7,12 @@ import logging
 import onnx_ir as ir
 
 from xslim.errors import ModelError
-from xslim.graph.ops import opset
+from xslim.graph.ops import is_standard, opset
 from xslim.graph.outside import transform_proto
 
 logger = logging.getLogger(__name__)
+
+_SCAN_WITHOUT_BATCH = 9
 
 
 def convert_opset(model: ir.Model, target: int, reason: str) -> ir.Model:
@@ -28,7 +30,7 @@ def convert_opset(model: ir.Model, target: int, reason: str) -> ir.Model:
         return model
     if not 1 <= target <= newest:
         raise ModelError(f"unknown opset {target}: the installed onnx knows 1 to {newest}")
-    obstacle = function_obstacle(model, target)
+    obstacle = function_obstacle(model, target) or _scan_obstacle(model, target)
     if obstacle is not None:
         raise ModelError(
             f"cannot convert opset {current} to {target}: {obstacle}",
@@ -61,6 +63,14 @@ def function_obstacle(model: ir.Model, target: int) -> str | None:
                 return (
                     f"operator {node.op_type} in function {function.domain}.{function.name} is another there"
                 )
+    return None
+
+
+def _scan_obstacle(model: ir.Model, target: int) -> str | None:
+    """Scan of opset 8 has a batch axis; the converter only changes its number."""
+    crosses = opset(model) < _SCAN_WITHOUT_BATCH <= target
+    if crosses and any(is_standard(node, "Scan") for node in model.graph.all_nodes()):
+        return "operator Scan has a batch axis before opset 9"
     return None
 
 
