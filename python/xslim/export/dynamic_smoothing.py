@@ -1,8 +1,8 @@
 """Channels of normalised activations made alike, so that one scale for all of them loses less.
 
 A normalisation's own scale and bias say how large each channel of its output is: no data are needed. What
-the channels are divided by, the rows of the weights behind are multiplied with (SmoothQuant: Xiao et al. 2023,
-https://arxiv.org/abs/2211.10438); how far, is decided by the error that both quantisations then cause.
+the channels are divided by, the rows of the weights behind are multiplied with (SmoothQuant, Xiao et al.
+2023, https://arxiv.org/abs/2211.10438), if the error that both quantisations then cause is less.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from xslim.graph.ops import attribute, constant, is_standard, producer
 Vector = NDArray[np.float64]
 
 STRENGTHS = (0.0, 1.0)
-"""Exponents of the channels' sizes that are tried: nothing, or all. Half measures look better to the estimate,
-which takes the channels for normal, and do worse on real text, whose tails are heavier."""
+"""Exponents of the channels' sizes that are tried: nothing, or all. Half measures look better to the
+estimate, which takes the channels for normal, and do worse on real text, whose tails are heavier."""
 
 REACH = 4.0
 """Standard deviations that the range of a normalised channel is taken to span."""

@@ -95,7 +95,10 @@ class Choice:
             self.reasons[node] = reason
 
     def _moves(self, node: ir.Node) -> bool:
-        return node.op_identifier() in self._moving_functions or self._targets[0].entry(node).moves_data
+        """Whether the node only moves or casts what it reads."""
+        if node.op_identifier() in self._moving_functions or is_standard(node, "Cast"):
+            return True
+        return self._targets[0].entry(node).moves_data
 
     def _refusal(self, node: ir.Node) -> str | None:
         if self._moves(node):
@@ -105,20 +108,28 @@ class Choice:
 
     def _avoid_casts(self) -> None:
         """Let operators that only move or cast data have the type that needs fewer casts around them."""
-        movers = {
-            node: ports for node, ports in self.half.items() if self._moves(node) or is_standard(node, "Cast")
-        }
+        movers = {node: ports for node, ports in self.half.items() if self._moves(node)}
         for _ in range(_ROUNDS):
             changed = False
             for node in (*movers, *reversed(movers)):
-                wanted = self._casts(node, movers[node], half=True) <= self._casts(
-                    node, movers[node], half=False
-                )
+                wanted = self._prefers_half(node, movers[node])
                 if wanted != (node in self.half):
                     changed = True
                     self._switch(node, movers[node], wanted)
             if not changed:
                 return
+
+    def _prefers_half(self, node: ir.Node, ports: Ports) -> bool:
+        """Whether a mover needs fewer casts as float16; with as many, it follows what it reads."""
+        as_half, as_float = (self._casts(node, ports, half=half) for half in (True, False))
+        if as_half != as_float:
+            return as_half < as_float
+        computed = [
+            value
+            for position in ports.inputs
+            if (value := node.inputs[position]) is not None and value.producer() is not None
+        ]
+        return not computed or any(self.is_half(value) for value in computed)
 
     def _switch(self, node: ir.Node, ports: Ports, half: bool) -> None:
         if half:
