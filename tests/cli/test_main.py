@@ -57,7 +57,9 @@ def test_help_names_every_option_and_command(capsys: pytest.CaptureFixture[str])
     with pytest.raises(SystemExit):
         main(["-h"])
     text = capsys.readouterr().out
-    options = "-c --config -i --input_path -o --output_path --dynq --fp16 --opset --ignore_op_types"
+    options = (
+        "-c --config -i --input_path -o --output_path --dynq --fp16 --opset --no-functions --ignore_op_types"
+    )
     options += " --ignore_op_names --quiet --verbose --debug --version"
     for word in [*options.split(), *COMMANDS]:
         assert word in text

@@ -33,6 +33,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--fp16", dest="precision_level", action="store_const", const=4, help="convert to half precision"
     )
     parser.add_argument("--opset", type=int, metavar="N", help="opset version of the output")
+    parser.add_argument("--no-functions", action="store_true", help="keep plain operators only")
     parser.add_argument(
         "--ignore_op_types", type=names, default=[], metavar="A,B", help="operator types to keep in float"
     )
@@ -61,6 +62,7 @@ def run(options: argparse.Namespace) -> int:
     config = load_config(
         {} if options.config is None else options.config,
         opset=options.opset,
+        functions=False if options.no_functions else None,
         precision_level=level,
         ignore_op_types=options.ignore_op_types,
         ignore_op_names=options.ignore_op_names,

@@ -41,6 +41,8 @@ class ModelParameters(_Section):
     """Folder of the output files; by default the folder of the model."""
     skip_onnxsim: bool = False
     """Leave out the general simplification of the graph."""
+    functions: bool = True
+    """Make detection heads and window shuffles functions of the target; `false` keeps plain operators."""
     opset: Annotated[int, Field(ge=1)] | None = None
     """Version of the default operator set that the output must have."""
 

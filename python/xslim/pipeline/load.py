@@ -13,6 +13,7 @@ from xslim.errors import ConfigError, ModelError
 from xslim.graph.io import load_model
 from xslim.passes import prepare
 from xslim.passes.preparation import PER_CHANNEL_OPSET
+from xslim.targets import load_target
 
 QDQ_OPERATORS = ("QuantizeLinear", "DequantizeLinear")
 SHOWN_NAMES = 5
@@ -81,6 +82,8 @@ def prepare_model(model: ir.Model, config: Config, *, minimum_opset: int = PER_C
         model,
         skip_slim=parameters.skip_onnxsim,
         opset=parameters.opset,
+        raise_opset_for=load_target(wanted.target).raises_opset_for,
+        functions=parameters.functions,
         minimum_opset=minimum_opset,
         keep=[*named, *wanted.truncate_var_names],
     )

@@ -165,6 +165,8 @@ class Target:
         Activations are stored as uint8 instead of int8.
     takes_unlisted : bool
         The target runs operators that the table does not list (in float).
+    raises_opset_for : frozenset of str
+        Fused operators for which a higher opset is worth it.
     """
 
     name: str
@@ -172,6 +174,7 @@ class Target:
     operators: Mapping[str, Operator] = field(repr=False)
     unsigned: bool = False
     takes_unlisted: bool = False
+    raises_opset_for: frozenset[str] = frozenset()
 
     def find(self, node: ir.Node) -> Operator | None:
         """Return the table's entry for a node's operator, or None."""
@@ -230,7 +233,8 @@ def load_target(name: str = "spacemit") -> Target:
         for key, entry in section.pop("operators").items()
     }
     flags = {flag: table[flag] for flag in ("unsigned", "takes_unlisted")}
-    return Target(table["name"], table["provider"], operators, **flags)
+    raises = frozenset(table["raises_opset_for"])
+    return Target(table["name"], table["provider"], operators, **flags, raises_opset_for=raises)
 
 
 def _bound(node: ir.Node, position: int, default: float) -> float | None:
