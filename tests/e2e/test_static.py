@@ -42,7 +42,7 @@ def test_command_line_and_api_write_the_same_bytes(workspace: Workspace) -> None
     assert proto == onnx.load_from_string(expected)
 
 
-@pytest.mark.parametrize("finetune_level", [0, 1])
+@pytest.mark.parametrize("finetune_level", [0, 1, 3])
 def test_the_number_of_threads_does_not_matter(workspace: Workspace, finetune_level: int) -> None:
     workspace.config["quantization_parameters"]["finetune_level"] = finetune_level
     config = str(workspace.write_config())

@@ -1,0 +1,152 @@
+"""Refinement on small networks: what gains is kept, what loses is undone, and levels stand in order."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+from numpy.typing import NDArray
+
+from tests import models
+from xslim.config import load_config
+from xslim.export.qdq import export_qdq
+from xslim.graph.io import to_proto
+from xslim.kernels import ErrorMetrics
+from xslim.passes import prepare
+from xslim.pipeline.held_back import HeldBack, split
+from xslim.pipeline.range_search import Trials, search_ranges
+from xslim.pipeline.static import StaticResult, calibration_settings, quantize_static, start_static
+from xslim.runtime import Session
+from xslim.targets import load_target
+
+SHAPE = (1, 3, 8, 8)
+
+
+def uneven_model() -> ir.Model:
+    """Depthwise network whose channels and weights differ by two orders of magnitude."""
+    proto = models.depthwise_net()
+    for tensor in proto.graph.initializer:
+        array = np.array(onnx_array(tensor))
+        if array.ndim == 4:
+            sizes = 10.0 ** np.random.default_rng(array.shape[0]).uniform(-1, 1, (array.shape[0], 1, 1, 1))
+            tensor.CopyFrom(onnx_tensor((array * sizes).astype(np.float32), tensor.name))
+    return prepare(ir.from_proto(proto), skip_slim=True)
+
+
+def onnx_array(tensor: Any) -> NDArray[Any]:
+    from onnx import numpy_helper
+
+    return numpy_helper.to_array(tensor)
+
+
+def onnx_tensor(array: NDArray[Any], name: str) -> Any:
+    from onnx import numpy_helper
+
+    return numpy_helper.from_array(array, name)
+
+
+def config(folder: Path, count: int = 24, **quantization: Any) -> Any:
+    listing = models.write_samples(folder / "data", SHAPE, count)
+    return load_config(
+        {
+            "model_parameters": {"onnx_model": "unused.onnx"},
+            "calibration_parameters": {
+                "calibration_device": "cpu",
+                "input_parameters": [{"file_type": "npy", "data_list_path": str(listing)}],
+            },
+            "quantization_parameters": {"analysis_enable": False, **quantization},
+        }
+    )
+
+
+def quantized(folder: Path, level: int) -> StaticResult:
+    return quantize_static(uneven_model(), config(folder, finetune_level=level), folder / "store")
+
+
+def fresh_sqnr(result: StaticResult) -> float:
+    """Outputs on samples that the run has not seen."""
+    expected = Session(to_proto(uneven_model()).SerializeToString())
+    found = Session(to_proto(result.model).SerializeToString(), qdq_as_written=True)
+    total = ErrorMetrics()
+    for seed in range(20):
+        x = np.random.default_rng(1000 + seed).standard_normal(SHAPE).astype(np.float32)
+        total.update(expected.run({"x": x})[0], found.run({"x": x})[0])
+    return total.sqnr_db
+
+
+def test_level_one_gains_on_fresh_samples(tmp_path: Path) -> None:
+    plain, refined = quantized(tmp_path / "0", 0), quantized(tmp_path / "1", 1)
+    assert fresh_sqnr(refined) > fresh_sqnr(plain) + 0.3
+    assert plain.gains == ()
+    steps = [gain.step for gain in refined.gains if gain.kept]
+    assert any(step.startswith("equalisation") for step in steps)
+    assert "second-order rounding" in steps
+
+
+@pytest.mark.parametrize("level", [2, 3])
+def test_higher_levels_do_not_lose(tmp_path: Path, level: int) -> None:
+    lower, higher = quantized(tmp_path / "1", 1), quantized(tmp_path / "n", level)
+    assert higher.gains[-1].step == "reconstruction of ranges"
+    assert fresh_sqnr(higher) > fresh_sqnr(lower) - 0.5
+
+
+def test_only_what_gains_is_kept(tmp_path: Path) -> None:
+    for gain in quantized(tmp_path, 3).gains:
+        assert gain.kept == (gain.after >= gain.before + 0.05)
+
+
+def test_the_float_model_is_only_rescaled(tmp_path: Path) -> None:
+    result = quantized(tmp_path, 1)
+    x = np.random.default_rng(0).standard_normal(SHAPE).astype(np.float32)
+    expected = Session(to_proto(uneven_model()).SerializeToString()).run({"x": x})[0]
+    found = Session(to_proto(result.reference).SerializeToString()).run({"x": x})[0]
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4 * float(np.abs(expected).max()))
+
+
+@pytest.mark.parametrize(("batches", "elements"), [(1, 10), (3, 10), (4, 10), (100, 3072), (100, 150528)])
+def test_batches_are_held_back_where_there_are_enough(batches: int, elements: int) -> None:
+    chosen = split(batches, elements)
+    held = [number for number in range(batches) if chosen.holds_back(number)]
+    assert len(held) <= batches / 4
+    assert (len(held) > 0) == (batches >= 4)
+    assert len(held) * elements <= max(elements, 1_500_000)
+    if held:
+        index, count = chosen.shard
+        assert held == list(range(index, batches, count))
+
+
+def test_a_range_that_clips_too_much_is_widened(tmp_path: Path) -> None:
+    settings = config(tmp_path, finetune_level=0)
+    result = quantize_static(uneven_model(), settings, tmp_path / "store")
+    start = start_static(uneven_model(), settings)
+    group = next(group for group in result.plan.groups if group.fixed_range is None and group.clamp is None)
+    narrow = dict(result.quantization.activations)
+    for name in group.tensors:
+        narrow[name] = replace(narrow[name], scale=np.asarray(narrow[name].scale / 4, np.float32))
+    bad = replace(result.quantization, activations=narrow)
+    exported = export_qdq(result.reference, result.plan, bad, load_target("spacemit"))
+    feeds = list(start.data.batches())
+    session = Session(to_proto(uneven_model()).SerializeToString())
+    expected = [session.run(item) for item in feeds]
+    scales = {name: params.scale for name, params in narrow.items()}
+    found = search_ranges(exported, result.plan, scales, feeds, expected, Trials(2, 100 * len(feeds)))
+    assert found[group.name] > 1.5 * scales[group.name]
+    assert search_ranges(exported, result.plan, scales, feeds, expected, Trials(2, 0)) == scales
+
+
+def test_the_measure_is_that_of_the_outputs(tmp_path: Path) -> None:
+    settings = config(tmp_path, finetune_level=0)
+    result = quantize_static(uneven_model(), settings, tmp_path / "store")
+    data = start_static(uneven_model(), settings).data
+    held = HeldBack(uneven_model(), data, calibration_settings(settings), split(24, 192))
+    assert len(held.feeds) == 6
+    total = ErrorMetrics()
+    expected = Session(to_proto(uneven_model()).SerializeToString())
+    found = Session(to_proto(result.model).SerializeToString(), qdq_as_written=True)
+    for feeds in held.feeds:
+        total.update(expected.run(feeds)[0], found.run(feeds)[0])
+    assert held.sqnr(result.model) == pytest.approx(total.sqnr_db)
