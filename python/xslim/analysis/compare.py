@@ -14,14 +14,16 @@ from numpy.typing import NDArray
 from xslim import kernels
 from xslim.analysis.local import LocalModel, with_local_copies
 from xslim.errors import InternalError
-from xslim.graph.io import to_proto
+from xslim.graph.io import to_proto, weight_bytes
 from xslim.graph.outputs import values_by_name, with_outputs
 from xslim.runtime import Feeds, Session, thread_count
 
 Arrays = Mapping[str, NDArray[np.generic]]
 
-MEMORY_BYTES = 512 << 20
-"""Aim for the arrays of all samples under way; more tensors than fit are compared in several rounds."""
+MEMORY_BYTES = 256 << 20
+"""Aim for the arrays of all samples under way. Fewer samples at a time come first, then several rounds."""
+LEAN_ABOVE = 32 << 20
+"""Bytes of weights from which a session that packs and folds them costs more than it gains in few runs."""
 COPIES = 3
 """Forms of each tensor that are held at a time: float, accumulated, local."""
 
@@ -107,25 +109,29 @@ def compare(
         raise InternalError("there is no sample to compare")
     total = Comparison()
     outputs = [value.name or "" for value in reference.graph.outputs]
-    for group in _groups(reference, tensors, samples[0], memory_bytes):
+    sizes = _sizes(reference, tensors, samples[0])
+    threads = max(1, min(thread_count(), memory_bytes // max(1, sum(sizes.values()))))
+    for group in _groups(sizes, memory_bytes // threads):
         worker = _Worker(reference, exported, group, outputs, int8_operators, sketched, channel_axes or {})
-        for part in _in_order(worker, samples, thread_count()):
+        for part in _in_order(worker, samples, threads):
             total.add(part)
         worker.close()
         outputs = []
     return total
 
 
-def _groups(
-    reference: ir.Model, tensors: Sequence[str], sample: Feeds, memory_bytes: int
-) -> Iterator[list[str]]:
-    """Split the tensors so that what is held at a time stays within the aim; one group where possible."""
+def _sizes(reference: ir.Model, tensors: Sequence[str], sample: Feeds) -> dict[str, int]:
+    """Bytes of all forms of every tensor, as far as shapes are known."""
     values = values_by_name(reference.graph)
     symbols = _symbols(reference, sample)
+    return {name: COPIES * _bytes(values[name], symbols) for name in tensors}
+
+
+def _groups(sizes: Mapping[str, int], memory_bytes: int) -> Iterator[list[str]]:
+    """Split the tensors so that what one sample holds stays within the aim; one group where possible."""
     group: list[str] = []
     used = 0
-    for name in tensors:
-        size = COPIES * thread_count() * _bytes(values[name], symbols)
+    for name, size in sizes.items():
         if group and used + size > memory_bytes:
             yield group
             group, used = [], 0
@@ -170,10 +176,11 @@ class _Worker:
         self._tensors = tensors
         self._outputs = outputs
         self._local = local
-        self._float = Session(_serialized(with_outputs(reference, names)), names, threads=1)
+        lean = weight_bytes(reference) > LEAN_ABOVE
+        self._float = Session(_serialized(with_outputs(reference, names)), names, threads=1, lean=lean)
         fetched = [*local.accumulated.values(), *local.local.values(), *outputs]
         self._quantized = Session(
-            _serialized(local.model), list(dict.fromkeys(fetched)), threads=1, qdq_as_written=True
+            _serialized(local.model), list(dict.fromkeys(fetched)), threads=1, qdq_as_written=True, lean=lean
         )
         self._sketched = [name for name in tensors if name in sketched]
         self._axes = {name: channel_axes[name] for name in tensors if name in channel_axes}
