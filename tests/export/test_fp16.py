@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -17,7 +18,8 @@ from tests.models import conv_net, mlp, model
 from xslim.export.decisions import Conversion
 from xslim.export.fp16 import convert_to_half
 from xslim.export.fp16_constants import LARGEST, WORST_ROUNDING, range_problem, to_half
-from xslim.graph.io import load_model
+from xslim.graph.io import load_model, save_model
+from xslim.passes import prepare
 from xslim.targets import load_target
 
 HALF = ir.DataType.FLOAT16
@@ -269,3 +271,18 @@ def test_infinities_are_no_problem() -> None:
     assert range_problem(np.array([-np.inf, 1.0, np.nan], np.float32)) is None
     assert range_problem(np.array([np.inf], np.float32)) is None
     assert range_problem(np.zeros(0, np.float32)) is None
+
+
+def test_weights_in_a_file_are_rounded_when_they_are_written(tmp_path: Path) -> None:
+    proto = mlp(width=64)
+    onnx.save(
+        mlp(width=64), tmp_path / "in.onnx", save_as_external_data=True, location="in.data", size_threshold=0
+    )
+    source = prepare(load_model(tmp_path / "in.onnx"))
+    result = convert_to_half(source, load_target()).model
+    save_model(result, tmp_path / "out.onnx")
+    stored = {t.name: numpy_helper.to_array(t) for t in onnx.load(tmp_path / "out.onnx").graph.initializer}
+    expected = {t.name: numpy_helper.to_array(t) for t in proto.graph.initializer}
+    np.testing.assert_array_equal(stored["w1_fp16"], expected["w1"].astype(np.float16))
+    feeds = {"x": draw(1, 1, 64)}
+    assert sqnr_db(run(proto, feeds)[0], run(onnx.load(tmp_path / "out.onnx"), feeds)[0]) > 55

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,20 @@ class GraphEditor:
     def constant(self, name: str, array: NDArray[np.generic]) -> ir.Value:
         """Register a new initializer."""
         value = new_constant(array, self.fresh(name))
+        self.graph.register_initializer(value)
+        return value
+
+    def lazy_constant(
+        self,
+        name: str,
+        compute: Callable[[], NDArray[np.generic]],
+        dtype: ir.DataType,
+        shape: ir.Shape,
+    ) -> ir.Value:
+        """Register a new initializer whose contents are computed whenever somebody asks for them."""
+        name = self.fresh(name)
+        tensor = ir.LazyTensor(lambda: ir.Tensor(compute(), dtype=dtype), dtype=dtype, shape=shape, name=name)
+        value = ir.Value(name=name, shape=shape, type=ir.TensorType(dtype), const_value=tensor)
         self.graph.register_initializer(value)
         return value
 

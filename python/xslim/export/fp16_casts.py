@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from xslim.errors import InternalError
 from xslim.export.editing import GraphEditor
 from xslim.export.fp16_choice import Choice
 from xslim.export.fp16_constants import to_half
 from xslim.export.fp16_ports import TYPE_ATTRIBUTES
-from xslim.graph.io import release
-from xslim.graph.ops import constant, is_constant
+from xslim.graph.ops import is_constant
 
 _FLOAT, _HALF = ir.DataType.FLOAT, ir.DataType.FLOAT16
 
@@ -75,13 +77,13 @@ class _Writer(GraphEditor):
         return self._as_half[value]
 
     def _rounded(self, value: ir.Value, name: str) -> ir.Value:
-        array = constant(value)
-        if array is None:
+        tensor = value.const_value
+        if tensor is None:
             raise InternalError(f"{value.name!r} has no contents")
-        result = self.constant(name, to_half(array))
-        del array
-        release(value)
-        return result
+        if isinstance(tensor, ir.ExternalTensor):
+            # What lies in a file may be larger than memory: it is rounded on its way into the new file.
+            return self.lazy_constant(name, partial(_rounded_file, tensor), _HALF, ir.Shape(tensor.shape))
+        return self.constant(name, to_half(tensor.numpy()))
 
     def _cast(self, value: ir.Value, dtype: ir.DataType, name: str) -> ir.Value:
         """A Cast right after the value is computed, or first of all when it is an input of the graph."""
@@ -94,6 +96,12 @@ class _Writer(GraphEditor):
         else:
             self.graph.insert_after(producer, node)
         return result
+
+
+def _rounded_file(tensor: ir.ExternalTensor) -> NDArray[np.float16]:
+    half = to_half(tensor.numpy())
+    tensor.release()
+    return half
 
 
 def _set_type_attribute(node: ir.Node) -> None:
