@@ -95,7 +95,8 @@ def test_higher_levels_do_not_lose(tmp_path: Path, level: int) -> None:
 
 def test_only_what_gains_is_kept(tmp_path: Path) -> None:
     for gain in quantized(tmp_path, 3).gains:
-        assert gain.kept == (gain.after >= gain.before + 0.05)
+        least = 0.2 if gain.step == "reconstruction of ranges" else 0.05
+        assert gain.kept == (gain.after >= gain.before + least)
 
 
 def test_the_float_model_is_only_rescaled(tmp_path: Path) -> None:
@@ -129,12 +130,10 @@ def test_a_range_that_clips_too_much_is_widened(tmp_path: Path) -> None:
     bad = replace(result.quantization, activations=narrow)
     exported = export_qdq(result.reference, result.plan, bad, load_target("spacemit"))
     feeds = list(start.data.batches())
-    session = Session(to_proto(uneven_model()).SerializeToString())
-    expected = [session.run(item) for item in feeds]
     scales = {name: params.scale for name, params in narrow.items()}
-    found = search_ranges(exported, result.plan, scales, feeds, expected, Trials(2, 100 * len(feeds)))
+    found = search_ranges(exported, result.plan, scales, feeds, result.reference, Trials(2, 100 * len(feeds)))
     assert found[group.name] > 1.5 * scales[group.name]
-    assert search_ranges(exported, result.plan, scales, feeds, expected, Trials(2, 0)) == scales
+    assert search_ranges(exported, result.plan, scales, feeds, result.reference, Trials(2, 0)) == scales
 
 
 def test_the_measure_is_that_of_the_outputs(tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
 """Reconstruction of activation ranges: coordinate search with the error of the outputs as the measure.
 
-Scales are inputs of the quantised model, so one session serves every trial. Ranges are taken in turn, those
-that add the most noise first; each is narrowed or widened step by step as long as the outputs come closer to
-those of the float model.
+Scales are inputs of the quantised model, so one session serves every trial. The error is that of the outputs
+and of some tensors on the way, whose many values keep it from being fitted by chance. Ranges are taken in
+turn, from the outputs towards the inputs; each is narrowed or widened step by step while that helps.
 
 Source: Nahshan et al., "Loss Aware Post-Training Quantization", 2021 (arXiv:1911.07190), where steps are
 searched jointly on the loss of the whole network, one coordinate after another.
@@ -10,6 +10,7 @@ searched jointly on the loss of the whole network, one coordinate after another.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -20,11 +21,13 @@ from numpy.typing import NDArray
 from xslim import kernels
 from xslim.graph.io import to_proto
 from xslim.graph.ops import is_standard
+from xslim.graph.outputs import with_outputs
 from xslim.graph.scheme import QuantPlan, TensorGroup
 from xslim.runtime import Feeds, Session
 
 Scale = NDArray[np.float32]
 
+MOST_PROBES = 6
 STEPS = (0.88, 1.14)
 LEAST_PROGRESS = 0.998
 """A step is taken when it leaves at most this part of the error: less is chance."""
@@ -51,7 +54,7 @@ def search_ranges(
     plan: QuantPlan,
     scales: Mapping[str, Scale],
     feeds: Sequence[Feeds],
-    expected: Sequence[Sequence[NDArray[np.generic]]],
+    reference: ir.Model,
     trials: Trials,
 ) -> dict[str, Scale]:
     """Search the scales of activations for the least error of the outputs.
@@ -66,8 +69,8 @@ def search_ranges(
         Scale of every int8 activation.
     feeds : sequence of feeds
         The samples that are fitted.
-    expected : sequence of sequence of array
-        Outputs of the float model on them.
+    reference : onnx_ir.Model
+        The float model whose tensors `exported` names.
     trials : Trials
         When to stop.
 
@@ -77,7 +80,7 @@ def search_ranges(
         The scales that were found, for every int8 activation.
     """
     groups = [group for group in plan.groups if group.fixed_range is None and group.name in scales]
-    model = _Adjustable(exported, scales, feeds, expected)
+    model = _Adjustable(exported, scales, feeds, reference, _probes(groups))
     current = {name: np.asarray(scale, np.float32) for name, scale in scales.items()}
     search = _Search(model, current, trials.runs // max(len(feeds), 1))
     for _ in range(trials.sweeps):
@@ -128,16 +131,25 @@ class _Adjustable:
         exported: ir.Model,
         scales: Collection[str],
         feeds: Sequence[Feeds],
-        expected: Sequence[Sequence[NDArray[np.generic]]],
+        reference: ir.Model,
+        probes: Sequence[str],
     ) -> None:
         model = exported.clone()
+        outputs = [value.name or "" for value in exported.graph.outputs]
+        restored = _restored(model.graph)
+        probes = [name for name in probes if name in restored and name not in outputs]
         self._tensors = _open_scales(model.graph, scales)
-        names = [value.name or "" for value in exported.graph.outputs]
+        model.graph.outputs.extend(restored[name] for name in probes)
+        names = [*outputs, *(restored[name].name or "" for name in probes)]
         self._session = Session(to_proto(model).SerializeToString(), names, qdq_as_written=True)
-        self._feeds, self._expected = feeds, expected
+        self._feeds = feeds
+        shown = with_outputs(reference, [*outputs, *probes])
+        session = Session(to_proto(shown).SerializeToString(), [*outputs, *probes])
+        self._expected = [session.run(item) for item in feeds]
+        self._weights = [1.0] * len(outputs) + [1.0 / len(probes) for _ in probes]
 
     def loss(self, scales: Mapping[str, Scale]) -> float:
-        """Noise energy over signal energy, summed over the outputs."""
+        """Noise energy over signal energy, summed over the outputs, with the mean over the probes."""
         given = {name: scales[tensor] for name, tensor in self._tensors.items()}
         totals = [kernels.ErrorMetrics() for _ in self._expected[0]]
         for feeds, expected in zip(self._feeds, self._expected, strict=True):
@@ -145,7 +157,27 @@ class _Adjustable:
             for total, reference, output in zip(totals, expected, found, strict=True):
                 if reference.dtype.kind == "f":
                     total.update(reference, output)
-        return sum(total.noise_energy / max(total.reference_energy, 1e-30) for total in totals)
+        return sum(
+            weight * total.noise_energy / max(total.reference_energy, 1e-30)
+            for weight, total in zip(self._weights, totals, strict=True)
+        )
+
+
+def _probes(groups: Sequence[TensorGroup]) -> list[str]:
+    """Some tensors on the way: outputs of few elements alone would be fitted by chance."""
+    later = groups[len(groups) // 2 :]
+    return [group.name for group in later[:: max(1, math.ceil(len(later) / MOST_PROBES))]]
+
+
+def _restored(graph: ir.Graph) -> dict[str, ir.Value]:
+    """The dequantised value of every quantised activation, by the tensor's name."""
+    found: dict[str, ir.Value] = {}
+    for node in graph:
+        source = node.inputs[0] if is_standard(node, "QuantizeLinear") else None
+        reader = next((use.node for use in node.outputs[0].uses()), None) if source is not None else None
+        if source is not None and reader is not None and is_standard(reader, "DequantizeLinear"):
+            found[(source.name or "").removesuffix("_float")] = reader.outputs[0]
+    return found
 
 
 def _open_scales(graph: ir.Graph, known: Collection[str]) -> dict[str, str]:

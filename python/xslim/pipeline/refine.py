@@ -16,7 +16,6 @@ from xslim.calibration.observe import Settings
 from xslim.calibration.runner import stream
 from xslim.export.qdq import export_qdq
 from xslim.graph.gains import StepGain
-from xslim.graph.io import to_proto
 from xslim.graph.scheme import Quantization, QuantParams, QuantPlan
 from xslim.kernels import Sketch
 from xslim.pipeline.held_back import METRIC, HeldBack, split
@@ -26,7 +25,7 @@ from xslim.quantization.bias_correction import correct_biases
 from xslim.quantization.equalization import Vector, channels_to_observe, equalize
 from xslim.quantization.parameters import activation_params, params_of_range
 from xslim.quantization.rounding import layers_to_round, round_to_nearest, round_with_feedback
-from xslim.runtime import Feeds, Session, thread_count
+from xslim.runtime import Feeds, thread_count
 from xslim.targets import Target
 
 logger = logging.getLogger(__name__)
@@ -42,6 +41,8 @@ MARGIN, MARGIN_FREE = 2.0, 0.1
 38 % for 12 samples, nothing from 100 on. In cross-validation over 12 images this kept the worst fold from
 losing to unequalised channels, while the others gained 2 to 5 dB."""
 LEAST_GAIN_DB = 0.05
+LEAST_SEARCH_GAIN_DB = 0.2
+"""A search over many numbers has to show more than a step that follows from a formula."""
 RUNS_PER_BATCH = {2: 5, 3: 16}
 """Runs of the quantised model that reconstruction may take, by finetune level, per calibration batch."""
 FACTORS = {1: (1.0,), 2: (1.0, 0.94, 0.88, 1.06), 3: (1.0, 0.97, 0.94, 0.91, 0.88, 0.82, 1.03, 1.06)}
@@ -103,7 +104,6 @@ class Refinement:
         level: int = 1,
         weight_bits: int = 8,
     ) -> None:
-        self._float = prepared
         self._data = data
         self._settings = replace(settings, store=None)
         self._planner = planner
@@ -209,21 +209,21 @@ class Refinement:
                 return candidate
         return best
 
-    def reconstruct(self, start: Refined) -> Refined:
+    def reconstruct(self, start: Refined, reference: ir.Model) -> Refined:
         """Search the ranges of activations on samples of the fit, level 3 for longer."""
         if self._level < 2:
             return start
         feeds = self._fitting()
-        session = Session(to_proto(self._float).SerializeToString())
-        expected = [session.run(item) for item in feeds]
         exported = export_qdq(start.model, start.plan, start.quantization, self._target)
         old = start.quantization.activations
         scales = {name: params.scale for name, params in old.items()}
         trials = Trials(sweeps=self._level - 1, runs=RUNS_PER_BATCH[self._level] * self._batches)
-        found = search_ranges(exported, start.plan, scales, feeds, expected, trials)
+        found = search_ranges(exported, start.plan, scales, feeds, reference, trials)
         activations = {name: replace(params, scale=found[name]) for name, params in old.items()}
         candidate = replace(start, quantization=replace(start.quantization, activations=activations))
-        kept = self._judge("reconstruction of ranges", self._loss(start), self._loss(candidate))
+        kept = self._judge(
+            "reconstruction of ranges", self._loss(start), self._loss(candidate), LEAST_SEARCH_GAIN_DB
+        )
         return candidate if kept else start
 
     def _fitting(self) -> list[Feeds]:
@@ -237,8 +237,8 @@ class Refinement:
         exported = export_qdq(candidate.model, candidate.plan, candidate.quantization, self._target)
         return self._held_back.sqnr(exported)
 
-    def _judge(self, step: str, before: float, after: float) -> bool:
-        kept = after >= before + LEAST_GAIN_DB
+    def _judge(self, step: str, before: float, after: float, least: float = LEAST_GAIN_DB) -> bool:
+        kept = after >= before + least
         self.gains.append(StepGain(step, METRIC, before, after, kept))
         return kept
 

@@ -124,7 +124,8 @@ def quantize_static(
     found = Refined(model, plan, find_parameters(model, plan, sketches))
     refined = found
     if refinement and collector:
-        refined = refinement.reconstruct(refinement.round(refinement.widen(found, sketches), collector))
+        rounded = refinement.round(refinement.widen(found, sketches), collector)
+        refined = refinement.reconstruct(rounded, model)
     quantization = refined.quantization
     everywhere = config.quantization_parameters.bias_type == "int32"
     quantization = integer_biases(refined.model, plan, quantization, start.target, everywhere=everywhere)
