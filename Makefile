@@ -2,11 +2,12 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
+LOWEST := .venv-lowest
 PY := $(VENV)/bin/python
 RUST_SOURCES := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-rust test-python lint format bench accuracy wheel clean check-cargo check-python
+.PHONY: help setup demo test test-rust test-python test-lowest lint licenses format bench accuracy wheel cross-wheels clean check-cargo check-python
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*  ## ' $(MAKEFILE_LIST) | awk -F ':.*  ## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -41,6 +42,20 @@ test-rust: check-cargo
 test-python: setup
 	$(PY) -m pytest -n 2
 
+# Editable like .venv, with the extension built there: its metadata is copied instead of building once more.
+$(LOWEST)/.installed: pyproject.toml $(VENV)/.native
+	$(PY) -m venv --clear $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check uv
+	$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST) --resolution lowest-direct -r pyproject.toml --extra dask
+	$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST) pytest pytest-benchmark pytest-xdist hypothesis
+	cp -r $(VENV)/lib/python3.*/site-packages/xslim[-.]* $(LOWEST)/lib/python3.*/site-packages/
+	sed '1s|.*|#!$(CURDIR)/$(LOWEST)/bin/python|' $(VENV)/bin/xslim > $(LOWEST)/bin/xslim
+	chmod +x $(LOWEST)/bin/xslim
+	@touch $@
+
+test-lowest: setup $(LOWEST)/.installed  ## Python tests with the lowest dependencies of pyproject.toml
+	$(LOWEST)/bin/python -m pytest -n 2 -p no:cacheprovider
+
 lint: setup  ## formatting, types, layers, clippy
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --quiet -- -D warnings
@@ -49,6 +64,10 @@ lint: setup  ## formatting, types, layers, clippy
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 	$(PY) tests/kernels/check_stubs.py
+	$(PY) tools/third_party_licenses.py --check
+
+licenses: check-cargo setup  ## write THIRD_PARTY_LICENSES again after a change of Cargo.lock
+	$(PY) tools/third_party_licenses.py
 
 format: setup  ## rewrite the sources in the project's format
 	cargo fmt --all
@@ -64,6 +83,15 @@ accuracy: setup  ## accuracy table over the real models of ../shared
 wheel: check-python check-cargo $(VENV)/.tools  ## build the abi3 wheel and the sdist into dist/
 	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(VENV)/bin/maturin build --release --out dist
 	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(VENV)/bin/maturin sdist --out dist
+	$(PY) -m pip install --quiet --disable-pip-version-check twine
+	$(PY) -m twine check --strict dist/*
+
+CROSS := x86_64-unknown-linux-gnu aarch64-unknown-linux-gnu riscv64gc-unknown-linux-gnu
+
+cross-wheels: check-python check-cargo $(VENV)/.tools  ## wheels for x86_64, aarch64 and riscv64 (needs rustup)
+	$(PY) -m pip install --quiet --disable-pip-version-check ziglang
+	rustup target add $(CROSS)
+	for target in $(CROSS); do PATH=$(CURDIR)/$(VENV)/bin:$$PATH maturin build --release --zig --target $$target --out dist || exit 1; done
 
 clean:  ## remove everything that make built
 	rm -rf $(VENV) target dist build

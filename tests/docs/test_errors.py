@@ -1,0 +1,46 @@
+"""The table of errors names every kind of error, with the exit status that it really has."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+
+import pytest
+
+import xslim
+from xslim.errors import XSlimError
+
+from . import markdown
+from .conftest import ROOT
+
+DOCUMENT = ROOT / "docs" / "errors.md"
+
+
+def _kinds(base: type[XSlimError]) -> set[type[XSlimError]]:
+    return {base}.union(*(_kinds(kind) for kind in base.__subclasses__()))
+
+
+@pytest.fixture(scope="module")
+def kinds() -> dict[str, type[XSlimError]]:
+    for module in pkgutil.walk_packages(xslim.__path__, "xslim."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    return {kind.__name__: kind for kind in _kinds(XSlimError) if kind.__module__.startswith("xslim.")}
+
+
+def test_every_kind_is_in_the_table_with_its_exit_status(kinds: dict[str, type[XSlimError]]) -> None:
+    rows = [row for row in markdown.table_rows(DOCUMENT) if row[0].strip("`") in kinds]
+    documented = {row[0].strip("`"): row[2] for row in rows}
+    assert documented == {name: str(kind.exit_code) for name, kind in kinds.items()}
+    assert len(rows) == len(documented), "a kind stands in the table twice"
+
+
+def test_every_documented_kind_exists(kinds: dict[str, type[XSlimError]]) -> None:
+    named = {text for text in markdown.inline_code(DOCUMENT) if text.endswith("Error")}
+    assert named == set(kinds)
+
+
+def test_every_row_says_what_to_do() -> None:
+    rows = markdown.table_rows(DOCUMENT)
+    assert len(rows) > 50
+    assert all(len(row) == 3 and all(row) for row in rows)
