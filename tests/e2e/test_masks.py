@@ -1,0 +1,52 @@
+"""A mask that no constant betrays: only calibration sees its infinities."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+import xslim
+from tests import models
+from tests.quantization.build import graph, normal, run, sqnr
+
+ATTENTION = """(float[1,6,8] x) => (float[1,6,8] y) {
+    q = MatMul(x, wq)
+    k = MatMul(x, wk)
+    kt = Transpose<perm = [0, 2, 1]>(k)
+    scores = MatMul(q, kt)
+    first = Slice(x, zero, one, two)
+    open = Relu(first)
+    mask = Log(open)
+    row = Transpose<perm = [0, 2, 1]>(mask)
+    masked = Add(scores, row)
+    probabilities = Softmax<axis = -1>(masked)
+    mixed = MatMul(probabilities, x)
+    y = MatMul(mixed, wo)
+}"""
+
+
+def test_a_run_plans_again_when_it_meets_infinities(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    weights = {name: normal(seed, 8, 8, scale=0.5) for seed, name in enumerate(("wq", "wk", "wo"))}
+    bounds = {"zero": np.array([0]), "one": np.array([1]), "two": np.array([2])}
+    proto = graph(ATTENTION, weights | bounds)
+    listing = models.write_samples(tmp_path / "data", (1, 6, 8), 6)
+    config = {
+        "model_parameters": {"working_dir": str(tmp_path)},
+        "calibration_parameters": {
+            "input_parametres": [{"file_type": "npy", "data_list_path": str(listing)}]
+        },
+        "quantization_parameters": {"precision_level": 0, "finetune_level": 0, "analysis_enable": False},
+    }
+    with caplog.at_level(logging.WARNING, logger="xslim"):
+        result = xslim.quantize_onnx_model(config, proto)
+    assert "hold infinities and so stay float: mask, masked" in caplog.text
+    quantized = {node.input[0] for node in result.graph.node if node.op_type == "QuantizeLinear"}
+    assert not {"mask", "row", "masked"} & quantized
+    assert {"probabilities", "mixed"} <= quantized
+    feeds = {"x": np.load(tmp_path / "data" / "x0.npy")}
+    assert sqnr(run(proto, feeds)[0], run(result, feeds)[0]) > 15
+    onnx.checker.check_model(result)
