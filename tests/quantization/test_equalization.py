@@ -62,6 +62,25 @@ MIDDLES: dict[str, tuple[list[onnx.NodeProto], dict[str, NDArray[Any]]]] = {
     "max pool": ([node("MaxPool", ["a"], "z", kernel_shape=[2, 2])], {}),
     "average pool": ([node("AveragePool", ["a"], "z", kernel_shape=[2, 2])], {}),
     "pad": ([node("Pad", ["a", "pads"], "z")], {"pads": np.array([0, 0, 1, 1, 0, 0, 1, 1], np.int64)}),
+    "strided shortcut": (
+        [
+            node("Slice", ["a", "from", "to", "axes", "steps"], "s"),
+            node("Pad", ["s", "more"], "p"),
+            conv(["a", "wp"], "c", strides=[2, 2], pads=[1, 1, 1, 1]),
+            node("Add", ["p", "c"], "d"),
+            node("Relu", ["d"], "r"),
+            conv(["r", "wq"], "z"),
+        ],
+        {
+            "from": np.array([0, 0], np.int64),
+            "to": np.array([8, 8], np.int64),
+            "axes": np.array([2, 3], np.int64),
+            "steps": np.array([2, 2], np.int64),
+            "more": np.array([0, 2, 0, 0, 0, 2, 0, 0], np.int64),
+            "wp": uneven(12, 8, 3, 3, seed=6),
+            "wq": uneven(8, 12, 1, 1, seed=7),
+        },
+    ),
     "residual": (
         [
             conv(["a", "w2"], "c", pads=[1, 1, 1, 1]),
@@ -153,6 +172,13 @@ def test_producers_of_one_sum_share_their_scales() -> None:
     for name in ("c", "s", "z"):
         np.testing.assert_array_equal(channels["a"].ids, channels[name].ids)
     assert len(set(channels["a"].ids.tolist())) == 8
+
+
+def test_channels_of_a_padded_shortcut_are_those_of_the_sum() -> None:
+    channels = trace_channels(chain("strided shortcut").graph)
+    np.testing.assert_array_equal(channels["d"].ids[2:10], channels["a"].ids)
+    assert (channels["d"].ids != PINNED).all()
+    assert len(set(channels["d"].ids.tolist())) == 12
 
 
 def test_what_knows_no_scale_pins_what_it_reads() -> None:

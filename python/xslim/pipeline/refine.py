@@ -41,8 +41,8 @@ MARGIN, MARGIN_FREE = 2.0, 0.1
 38 % for 12 samples, nothing from 100 on. In cross-validation over 12 images this kept the worst fold from
 losing to unequalised channels, while the others gained 2 to 5 dB."""
 LEAST_GAIN_DB = 0.05
-LEAST_SEARCH_GAIN_DB = 0.2
-"""A search over many numbers has to show more than a step that follows from a formula."""
+LEAST_CHOICE_GAIN_DB = 0.2
+"""A choice among alternatives has to show more than a step that follows from a formula."""
 RUNS_PER_BATCH = {2: 5, 3: 16}
 """Runs of the quantised model that reconstruction may take, by finetune level, per calibration batch."""
 FACTORS = {1: (1.0,), 2: (1.0, 0.94, 0.88, 1.06), 3: (1.0, 0.97, 0.94, 0.91, 0.88, 0.82, 1.03, 1.06)}
@@ -173,7 +173,7 @@ class Refinement:
                 full.update(dict.fromkeys(group.tensors, found))
             candidate = replace(start, quantization=replace(start.quantization, activations=full))
             before, after = self._float_weights(start), self._float_weights(candidate)
-            best = candidate if self._judge("full ranges", before, after) else start
+            best = candidate if self._judge("full ranges", before, after, LEAST_CHOICE_GAIN_DB) else start
         return self._with_margin(best)
 
     def _float_weights(self, candidate: Refined) -> float:
@@ -222,7 +222,7 @@ class Refinement:
         activations = {name: replace(params, scale=found[name]) for name, params in old.items()}
         candidate = replace(start, quantization=replace(start.quantization, activations=activations))
         kept = self._judge(
-            "reconstruction of ranges", self._loss(start), self._loss(candidate), LEAST_SEARCH_GAIN_DB
+            "reconstruction of ranges", self._loss(start), self._loss(candidate), LEAST_CHOICE_GAIN_DB
         )
         return candidate if kept else start
 

@@ -173,13 +173,27 @@ def _pad(node: ir.Node, trace: _Trace) -> bool:
         return True
     if pads is None or not zero or (len(node.inputs) > 3 and node.inputs[3] is not None):
         return False
-    rank = pads.size // 2
-    if pads[source.axis] or pads[source.axis + rank]:
+    before, after = int(pads[source.axis]), int(pads[source.axis + pads.size // 2])
+    if min(before, after) < 0 or ((before or after) and attribute(node, "mode") != "constant"):
+        return False
+    # Channels of zeros may be scaled as anybody likes.
+    ids = [trace.variables.fresh(before), source.ids, trace.variables.fresh(after)]
+    trace.channels[node.outputs[0]] = Channels(source.axis, np.concatenate(ids))
+    return True
+
+
+def _slice(node: ir.Node, trace: _Trace) -> bool:
+    source, rank = trace.of(node.inputs[0]), _rank(node.inputs[0])
+    axes = constant(node.inputs[3]) if len(node.inputs) > 3 else None
+    if source is None:
+        return True
+    if axes is None or rank is None or source.axis in [int(axis) % rank for axis in axes]:
         return False
     return _same(node, trace)
 
 
 def _flatten(node: ir.Node, trace: _Trace) -> bool:
+    """Flatten, or a Reshape that does the same: a channel becomes several columns."""
     source, shape = trace.of(node.inputs[0]), _dims(node.inputs[0])
     if source is None:
         return True
@@ -307,7 +321,8 @@ RULES: Mapping[str, Rule] = {
     **dict.fromkeys(("Resize", "Upsample"), _same),
     "Clip": _clip,
     "Pad": _pad,
-    "Flatten": _flatten,
+    "Slice": _slice,
+    **dict.fromkeys(("Flatten", "Reshape"), _flatten),
     "Add": _sum,
     "Mul": _scale,
     "LayerNormalization": _normalization,
