@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import onnx_ir as ir
 
 from xslim.errors import ModelError, OutputError
+from xslim.graph.outside import is_large
 from xslim.graph.stream import write_streaming
 from xslim.graph.validate import check_model
 
@@ -67,6 +68,7 @@ def load_model(source: str | os.PathLike[str] | onnx.ModelProto) -> ir.Model:
         raise ModelError(f"not a valid ONNX graph: {_innermost(error)}", where=where) from error
     ir.external_data.set_base_dir(model.graph, folder)
     check_model(model, where)
+    _read_small_weights(model)
     return model
 
 
@@ -181,6 +183,14 @@ def _innermost(error: BaseException) -> BaseException:
     while error.__cause__ is not None:
         error = error.__cause__
     return error
+
+
+def _read_small_weights(model: ir.Model) -> None:
+    """Take small external tensors into memory, as constants of shapes and scales pass through protobufs."""
+    for value, tensor in _weights(model):
+        if isinstance(tensor, ir.ExternalTensor) and not is_large(value):
+            value.const_value = ir.Tensor(tensor.numpy().copy(), dtype=tensor.dtype, name=tensor.name)
+            tensor.release()
 
 
 def _weights(model: ir.Model) -> Iterator[tuple[ir.Value, ir.TensorProtocol]]:

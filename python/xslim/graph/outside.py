@@ -40,7 +40,7 @@ def transform_proto(model: ir.Model, function: Callable[[onnx.ModelProto], onnx.
     weights = {
         value.name: value
         for value in model.graph.initializers.values()
-        if _is_large(value) and not value.is_graph_output() and value.name is not None
+        if is_large(value) and not value.is_graph_output() and value.name is not None
     }
     proto = _without(model, weights)
     result = ir.from_proto(function(proto))
@@ -56,7 +56,8 @@ def transform_proto(model: ir.Model, function: Callable[[onnx.ModelProto], onnx.
     return result
 
 
-def _is_large(value: ir.Value) -> bool:
+def is_large(value: ir.Value) -> bool:
+    """Whether the value is a weight, which stays outside, and not a number of the graph's arithmetic."""
     tensor = value.const_value
     if tensor is None or value.is_graph_input():
         return False

@@ -83,6 +83,8 @@ class Session:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
             options.add_session_config_entry("session.disable_prepacking", "1")
             options.enable_cpu_mem_arena = False
+            # The default order would first cast all weights of a float16 model, then use them.
+            options.execution_order = ort.ExecutionOrder.PRIORITY_BASED
         source = model if isinstance(model, bytes) else str(model)
         try:
             self._session = ort.InferenceSession(source, options, providers=_providers(device))
