@@ -64,7 +64,7 @@ def test_added_and_squeezed_axes_are_followed():
 
 def test_a_symbolic_batch_is_no_obstacle():
     proto = build(
-        """g (float["N",5,8] x) => (float[] q, float[] k) {
+        """g (float[N,5,8] x) => (float[] q, float[] k) {
             p = MatMul (x, w) r = Reshape (p, s) t = Transpose <perm = [2, 0, 1, 3]> (r)
             q = Gather <axis = 0> (t, q0) k = Gather <axis = 0> (t, k1)
         }""",

@@ -43,8 +43,8 @@ def test_shape_arithmetic_dropout_and_identities_disappear(skip_slim):
 
 def test_the_interface_never_changes():
     proto = build(
-        """g (float["N",3,"H","W"] x, float[2] unused, int64["N"] count)
-            => (float["N",4,"a","b"] y, int64["N"] again) {
+        """g (float[N,3,H,W] x, float[2] unused, int64[N] count)
+            => (float[N,4,a,b] y, int64[N] again) {
             c = Conv <pads = [1, 1, 1, 1]> (x, w) y = Relu (c) again = Identity (count)
         }""",
         w=draw(4, 3, 3, 3),
@@ -167,9 +167,8 @@ def test_a_loop_survives():
 
 @pytest.mark.parametrize("batch", [2, "N"])
 def test_symbolic_shapes_work_throughout(batch):
-    dim = f'"{batch}"' if isinstance(batch, str) else batch
     proto = build(
-        f"""g (float[{dim},4,6] x) => (float[] y) {{
+        f"""g (float[{batch},4,6] x) => (float[] y) {{
             m = ReduceMean <axes = [-1]> (x) d = Sub (x, m) q = Pow (d, two) v = ReduceMean <axes = [-1]> (q)
             e = Add (v, eps) r = Sqrt (e) n = Div (d, r) s = Mul (n, w) t = Add (s, b)
             p = MatMul (t, u) o = Add (p, k) g1 = Sigmoid (o) y = Mul (o, g1)
