@@ -33,7 +33,7 @@ def run(model: onnx.ModelProto | ir.Model, feeds: Feeds) -> list[NDArray[np.gene
 
 def sqnr_db(reference: NDArray[np.generic], test: NDArray[np.generic]) -> float:
     signal, noise = np.square(reference.astype(np.float64)), np.square(reference.astype(np.float64) - test)
-    return float(10 * np.log10(signal.sum() / noise.sum()))
+    return float(10 * np.log10(signal.sum() / noise.sum())) if noise.any() else float("inf")
 
 
 def count(model: ir.Model, op_type: str) -> int:

@@ -8,8 +8,6 @@ from collections.abc import Collection
 import numpy as np
 import onnx_ir as ir
 
-from xslim.calibration.data import CalibrationData
-from xslim.calibration.observe import observe
 from xslim.config import Config
 from xslim.export.decisions import Conversion, log_decisions
 from xslim.export.fp16 import convert_to_half
@@ -19,7 +17,6 @@ from xslim.graph.io import release_weights, to_proto
 from xslim.graph.outputs import with_outputs
 from xslim.pipeline.kept import before_cut, kept_operators
 from xslim.pipeline.load import prepare_model
-from xslim.pipeline.static import calibration_settings
 from xslim.runtime import Feeds, Session
 from xslim.targets import load_target
 
@@ -76,6 +73,11 @@ class HalfConversion:
         calibration = self._config.calibration_parameters
         if not calibration.input_parameters:
             return ()
+        # Calibration is rare here and takes longer to import than the rest to run.
+        from xslim.calibration.data import CalibrationData
+        from xslim.calibration.observe import observe
+        from xslim.pipeline.static import calibration_settings
+
         data = CalibrationData(input_specs(self._prepared), calibration, self._config.base_dir)
         names = _float_tensors(self._prepared)
         sketches = observe(self._prepared, names, data, calibration_settings(self._config)).sketches

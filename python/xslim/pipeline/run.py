@@ -11,21 +11,12 @@ from typing import Any
 import onnx
 import onnx_ir as ir
 
-from xslim.analysis import Report
 from xslim.config import Config
-from xslim.export.verify import OutputComparison, compare_outputs
-from xslim.graph.io import PROTO_LIMIT_BYTES, save_model, to_proto, weight_bytes
-from xslim.pipeline.analysis import analyse_static, log_report, write_report
-from xslim.pipeline.convert import convert
-from xslim.pipeline.load import load_float_model, model_source, prepare_model, read_config
-from xslim.pipeline.paths import OutputPaths, output_paths, prepare_folder
-from xslim.pipeline.refine import log_gains
-from xslim.pipeline.static import quantize_static
-from xslim.pipeline.summary import log_comparison
+from xslim.graph.io import PROTO_LIMIT_BYTES, to_proto, weight_bytes
+from xslim.pipeline.load import load_float_model, model_source, read_config
+from xslim.pipeline.paths import output_paths, prepare_folder
 
 logger = logging.getLogger(__name__)
-
-COMPARED_SAMPLES = 4
 
 
 def quantize_onnx_model(
@@ -86,29 +77,14 @@ def _run(
     paths = output_paths(config, file, output_path, given=model_or_path is not None)
     model = load_float_model(config, source)
     prepare_folder(paths)
-    if not config.is_static:
+    # Imported when needed: each kind of run starts faster without what only the other needs.
+    if config.is_static:
+        from xslim.pipeline.static_run import run_static
+
+        result = run_static(model, source, config, paths, [Path(name) for name in sketch_files])
+    else:
+        from xslim.pipeline.convert import convert
+
         result = convert(model, config, source, paths)
-        logger.info("wrote %s in %.1f s", paths.model, time.monotonic() - started)
-        return result, paths.model
-    # A file is compared with as it is; only a model in memory has to be kept a second time.
-    original = source if isinstance(source, Path) else source.SerializeToString()
-    shards = [Path(name) for name in sketch_files]
-    result, comparison, report = _convert(model, original, config, paths, shards)
-    save_model(result, paths.model)
-    log_comparison(comparison)
-    if report is not None:
-        log_report(report, write_report(report, paths))
     logger.info("wrote %s in %.1f s", paths.model, time.monotonic() - started)
     return result, paths.model
-
-
-def _convert(
-    model: ir.Model, original: bytes | Path, config: Config, paths: OutputPaths, sketch_files: Sequence[Path]
-) -> tuple[ir.Model, list[OutputComparison], Report | None]:
-    prepared = prepare_model(model, config)
-    result = quantize_static(prepared, config, paths.beside(".sketches"), sketch_files)
-    log_gains(result.gains)
-    comparison = compare_outputs(original, to_proto(result.model), result.samples[:COMPARED_SAMPLES])
-    wanted = config.quantization_parameters.analysis_enable
-    report = analyse_static(model, result, config, paths) if wanted else None
-    return result.model, comparison, report

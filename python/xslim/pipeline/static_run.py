@@ -1,0 +1,59 @@
+"""A whole static run: quantise with data, compare with the float model, write, report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import onnx_ir as ir
+
+from xslim.config import Config
+from xslim.export.verify import compare_outputs
+from xslim.graph.io import save_model, to_proto
+from xslim.pipeline.analysis import analyse_static, log_report, write_report
+from xslim.pipeline.load import ModelSource, prepare_model
+from xslim.pipeline.paths import OutputPaths
+from xslim.pipeline.refine import log_gains
+from xslim.pipeline.static import quantize_static
+from xslim.pipeline.summary import log_comparison
+
+COMPARED_SAMPLES = 4
+
+
+def run_static(
+    model: ir.Model, source: ModelSource, config: Config, paths: OutputPaths, sketch_files: Sequence[Path]
+) -> ir.Model:
+    """Quantise a float model as precision level 0, 1 or 2 says, write it and its report.
+
+    Parameters
+    ----------
+    model : onnx_ir.Model
+        The float model.
+    source : ModelProto or Path
+        Where it came from.
+    config : Config
+        The configuration of the run.
+    paths : OutputPaths
+        Where everything goes.
+    sketch_files : sequence of Path
+        Sketches that ``xslim collect`` wrote, to be used instead of calibrating.
+
+    Raises
+    ------
+    XSlimError
+        Nothing can be quantised, the data are wrong, the result does not pass its checks, or the place
+        cannot be written.
+    """
+    # A file is compared with as it is; only a model in memory has to be kept a second time.
+    original = source if isinstance(source, Path) else source.SerializeToString()
+    prepared = prepare_model(model, config)
+    result = quantize_static(prepared, config, paths.beside(".sketches"), sketch_files)
+    log_gains(result.gains)
+    comparison = compare_outputs(original, to_proto(result.model), result.samples[:COMPARED_SAMPLES])
+    wanted = config.quantization_parameters.analysis_enable
+    report = analyse_static(model, result, config, paths) if wanted else None
+    save_model(result.model, paths.model)
+    log_comparison(comparison)
+    if report is not None:
+        log_report(report, write_report(report, paths))
+    return result.model
