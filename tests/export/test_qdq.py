@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import xslim
 from tests import models
 from tests.quantization.build import (
     exported,
@@ -22,6 +23,7 @@ from tests.quantization.build import (
     session,
     sqnr,
 )
+from xslim.errors import ModelError
 from xslim.export.qdq import needed_opset
 from xslim.graph.scheme import QuantParams
 from xslim.kernels import fake_quantize
@@ -200,6 +202,26 @@ def test_half_precision_models_have_half_precision_scales() -> None:
     result, _ = quantise(model, plan_of(model), [feeds])
     scales = {item.name: item.data_type for item in result.graph.initializer if item.name.endswith("_scale")}
     assert set(scales.values()) == {onnx.TensorProto.FLOAT16}
+    assert sqnr(run(proto, feeds)[0], run(result, feeds)[0]) > 20
+
+
+def test_half_precision_in_an_old_opset_is_raised_by_a_run_and_refused_by_the_export(tmp_path) -> None:
+    text = "(float16[2,4] x) => (float16[2,4] y) { a = Gemm(x, w) r = Relu(a) y = Gemm(r, w) }"
+    proto = graph(text, {"w": normal(1, 4, 4).astype(np.float16)}, opset=17)
+    model = prepared(proto)
+    feeds = {"x": normal(2, 2, 4).astype(np.float16)}
+    with pytest.raises(ModelError, match="needs opset 19, not 17"):
+        quantise(model, plan_of(model), [feeds])
+    np.save(tmp_path / "x.npy", feeds["x"])
+    (tmp_path / "list.txt").write_text("x.npy\n", "utf-8")
+    entry = {"file_type": "npy", "data_list_path": str(tmp_path / "list.txt")}
+    config = {
+        "model_parameters": {"working_dir": str(tmp_path)},
+        "calibration_parameters": {"input_parametres": [entry]},
+        "quantization_parameters": {"finetune_level": 0, "analysis_enable": False},
+    }
+    result = xslim.quantize_onnx_model(config, proto)
+    assert {item.domain: item.version for item in result.opset_import}[""] == 19
     assert sqnr(run(proto, feeds)[0], run(result, feeds)[0]) > 20
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from xslim.errors import ModelError
 from xslim.export.clamps import remove_clamps
 from xslim.graph.outputs import values_by_name
 from xslim.graph.scheme import (
@@ -22,13 +23,18 @@ from xslim.graph.scheme import (
 )
 from xslim.targets import Target
 
-PER_TENSOR_OPSET, PER_CHANNEL_OPSET, HALF_OPSET = 10, 13, 19
-"""The first opset with int8 QuantizeLinear, with a channel axis, and with float16 scales."""
+PER_CHANNEL_OPSET, HALF_OPSET = 13, 19
+"""The first opset in which QuantizeLinear has a channel axis, and the first with float16 scales."""
 
 
 def needed_opset(model: ir.Model) -> int:
-    """Return the lowest opset in which a quantised form of the model can be written."""
-    halves = any(output.dtype == ir.DataType.FLOAT16 for node in model.graph for output in node.outputs)
+    """Return the lowest opset in which a quantised form of the model can be written.
+
+    Types need not be inferred yet: float16 shows in inputs, outputs or weights.
+    """
+    graph = model.graph
+    values = [*graph.inputs, *graph.outputs, *graph.initializers.values()]
+    halves = any(value.dtype == ir.DataType.FLOAT16 for value in values)
     return HALF_OPSET if halves else PER_CHANNEL_OPSET
 
 
@@ -56,7 +62,15 @@ def export_qdq(model: ir.Model, plan: QuantPlan, quantization: Quantization, tar
     -------
     onnx_ir.Model
         A new model with the interface of the old one.
+
+    Raises
+    ------
+    ModelError
+        The model's opset is below `needed_opset`.
     """
+    opset, needed = model.opset_imports.get("", 0), needed_opset(model)
+    if opset < needed:
+        raise ModelError(f"the quantised model needs opset {needed}, not {opset}", hint="leave opset out")
     quantized = model.clone()
     remove_clamps(quantized.graph, plan, quantization.activations, target)
     writer = _Writer(quantized.graph, plan.int8_operators, unsigned=target.unsigned)

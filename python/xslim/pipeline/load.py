@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from xslim.config import SLIM_ONLY, Config, load_config, refuse_unavailable, resolve_path
 from xslim.errors import ConfigError, ModelError
+from xslim.export.qdq import needed_opset
 from xslim.graph.io import load_model
 from xslim.passes import prepare
 from xslim.passes.preparation import PER_CHANNEL_OPSET
@@ -84,6 +85,6 @@ def prepare_model(model: ir.Model, config: Config, *, minimum_opset: int = PER_C
         opset=parameters.opset,
         raise_opset_for=load_target(wanted.target).raises_opset_for,
         functions=parameters.functions,
-        minimum_opset=minimum_opset,
+        minimum_opset=max(minimum_opset, needed_opset(model)) if config.is_static else minimum_opset,
         keep=[*named, *wanted.truncate_var_names],
     )
