@@ -206,3 +206,8 @@ def test_a_result_that_fails_its_check_is_not_written(
     with pytest.raises(InternalError):
         convert("dynamic", conv_net(), tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_name_that_fits_nothing_is_mentioned(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    convert("fp16", conv_net(), tmp_path, ignore_op_names=["conf1"])
+    assert any("'conf1', did you mean 'conv1'?" in text for text in caplog.messages)

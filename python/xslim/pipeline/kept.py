@@ -11,6 +11,7 @@ import onnx_ir as ir
 from xslim.config import Config
 from xslim.export.decisions import Conversion
 from xslim.passes.cut import join, split
+from xslim.quantization.plan import mention_unmatched
 from xslim.quantization.regions import settings_by_node
 from xslim.quantization.rules import rules_from
 
@@ -53,6 +54,7 @@ def kept_operators(prepared: ir.Model, config: Config) -> dict[str, str]:
     """
     wanted = config.quantization_parameters
     rules = rules_from(config)
+    mention_unmatched(prepared.graph, rules)
     settings = settings_by_node(prepared.graph, rules)
     kept = {}
     for node in prepared.graph:

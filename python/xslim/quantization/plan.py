@@ -44,7 +44,7 @@ def make_plan(model: ir.Model, target: Target, rules: Rules) -> QuantPlan:
         A region of the rules does not exist in the model.
     """
     graph = model.graph
-    _mention_unmatched(graph, rules)
+    mention_unmatched(graph, rules)
     context = Context(
         target=target,
         ignored={node: reason for node in graph if (reason := rules.ignored(node))},
@@ -61,7 +61,8 @@ def make_plan(model: ir.Model, target: Target, rules: Rules) -> QuantPlan:
     )
 
 
-def _mention_unmatched(graph: ir.Graph, rules: Rules) -> None:
+def mention_unmatched(graph: ir.Graph, rules: Rules) -> None:
+    """Warn about every entry of ``ignore_op_names`` that fits no operator."""
     names = [node.name or "" for node in graph]
     for pattern in rules.ignore_op_names:
         if not matching(names, pattern):
