@@ -211,3 +211,12 @@ def test_a_result_that_fails_its_check_is_not_written(
 def test_a_name_that_fits_nothing_is_mentioned(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     convert("fp16", conv_net(), tmp_path, ignore_op_names=["conf1"])
     assert any("'conf1', did you mean 'conv1'?" in text for text in caplog.messages)
+
+
+def test_an_opset_without_scales_per_channel_is_refused_for_dynamic_int8() -> None:
+    nodes = [helper.make_node("Conv", ["x", "w"], ["y"], name="conv")]
+    proto = model(nodes, {"x": [1, 16, 8, 8]}, {"y": [1, 16, 6, 6]}, {"w": draw(1, 16, 16, 3, 3)}, opset=11)
+    with pytest.raises(ConfigError, match="opset 13"):
+        xslim.quantize_dynamic(proto, opset=11)
+    assert xslim.quantize_dynamic(proto).opset_import[0].version == 13
+    assert xslim.convert_fp16(proto, opset=11).opset_import[0].version == 11

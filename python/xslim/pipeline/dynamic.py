@@ -7,9 +7,12 @@ import logging
 import onnx_ir as ir
 
 from xslim.config import Config
+from xslim.errors import ConfigError
 from xslim.export.decisions import Conversion, log_decisions
 from xslim.export.dynamic import quantize_dynamically
 from xslim.graph.io import release_weights
+from xslim.graph.ops import opset
+from xslim.passes.preparation import PER_CHANNEL_OPSET
 from xslim.pipeline.kept import before_cut, kept_operators
 from xslim.pipeline.load import prepare_model
 from xslim.targets import load_target
@@ -23,9 +26,15 @@ def convert_to_dynamic(model: ir.Model, config: Config) -> ir.Model:
     Raises
     ------
     ConfigError, ModelError
-        A region or a cut of the configuration does not exist in the model.
+        A region or a cut of the configuration does not exist in the model, or the opset is too old.
     """
     prepared = prepare_model(model, config)
+    if opset(prepared) < PER_CHANNEL_OPSET:
+        raise ConfigError(
+            f"scales per channel need opset {PER_CHANNEL_OPSET}, not {opset(prepared)}",
+            where="model_parameters.opset",
+            hint=f"choose {PER_CHANNEL_OPSET} or more",
+        )
     release_weights(prepared)
     target = load_target(config.quantization_parameters.target)
 
