@@ -96,11 +96,17 @@ def _read_image(entry: Entry, channels: int) -> Array:
     except cv2.error:
         image = None
     if image is None:
-        raise DataError("cannot read the image: no known image format, or truncated", where=entry.where)
+        raise DataError(
+            "cannot read the image: no known image format, or truncated",
+            where=entry.where,
+            hint="convert it, or take it off the list",
+        )
     image = np.reshape(image, (*image.shape[:2], -1))
     if image.shape[2] != channels:
         raise DataError(
-            f"the image has {image.shape[2]} channels but the input has {channels}", where=entry.where
+            f"the image has {image.shape[2]} channels but the input has {channels}",
+            where=entry.where,
+            hint="convert the files, or use a preprocess_file",
         )
     return _eight_bit_scale(image)
 
@@ -140,9 +146,11 @@ def _npy_header(entry: Entry) -> tuple[tuple[int, ...], DType]:
             read = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
             shape, _, dtype = read(file)
     except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"not a npy file: {error}", where=entry.where) from error
+        raise DataError(f"not a npy file: {error}", where=entry.where, hint="numpy.save writes it") from error
     if dtype.hasobject:
-        raise DataError("the npy file holds Python objects", where=entry.where)
+        raise DataError(
+            "the npy file holds Python objects", where=entry.where, hint="save one array of numbers"
+        )
     return shape, dtype
 
 
@@ -169,7 +177,9 @@ class RawDecoder:
                 return shape
         wanted = " or ".join(f"{self._bytes(shape)} for {show_shape(shape)}" for shape in self.shapes)
         raise DataError(
-            f"the file has {size} bytes, the input needs {wanted} of {self.dtype.name}", where=entry.where
+            f"the file has {size} bytes, the input needs {wanted} of {self.dtype.name}",
+            where=entry.where,
+            hint="correct the file, input_shape or dtype",
         )
 
     def decode(self, entry: Entry) -> Array:

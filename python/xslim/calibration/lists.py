@@ -47,7 +47,7 @@ def read_list(list_path: str, base_dir: Path | None) -> list[Entry]:
     lines = enumerate((line.strip() for line in text.split("\n")), start=1)
     entries = [Entry(path.parent / line, f"{path}, line {number}: {line}") for number, line in lines if line]
     if not entries:
-        raise DataError("the list file names no file", where=str(path))
+        raise DataError("the list file names no file", where=str(path), hint="write one path per line")
     return entries
 
 

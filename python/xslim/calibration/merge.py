@@ -37,14 +37,17 @@ def merge_shards(paths: Sequence[Path], key: str) -> dict[str, Sketch]:
     for path in paths:
         stored = _load(path, key)
         if stored.shard in found:
-            raise DataError(f"shard {_show(stored.shard)} is given twice", where=str(path))
+            raise DataError(
+                f"shard {_show(stored.shard)} is given twice", where=str(path), hint="name every file once"
+            )
         found[stored.shard] = stored
     count = next(iter(found))[1]
     wanted = {(index, count) for index in range(count)}
     if set(found) != wanted:
         missing = ", ".join(_show(shard) for shard in sorted(wanted - set(found)))
         raise DataError(
-            f"the shards do not make a whole: missing {missing or 'none, but others are mixed in'}"
+            f"the shards do not make a whole: missing {missing or 'none, but others are mixed in'}",
+            hint="give all parts of one division",
         )
     merged: dict[str, Sketch] = {}
     for shard in sorted(found):

@@ -85,6 +85,10 @@ def compare_output(
     total = kernels.ErrorMetrics()
     for reference, candidate in pairs:
         if np.isfinite(reference).all() and not np.isfinite(candidate).all():
-            raise NotFiniteError("the quantised model returns values that are not finite", where=name)
+            raise NotFiniteError(
+                "the quantised model returns values that are not finite",
+                where=name,
+                hint="raise precision_level, or keep operators float with ignore_op_names",
+            )
         total.update(reference, candidate)
     return OutputComparison(name, total.sqnr_db, total.cosine, total.max_abs_error)

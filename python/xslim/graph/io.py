@@ -169,8 +169,12 @@ def _read_proto(path: Path) -> onnx.ModelProto:
         proto.ParseFromString(data)
     except DecodeError as error:
         if data.startswith(_ONNX_FIRST_BYTE):
-            raise ModelError("the ONNX file is damaged or cut short", where=str(path)) from error
-        raise ModelError("not an ONNX file", where=str(path)) from error
+            raise ModelError(
+                "the ONNX file is damaged or cut short", where=str(path), hint="fetch or export it again"
+            ) from error
+        raise ModelError(
+            "not an ONNX file", where=str(path), hint="a Git LFS pointer or another format?"
+        ) from error
     return proto
 
 
