@@ -113,7 +113,7 @@ def test_batches_are_held_back_where_there_are_enough(batches: int, elements: in
     held = [number for number in range(batches) if chosen.holds_back(number)]
     assert len(held) <= batches / 4
     assert (len(held) > 0) == (batches >= 4)
-    assert len(held) * elements <= max(elements, 1_500_000)
+    assert len(held) * elements <= max(elements, 800_000)
     if held:
         index, count = chosen.shard
         assert held == list(range(index, batches, count))

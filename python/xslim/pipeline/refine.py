@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 LEAST_BATCHES_TO_SKIP = 64
 """From so many batches on, every second one is enough for the ranges of channels."""
-STRENGTHS = (1.0, 0.75, 0.5)
+STRENGTHS = (1.0, 0.5)
 CAREFUL_STRENGTHS = (0.5,)
 MANY_SAMPLES = 64
 """With fewer samples a channel that was quiet may not stay so: channels are equalised half way."""
