@@ -18,6 +18,12 @@ use rayon::prelude::*;
 use crate::error::{KernelError, Result};
 use crate::threads;
 
+/// Columns up to which plain loops are faster than a call of the matrix product, as in depthwise layers.
+const SMALL: usize = 32;
+
+/// Least number of blocks that one task computes.
+const BLOCKS: usize = 16;
+
 /// Rows of a matrix that one task computes.
 const PANEL: usize = 128;
 
@@ -50,7 +56,7 @@ pub enum Source<'a> {
 pub struct Gram {
     blocks: usize,
     columns: usize,
-    /// `blocks x columns x columns`; valid in the lower triangle.
+    /// `blocks x columns x columns`; only the lower triangle is complete.
     second: Vec<f32>,
     /// `blocks x columns`.
     first: Vec<f64>,
@@ -106,8 +112,10 @@ impl Gram {
         let (blocks, columns, size) = (self.blocks, self.columns, self.columns * self.columns);
         let finite = threads::run(|| {
             let parts = self.second.par_chunks_mut(size).zip(self.first.par_chunks_mut(columns));
+            let least = if columns > SMALL { 1 } else { BLOCKS };
             parts
                 .enumerate()
+                .with_min_len(least)
                 .map(|(block, (second, first))| {
                     let vectors = source.gather(block, columns, blocks, positions);
                     add_sums(first, &vectors);
@@ -129,8 +137,22 @@ fn add_sums(first: &mut [f64], vectors: &[f32]) {
     }
 }
 
-/// Adds `X' X` to the lower triangle, panel by panel.
+/// Adds `X' X` to the lower triangle.
 fn add_products(second: &mut [f32], vectors: &[f32], columns: usize) {
+    if columns > SMALL {
+        return add_panels(second, vectors, columns);
+    }
+    for vector in vectors.chunks_exact(columns) {
+        for (row, value) in second.chunks_exact_mut(columns).zip(vector) {
+            for (sum, other) in row.iter_mut().zip(vector) {
+                *sum += value * other;
+            }
+        }
+    }
+}
+
+/// Adds `X' X` to the lower triangle, panel by panel.
+fn add_panels(second: &mut [f32], vectors: &[f32], columns: usize) {
     let count = vectors.len() / columns;
     let vectors = MatRef::from_row_major_slice(vectors, count, columns);
     second.par_chunks_mut(PANEL * columns).enumerate().for_each(|(panel, rows)| {
