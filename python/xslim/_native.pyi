@@ -187,8 +187,10 @@ class Gram:
     def second(self) -> NDArray[np.float32]:
         """Mean of ``x x'``, shape (blocks, columns, columns)."""
 
-def observe_many(sketches: Sequence[Sketch], arrays: Sequence[NDArray[Any]]) -> None:
-    """Let ``sketches[i]`` observe ``arrays[i]``, all in one parallel call without the GIL."""
+def observe_many(
+    sketches: Sequence[Sketch], arrays: Sequence[NDArray[Any]], *, parallel: bool = True
+) -> None:
+    """Let ``sketches[i]`` observe ``arrays[i]``, without the GIL: in all threads, or in the calling one."""
 
 def search(
     sketch: Sketch,

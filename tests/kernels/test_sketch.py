@@ -123,6 +123,9 @@ def test_many_at_once_equal_one_by_one() -> None:
         sketches = [Sketch() for _ in arrays]
         kernels.observe_many(sketches, arrays)
         assert sketches == [sketch_of(array) for array in arrays]
+    alone = [Sketch() for _ in arrays]
+    kernels.observe_many(alone, arrays, parallel=False)
+    assert alone == [sketch_of(array) for array in arrays]
     twice = Sketch()
     kernels.observe_many([twice, twice], arrays[:2])
     assert twice == sketch_of(arrays[0], arrays[1])

@@ -107,13 +107,26 @@ def test_the_float_model_is_only_rescaled(tmp_path: Path) -> None:
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4 * float(np.abs(expected).max()))
 
 
-@pytest.mark.parametrize(("batches", "elements"), [(1, 10), (3, 10), (4, 10), (100, 3072), (100, 150528)])
-def test_batches_are_held_back_where_there_are_enough(batches: int, elements: int) -> None:
-    chosen = split(batches, elements)
+@pytest.mark.parametrize(
+    ("batches", "inputs", "outputs", "level", "expected"),
+    [
+        (1, 10, 10, 1, 0),
+        (3, 10, 10, 1, 0),
+        (4, 10, 10, 1, 1),
+        (100, 3072, 10, 1, 25),
+        (100, 3072, 1000, 1, 7),
+        (100, 150_528, 10, 1, 5),
+        (100, 150_528, 10, 2, 25),
+        (100, 384, 384 * 128, 1, 7),
+        (8, 10**7, 10, 3, 1),
+    ],
+)
+def test_batches_are_held_back_where_there_are_enough(
+    batches: int, inputs: int, outputs: int, level: int, expected: int
+) -> None:
+    chosen = split(batches, inputs, outputs, level)
     held = [number for number in range(batches) if chosen.holds_back(number)]
-    assert len(held) <= batches / 4
-    assert (len(held) > 0) == (batches >= 4)
-    assert len(held) * elements <= max(elements, 800_000)
+    assert len(held) == expected
     if held:
         index, count = chosen.shard
         assert held == list(range(index, batches, count))
@@ -140,7 +153,7 @@ def test_the_measure_is_that_of_the_outputs(tmp_path: Path) -> None:
     settings = config(tmp_path, finetune_level=0)
     result = quantize_static(uneven_model(), settings, tmp_path / "store")
     data = start_static(uneven_model(), settings).data
-    held = HeldBack(uneven_model(), data, calibration_settings(settings), split(24, 192))
+    held = HeldBack(uneven_model(), data, calibration_settings(settings), split(24, 192, 10))
     assert len(held.feeds) == 6
     total = ErrorMetrics()
     expected = Session(to_proto(uneven_model()).SerializeToString())

@@ -117,6 +117,17 @@ class ChannelRanges:
             self.low[name] = np.minimum(self.low.get(name, low), low).astype(np.float64)
             self.high[name] = np.maximum(self.high.get(name, high), high).astype(np.float64)
 
+    @classmethod
+    def merged(cls, parts: Sequence[ChannelRanges]) -> ChannelRanges:
+        """Return the ranges of everything that the parts, at least one and all of the same tensors, saw."""
+        whole = cls(parts[0]._axes)
+        for name in whole._axes:
+            seen = [part for part in parts if name in part.low]
+            if seen:
+                whole.low[name] = np.minimum.reduce([part.low[name] for part in seen])
+                whole.high[name] = np.maximum.reduce([part.high[name] for part in seen])
+        return whole
+
     def largest(self) -> dict[str, NDArray[np.float64]]:
         """Return the largest magnitude per channel of every tensor with a channel axis."""
         return {

@@ -24,6 +24,9 @@ from xslim.runtime import Feeds, thread_count
 logger = logging.getLogger(__name__)
 
 CHECKPOINT_SECONDS = 30.0
+FEW_THREADS = 4
+"""Up to so many, the batches under way keep every core busy: each is observed by its own thread alone. With
+more, observing one batch after another would hold up the rest."""
 EARLY_SHARE = 0.75
 """Share of the batches after which the extremes are noted."""
 
@@ -152,7 +155,11 @@ class _Progress:
         """Observe one group of tensors, from where a checkpoint left it."""
         seen = min((self._batches[name] for name in group), default=0)
         again = any(collector.tensors for collector in others)
-        observer = SketchCollector({name: self._sketches[name] for name in group}, skip=seen if again else 0)
+        observer = SketchCollector(
+            {name: self._sketches[name] for name in group},
+            skip=seen if again else 0,
+            parallel=self._settings.device != "cpu" or thread_count() > FEW_THREADS,
+        )
         offset = 0 if again else seen
         early = _early_batches(len(data), self._settings)
 

@@ -16,41 +16,61 @@ from xslim.runtime import Feeds, Session, thread_count
 
 LEAST_STRIDE = 4
 FEWEST_BATCHES = 3
-MOST_ELEMENTS = 800_000
-"""Elements of all inputs that are held back: many small samples, or a few large ones."""
+LEAST_BATCHES, FAIR_OUTPUTS = 8, 2_000
+"""Batches and elements of the outputs that make a fair judgement: ten logits of a few images would not."""
+MOST_INPUTS = {1: 800_000, 2: 4_000_000, 3: 4_000_000}
+"""Elements of all inputs that are held back at most, by finetune level."""
 METRIC = "output SQNR (dB)"
 MOST_DB = 200.0
 
 
 @dataclass(frozen=True)
 class Split:
-    """Which batches are held back: every `stride`-th one, none where there are too few for both uses."""
+    """Which batches are held back: every `stride`-th one, none where there are too few for both uses.
+
+    Attributes
+    ----------
+    stride : int or None
+        None holds nothing back.
+    offset : int
+        Number of the first batch that is held back; the last of a stride where it is negative.
+    """
 
     stride: int | None
+    offset: int = -1
 
     def holds_back(self, number: int) -> bool:
         """Whether the fit must not see the batch of this number."""
-        return self.stride is not None and number % self.stride == self.stride - 1
+        return self.stride is not None and number % self.stride == self.offset % self.stride
 
     @property
     def shard(self) -> tuple[int, int]:
         """The batches that judge, as a shard of the calibration data."""
-        return (self.stride - 1, self.stride) if self.stride is not None else (0, 1)
+        return (self.offset % self.stride, self.stride) if self.stride is not None else (0, 1)
 
 
-def split(batches: int, elements: int) -> Split:
-    """Choose the batches to hold back: a quarter of them, or as many as `MOST_ELEMENTS` allows, at least one.
+def split(batches: int, inputs: int, outputs: int, level: int = 1) -> Split:
+    """Choose the batches to hold back: as many as a fair judgement needs, at least one, at most a quarter.
 
     Parameters
     ----------
     batches : int
         Number of batches.
-    elements : int
-        Elements of one batch.
+    inputs, outputs : int
+        Elements of one batch of the inputs and of the outputs.
+    level : int
+        The finetune level: at level 1 large inputs are held back sparingly, as every trial runs them all.
     """
-    most = max(1, MOST_ELEMENTS // max(elements, 1))
-    stride = max(LEAST_STRIDE, math.ceil(batches / most))
+    fair = max(LEAST_BATCHES, math.ceil(FAIR_OUTPUTS / max(outputs, 1)))
+    affordable = max(1, MOST_INPUTS[level] // max(inputs, 1))
+    stride = max(LEAST_STRIDE, math.ceil(batches / min(fair, affordable)))
     return Split(stride if batches >= stride else None)
+
+
+def output_elements(model: ir.Model) -> int:
+    """Elements of all outputs of one sample, as far as their shapes are known."""
+    shapes = (value.shape or () for value in model.graph.outputs)
+    return sum(math.prod(size for size in shape if isinstance(size, int)) for shape in shapes)
 
 
 class HeldBack:

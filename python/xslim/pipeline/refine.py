@@ -4,42 +4,30 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx_ir as ir
 
 from xslim.calibration.data import CalibrationData
-from xslim.calibration.grams import ChannelRanges, GramCollector
+from xslim.calibration.grams import GramCollector
 from xslim.calibration.observe import Settings
-from xslim.calibration.runner import stream
 from xslim.export.qdq import export_qdq
 from xslim.graph.gains import StepGain
-from xslim.graph.scheme import Quantization, QuantParams, QuantPlan
+from xslim.graph.scheme import Quantization, QuantPlan
 from xslim.kernels import Sketch
-from xslim.pipeline.held_back import METRIC, HeldBack, split
+from xslim.pipeline.equalizing import Equalized, Planner, has_room, search_equalization
+from xslim.pipeline.held_back import METRIC, HeldBack, output_elements, split
 from xslim.pipeline.range_search import Trials, search_ranges
-from xslim.quantization.balancing import insert_factors, remove_unused_factors
 from xslim.quantization.bias_correction import correct_biases
-from xslim.quantization.equalization import Vector, channels_to_observe, equalize
-from xslim.quantization.parameters import activation_params, params_of_range
+from xslim.quantization.parameters import activation_params
 from xslim.quantization.rounding import layers_to_round, round_to_nearest, round_with_feedback
 from xslim.runtime import Feeds, thread_count
 from xslim.targets import Target
 
 logger = logging.getLogger(__name__)
 
-LEAST_BATCHES_TO_SKIP = 64
-"""From so many batches on, every second one is enough for the ranges of channels."""
-STRENGTHS = (1.0, 0.5)
-CAREFUL_STRENGTHS = (0.5,)
-MANY_SAMPLES = 64
-"""With fewer samples a channel that was quiet may not stay so: channels are equalised half way."""
-MARGIN, MARGIN_FREE = 2.0, 0.1
-"""Ranges of equalised channels are widened by ``MARGIN * (1 / sqrt(samples) - MARGIN_FREE)``, if positive:
-38 % for 12 samples, nothing from 100 on. In cross-validation over 12 images this kept the worst fold from
-losing to unequalised channels, while the others gained 2 to 5 dB."""
 LEAST_GAIN_DB = 0.05
 LEAST_CHOICE_GAIN_DB = 0.2
 """A choice among alternatives has to show more than a step that follows from a formula."""
@@ -47,8 +35,6 @@ RUNS_PER_BATCH = {2: 5, 3: 16}
 """Runs of the quantised model that reconstruction may take, by finetune level, per calibration batch."""
 FACTORS = {1: (1.0,), 2: (1.0, 0.94, 0.88, 1.06), 3: (1.0, 0.97, 0.94, 0.91, 0.88, 0.82, 1.03, 1.06)}
 """Scales of weights that are tried with feedback, by finetune level."""
-
-Planner = Callable[[ir.Model], QuantPlan]
 
 
 @dataclass(frozen=True)
@@ -112,49 +98,29 @@ class Refinement:
         self._bits = weight_bits
         self._batches = math.ceil(len(data) / settings.batch_size)
         first = next(iter(data.batches(settings.batch_size, workers=0)), {})
-        self._split = split(self._batches, sum(array.size for array in first.values()))
+        inputs, outputs = sum(array.size for array in first.values()), output_elements(prepared)
+        self._split = split(self._batches, inputs, outputs, level)
         self._held_back = HeldBack(prepared, data, settings, self._split)
-        self._equalized = False
+        self._equalized: Equalized | None = None
         self.gains: list[StepGain] = []
 
     def equalize(self, prepared: ir.Model, plan: QuantPlan) -> tuple[ir.Model, QuantPlan]:
         """Equalise channels as far as it brings the int8 activations closer to float, at full ranges."""
-        extended = insert_factors(prepared, plan)
-        extended_plan = self._planner(extended)
-        axes = channels_to_observe(extended, extended_plan)
-        if not axes:
+        found = search_equalization(
+            prepared,
+            plan,
+            self._data,
+            self._settings,
+            self._planner,
+            self._target,
+            (self._split, self._held_back),
+        )
+        if found is None:
             return prepared, plan
-        ranges = ChannelRanges({**dict.fromkeys(extended_plan.observed), **axes})
-        batches = self._data.batches(self._settings.batch_size, thread_count(), self._range_shard())
-        stream(extended, [ranges], batches, device=self._settings.device)
-        before = self._activations_only(extended, extended_plan, ranges, {})
-        trials = []
-        for strength in STRENGTHS if len(self._data) >= MANY_SAMPLES else CAREFUL_STRENGTHS:
-            equalized, scales = equalize(extended, ranges.largest(), strength)
-            changed = self._planner(equalized)
-            after = self._activations_only(equalized, changed, ranges, scales)
-            trials.append((after, strength, equalized))
-        after, strength, equalized = max(trials, key=lambda trial: trial[0])
-        if not self._judge(f"equalisation (strength {strength:g})", before, after):
+        if not self._judge(f"equalisation (strength {found.strength:g})", found.before, found.after):
             return prepared, plan
-        self._equalized = True
-        equalized = remove_unused_factors(equalized)
-        return equalized, self._planner(equalized)
-
-    def _range_shard(self) -> tuple[int, int]:
-        return (0, 2) if self._batches >= LEAST_BATCHES_TO_SKIP else (0, 1)
-
-    def _activations_only(
-        self, model: ir.Model, plan: QuantPlan, ranges: ChannelRanges, scales: Mapping[str, Vector]
-    ) -> float:
-        """Loss of the int8 activations alone, clipped nowhere."""
-        found: dict[str, QuantParams] = {}
-        for group in plan.groups:
-            if group.fixed_range is None and all(name in ranges.low for name in group.observed):
-                extremes = [_extremes(name, ranges, scales) for name in group.observed]
-                params = params_of_range(min(low for low, _ in extremes), max(high for _, high in extremes))
-                found.update(dict.fromkeys(group.tensors, params))
-        return self._loss(Refined(model, plan, Quantization(found, {})))
+        self._equalized = found
+        return found.model, found.plan
 
     def collector(self, model: ir.Model, plan: QuantPlan) -> GramCollector:
         """Return what has to watch the calibration pass for `round`."""
@@ -181,14 +147,14 @@ class Refinement:
         return self._loss(replace(candidate, quantization=activations))
 
     def _with_margin(self, start: Refined) -> Refined:
-        margin = 1.0 + max(0.0, MARGIN * (1.0 / math.sqrt(len(self._data)) - MARGIN_FREE))
-        if margin == 1.0 or not self._equalized:
+        equalized = self._equalized
+        if equalized is None or equalized.margin == 1.0:
             return start
         activations = dict(start.quantization.activations)
         for group in start.plan.groups:
-            if group.fixed_range is None and not (group.clamp and math.isfinite(group.clamp[1])):
+            if has_room(group, equalized.tensors):
                 old = activations[group.name]
-                params = replace(old, scale=np.asarray(old.scale * margin, np.float32))
+                params = replace(old, scale=np.asarray(old.scale * equalized.margin, np.float32))
                 activations.update(dict.fromkeys(group.tensors, params))
         return replace(start, quantization=replace(start.quantization, activations=activations))
 
@@ -198,15 +164,19 @@ class Refinement:
         nearest = round_to_nearest(model, plan, start.quantization, self._bits)
         means = {vectors: gram.mean for vectors, gram in collected.grams.items() if gram.count}
         best, loss = replace(start, quantization=nearest), self._loss(replace(start, quantization=nearest))
-        factors = FACTORS[self._level]
-        fed_back = round_with_feedback(
-            model, plan, nearest, collected.grams, bits=self._bits, factors=factors
-        )
-        for step, numbers in (("second-order rounding", fed_back), ("bias correction", nearest)):
-            corrected = correct_biases(model, plan, numbers, means, self._target)
-            candidate = Refined(corrected, plan, numbers)
-            if self._judge(step, loss, self._loss(candidate)):
-                return candidate
+        for level in range(1, self._level + 1):
+            numbers = round_with_feedback(
+                model, plan, nearest, collected.grams, bits=self._bits, factors=FACTORS[level]
+            )
+            step = "second-order rounding" if level == 1 else f"{len(FACTORS[level])} scales per channel"
+            candidate = Refined(correct_biases(model, plan, numbers, means, self._target), plan, numbers)
+            after = self._loss(candidate)
+            if self._judge(step, loss, after):
+                best, loss = candidate, after
+        if best.model is model:
+            candidate = Refined(correct_biases(model, plan, nearest, means, self._target), plan, nearest)
+            if self._judge("bias correction", loss, self._loss(candidate)):
+                best = candidate
         return best
 
     def reconstruct(self, start: Refined, reference: ir.Model) -> Refined:
@@ -241,14 +211,6 @@ class Refinement:
         kept = after >= before + least
         self.gains.append(StepGain(step, METRIC, before, after, kept))
         return kept
-
-
-def _extremes(name: str, ranges: ChannelRanges, scales: Mapping[str, Vector]) -> tuple[float, float]:
-    low, high = ranges.low[name], ranges.high[name]
-    scale = scales.get(name, np.ones(1))
-    if len(scale) != len(low):
-        scale = np.ones(1)
-    return float((low / scale).min()), float((high / scale).max())
 
 
 def log_gains(gains: Sequence[StepGain]) -> None:

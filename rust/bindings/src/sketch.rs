@@ -45,7 +45,7 @@ impl Sketch {
     fn observe(&self, py: Python<'_>, x: &Bound<'_, PyAny>) -> PyResult<()> {
         let floats = Floats::new(x)?;
         let values = floats.values()?;
-        Ok(detached(py, || kernel::observe_many(&[(&self.0, values)]))?)
+        Ok(detached(py, || kernel::observe_many(&[(&self.0, values)], true))?)
     }
 
     /// Add everything that another sketch has observed.
@@ -159,12 +159,14 @@ impl Sketch {
     }
 }
 
-/// Let `sketches[i]` observe `arrays[i]`, all in one parallel call without the GIL.
+/// Let `sketches[i]` observe `arrays[i]`, without the GIL: in all threads, or in the calling one alone.
 #[pyfunction]
+#[pyo3(signature = (sketches, arrays, *, parallel = true))]
 pub fn observe_many(
     py: Python<'_>,
     sketches: Vec<PyRef<'_, Sketch>>,
     arrays: Vec<Bound<'_, PyAny>>,
+    parallel: bool,
 ) -> PyResult<()> {
     if sketches.len() != arrays.len() {
         let message = format!("{} sketches and {} arrays", sketches.len(), arrays.len());
@@ -173,5 +175,5 @@ pub fn observe_many(
     let floats = arrays.iter().map(Floats::new).collect::<PyResult<Vec<_>>>()?;
     let values = floats.iter().map(Floats::values).collect::<PyResult<Vec<_>>>()?;
     let pairs: Vec<_> = sketches.iter().map(|sketch| &sketch.0).zip(values).collect();
-    Ok(detached(py, || kernel::observe_many(&pairs))?)
+    Ok(detached(py, || kernel::observe_many(&pairs, parallel))?)
 }

@@ -48,7 +48,7 @@ fn sketching(criterion: &mut Criterion) {
     let pairs: Vec<_> = sketches.iter().map(|sketch| (sketch, Values::F32(&bell))).collect();
     group.throughput(Throughput::Bytes((8 * SIZE * 4) as u64));
     group.bench_function("8 tensors of float32, 2 threads", |bencher| {
-        bencher.iter(|| observe_many(black_box(&pairs)));
+        bencher.iter(|| observe_many(black_box(&pairs), true));
     });
     group.finish();
     set_threads(1).expect("one is positive");

@@ -140,7 +140,7 @@ fn threads_and_tasks_change_nothing() {
     let values: Vec<f32> =
         (0..1_700_000u32).map(|i| (i.wrapping_mul(2_654_435_761) as f32).ln() - 20.0).collect();
     let whole = sketch(&values);
-    for threads in [1, 2, 3] {
+    for (threads, parallel) in [(1, true), (2, true), (3, true), (3, false)] {
         set_threads(threads).unwrap();
         let cells: Vec<_> = (0..3).map(|_| std::sync::Mutex::new(Sketch::new())).collect();
         let (left, right) = values.split_at(1_000_001);
@@ -150,7 +150,7 @@ fn threads_and_tasks_change_nothing() {
             (&cells[2], Values::F32(&[])),
             (&cells[1], Values::F32(left)),
         ];
-        xslim_kernels::sketch::observe_many(&pairs).unwrap();
+        xslim_kernels::sketch::observe_many(&pairs, parallel).unwrap();
         assert_eq!(*cells[0].lock().unwrap(), whole);
         assert_eq!(*cells[1].lock().unwrap(), whole);
         assert!(cells[2].lock().unwrap().is_empty());

@@ -53,11 +53,14 @@ impl Scratch {
     }
 }
 
-/// Observes many tensors in one parallel call; a sketch may occur more than once.
+/// Observes many tensors in one call; a sketch may occur more than once.
+///
+/// All threads of the pool work, or else the calling thread alone: callers that keep every core busy
+/// themselves would only wait for the pool.
 ///
 /// # Errors
 /// The pool of threads cannot be built.
-pub fn observe_many(pairs: &[(&Mutex<Sketch>, Values<'_>)]) -> Result<()> {
+pub fn observe_many(pairs: &[(&Mutex<Sketch>, Values<'_>)], parallel: bool) -> Result<()> {
     let observe = |(sketch, values): (&Mutex<Sketch>, Values<'_>)| {
         SCRATCH.with_borrow_mut(|scratch| {
             let extremes = count(values, scratch);
@@ -73,7 +76,7 @@ pub fn observe_many(pairs: &[(&Mutex<Sketch>, Values<'_>)]) -> Result<()> {
                 .map(move |start| (sketch, values.range(start, values.len().min(start + TASK))))
         })
     };
-    if pairs.iter().map(|(_, values)| values.len()).sum::<usize>() <= SMALL {
+    if !parallel || pairs.iter().map(|(_, values)| values.len()).sum::<usize>() <= SMALL {
         tasks().for_each(observe);
         return Ok(());
     }
