@@ -16,8 +16,9 @@ from xslim.runtime import Feeds, Session, thread_count
 
 LEAST_STRIDE = 4
 FEWEST_BATCHES = 3
-LEAST_BATCHES, FAIR_OUTPUTS = 8, 2_000
-"""Batches and elements of the outputs that make a fair judgement: ten logits of a few images would not."""
+LEAST_BATCHES, FAIR_OUTPUTS = {1: 8, 2: 25, 3: 25}, 2_000
+"""Batches, by finetune level, and elements of the outputs that make a fair judgement: ten logits of a few
+images would not, and clipping that suits eight photographs does not suit the next."""
 MOST_INPUTS = {1: 800_000, 2: 4_000_000, 3: 4_000_000}
 """Elements of all inputs that are held back at most, by finetune level."""
 METRIC = "output SQNR (dB)"
@@ -61,7 +62,7 @@ def split(batches: int, inputs: int, outputs: int, level: int = 1) -> Split:
     level : int
         The finetune level: at level 1 large inputs are held back sparingly, as every trial runs them all.
     """
-    fair = max(LEAST_BATCHES, math.ceil(FAIR_OUTPUTS / max(outputs, 1)))
+    fair = max(LEAST_BATCHES[level], math.ceil(FAIR_OUTPUTS / max(outputs, 1)))
     affordable = max(1, MOST_INPUTS[level] // max(inputs, 1))
     stride = max(LEAST_STRIDE, math.ceil(batches / min(fair, affordable)))
     return Split(stride if batches >= stride else None)

@@ -6,10 +6,12 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
 import onnx_ir as ir
 
+from xslim.calibration.budget import output_bytes
 from xslim.calibration.data import CalibrationData
 from xslim.calibration.grams import GramCollector
 from xslim.calibration.observe import Settings
@@ -20,6 +22,7 @@ from xslim.kernels import Sketch
 from xslim.pipeline.equalizing import Equalized, Planner, has_room, search_equalization
 from xslim.pipeline.held_back import METRIC, HeldBack, output_elements, split
 from xslim.pipeline.range_search import Trials, search_ranges
+from xslim.pipeline.sequential_bias import correct_biases_in_sequence
 from xslim.quantization.bias_correction import correct_biases
 from xslim.quantization.parameters import activation_params
 from xslim.quantization.rounding import layers_to_round, round_to_nearest, round_with_feedback
@@ -33,6 +36,11 @@ LEAST_CHOICE_GAIN_DB = 0.2
 """A choice among alternatives has to show more than a step that follows from a formula."""
 RUNS_PER_BATCH = {2: 5, 3: 16}
 """Runs of the quantised model that reconstruction may take, by finetune level, per calibration batch."""
+FOLLOWED = {1: 16, 2: 32, 3: 64}
+"""Batches that both networks run layer by layer, by finetune level."""
+FOLLOWED_BYTES = {1: 384 << 20, 2: 768 << 20, 3: 768 << 20}
+LIVE_TENSORS = 6
+"""Memory for them, and how many tensors of the largest size are held at a time."""
 FACTORS = {1: (1.0,), 2: (1.0, 0.94, 0.88, 1.06), 3: (1.0, 0.97, 0.94, 0.91, 0.88, 0.82, 1.03, 1.06)}
 """Scales of weights that are tried with feedback, by finetune level."""
 
@@ -179,8 +187,29 @@ class Refinement:
                 best = candidate
         return best
 
+    def follow(self, start: Refined, reference: ir.Model) -> Refined:
+        """Correct biases on the activations that the quantised network really has."""
+        samples = self._followed(reference, start.plan)
+        corrected = correct_biases_in_sequence(
+            reference, start.model, start.plan, start.quantization, self._target, samples
+        )
+        candidate = replace(start, model=corrected)
+        before, after = self._loss(start), self._loss(candidate)
+        kept = self._judge("biases in sequence", before, after, LEAST_CHOICE_GAIN_DB)
+        return candidate if kept else start
+
+    def _followed(self, model: ir.Model, plan: QuantPlan) -> list[Feeds]:
+        """Some batches of the fit, spread over all, whose activations fit into memory layer by layer."""
+        first = next(iter(self._data.batches(self._settings.batch_size, workers=0)))
+        largest = max(output_bytes(model, plan.observed, first).values(), default=1)
+        wanted = max(1, min(FOLLOWED[self._level], FOLLOWED_BYTES[self._level] // (LIVE_TENSORS * largest)))
+        step = max(1, self._batches * 3 // (4 * wanted))
+        shard = self._data.batches(self._settings.batch_size, thread_count(), (0, step))
+        fitting = (feeds for number, feeds in enumerate(shard) if not self._split.holds_back(number * step))
+        return list(islice(fitting, wanted))
+
     def reconstruct(self, start: Refined, reference: ir.Model) -> Refined:
-        """Search the ranges of activations on samples of the fit, level 3 for longer."""
+        """Search the ranges of activations on samples of the fit, level 3 for longer; then biases again."""
         if self._level < 2:
             return start
         feeds = self._fitting()
@@ -194,7 +223,7 @@ class Refinement:
         kept = self._judge(
             "reconstruction of ranges", self._loss(start), self._loss(candidate), LEAST_CHOICE_GAIN_DB
         )
-        return candidate if kept else start
+        return self.follow(candidate, reference) if kept else start
 
     def _fitting(self) -> list[Feeds]:
         """As many batches as are held back, but others."""

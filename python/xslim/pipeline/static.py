@@ -125,7 +125,7 @@ def quantize_static(
     refined = found
     if refinement and collector:
         rounded = refinement.round(refinement.widen(found, sketches), collector)
-        refined = refinement.reconstruct(rounded, model)
+        refined = refinement.reconstruct(refinement.follow(rounded, model), model)
     quantization = refined.quantization
     everywhere = config.quantization_parameters.bias_type == "int32"
     quantization = integer_biases(refined.model, plan, quantization, start.target, everywhere=everywhere)

@@ -73,10 +73,10 @@ def _restored(quantized: QuantizedTensor) -> NDArray[Any]:
     return quantized.values * params.scale.astype(np.float64).reshape(shape)
 
 
-def add_to_bias(node: ir.Node, target: Target, shift: FloatArray) -> bool:
-    """Add a vector to the bias of a layer; False where it has none of its own and can have none.
+def add_to_bias(node: ir.Node, target: Target, shift: FloatArray) -> ir.Value | None:
+    """Add a vector to the bias of a layer; None where it has none of its own and can have none.
 
-    The bias is an input of the node, or the constant that its only consumer adds.
+    The bias is an input of the node, or the constant that its only consumer adds. It is returned.
     """
     position = target.entry(node).bias_input
     if position is None:
@@ -86,30 +86,30 @@ def add_to_bias(node: ir.Node, target: Target, shift: FloatArray) -> bool:
         return _add_to_constant(bias, shift)
     graph, output = node.graph, node.outputs[0]
     if not isinstance(graph, ir.Graph) or output.dtype is None:
-        return False
+        return None
     value = new_constant(shift.astype(output.dtype.numpy()), f"{node.name}_bias")
     if value.name in graph.initializers:
-        return False
+        return None
     graph.register_initializer(value)
     node.resize_inputs(position + 1)
     node.replace_input_with(position, value)
-    return True
+    return value
 
 
-def _add_to_following(node: ir.Node, shift: FloatArray) -> bool:
+def _add_to_following(node: ir.Node, shift: FloatArray) -> ir.Value | None:
     consumer = sole_consumer(node.outputs[0])
     if consumer is None or not is_standard(consumer, "Add"):
-        return False
+        return None
     others = [value for value in consumer.inputs if value is not None and value is not node.outputs[0]]
-    return len(others) == 1 and _add_to_constant(others[0], shift)
+    return _add_to_constant(others[0], shift) if len(others) == 1 else None
 
 
-def _add_to_constant(bias: ir.Value, shift: FloatArray) -> bool:
+def _add_to_constant(bias: ir.Value, shift: FloatArray) -> ir.Value | None:
     old: NDArray[Any] | None = contents(bias)
     if old is None or not is_constant(bias) or len(bias.uses()) > 1 or old.size != shift.size:
-        return False
+        return None
     if old.shape[-1] != shift.size:
-        return False
+        return None
     array = (old + shift.reshape(old.shape)).astype(old.dtype)
     bias.const_value = ir.tensor(array, name=bias.name)
-    return True
+    return bias

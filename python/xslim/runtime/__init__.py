@@ -2,5 +2,6 @@
 
 from xslim.runtime.random_input import random_feeds
 from xslim.runtime.session import Feeds, Session, thread_count
+from xslim.runtime.stepwise import Stepwise
 
-__all__ = ["Feeds", "Session", "random_feeds", "thread_count"]
+__all__ = ["Feeds", "Session", "Stepwise", "random_feeds", "thread_count"]

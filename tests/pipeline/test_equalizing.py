@@ -1,0 +1,57 @@
+"""How far channels are equalised: ranges and judgement never come from the same samples."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.pipeline.test_refine import config, uneven_model
+from xslim.calibration.grams import ChannelRanges
+from xslim.graph.scheme import TensorGroup
+from xslim.pipeline.equalizing import _FoldedRanges, has_room
+from xslim.pipeline.static import quantize_static
+
+
+@pytest.mark.parametrize(("count", "step"), [(4, 1), (3, 2), (1, 1)])
+def test_a_fold_has_no_part_in_the_ranges_that_judge_it(count: int, step: int) -> None:
+    arrays = [np.random.default_rng(seed).standard_normal((1, 3, 5)).astype(np.float32) for seed in range(9)]
+    folded = _FoldedRanges({"t": 1}, count, step)
+    for array in arrays:
+        folded.update({"t": array})
+    for fold in [None, *range(count)]:
+        expected = ChannelRanges({"t": 1})
+        for number, array in enumerate(arrays):
+            if count == 1 or number * step % count != fold:
+                expected.update({"t": array})
+        found = folded.without(fold)
+        np.testing.assert_array_equal(found.low["t"], expected.low["t"])
+        np.testing.assert_array_equal(found.high["t"], expected.high["t"])
+
+
+@pytest.mark.parametrize(
+    ("fixed", "clamp", "tensors", "expected"),
+    [
+        (None, None, ("a", "b"), True),
+        (None, (0.0, float("inf")), ("b",), True),
+        (None, (0.0, 6.0), ("b",), False),
+        ((0.0, 1.0), None, ("b",), False),
+        (None, None, ("a",), False),
+    ],
+)
+def test_only_equalised_tensors_without_a_bound_have_room(
+    fixed: tuple[float, float] | None,
+    clamp: tuple[float, float] | None,
+    tensors: tuple[str, ...],
+    expected: bool,
+) -> None:
+    group = TensorGroup(tensors, tensors, "minmax", 0.9999, fixed, clamp)
+    assert has_room(group, frozenset({"b"})) is expected
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_very_few_samples_are_enough(tmp_path: Path, count: int) -> None:
+    settings = config(tmp_path, count, finetune_level=1)
+    result = quantize_static(uneven_model(), settings, tmp_path / "store")
+    assert any(gain.step.startswith("equalisation") for gain in result.gains)

@@ -1,0 +1,73 @@
+"""Biases in sequence: means of the quantised network follow the float one, and chance is not fitted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.pipeline.test_refine import SHAPE, config, uneven_model
+from xslim.export.qdq import export_qdq
+from xslim.graph.io import to_proto
+from xslim.pipeline.sequential_bias import _shift, correct_biases_in_sequence
+from xslim.pipeline.static import StaticResult, quantize_static
+from xslim.runtime import Session
+from xslim.runtime.session import Feeds
+from xslim.targets import load_target
+
+
+def samples(seed: int, count: int) -> list[Feeds]:
+    generator = np.random.default_rng(seed)
+    return [{"x": generator.standard_normal(SHAPE).astype(np.float32)} for _ in range(count)]
+
+
+def mean_error(float_model: bytes, quantized: bytes, feeds: list[Feeds]) -> float:
+    expected, found = Session(float_model), Session(quantized, qdq_as_written=True)
+    errors = [expected.run(item)[0].astype(np.float64) - found.run(item)[0] for item in feeds]
+    return float(np.abs(np.mean(errors, axis=0)).max())
+
+
+@pytest.fixture(name="plain")
+def _plain(tmp_path: Path) -> StaticResult:
+    return quantize_static(uneven_model(), config(tmp_path, finetune_level=0), tmp_path / "store")
+
+
+def test_means_follow_the_float_model(plain: StaticResult) -> None:
+    target = load_target("spacemit")
+    corrected = correct_biases_in_sequence(
+        plain.reference, plain.reference, plain.plan, plain.quantization, target, samples(1, 48)
+    )
+    before = to_proto(plain.model).SerializeToString()
+    exported = export_qdq(corrected, plain.plan, plain.quantization, target)
+    after = to_proto(exported).SerializeToString()
+    reference = to_proto(plain.reference).SerializeToString()
+    fresh = samples(2, 200)
+    assert mean_error(reference, after, fresh) < 0.6 * mean_error(reference, before, fresh)
+
+
+def test_the_models_that_are_given_stay_as_they_are(plain: StaticResult) -> None:
+    before = to_proto(plain.reference).SerializeToString()
+    target = load_target("spacemit")
+    first, second = (
+        correct_biases_in_sequence(
+            plain.reference, plain.reference, plain.plan, plain.quantization, target, samples(1, 5)
+        )
+        for _ in range(2)
+    )
+    assert to_proto(plain.reference).SerializeToString() == before
+    assert to_proto(first).SerializeToString() == to_proto(second).SerializeToString()
+
+
+def test_chance_is_taken_off_the_shift() -> None:
+    generator = np.random.default_rng(0)
+    noise = [generator.standard_normal((1, 2, 4, 4)) for _ in range(16)]
+    offset = np.array([3.0, 0.0]).reshape(1, 2, 1, 1)
+    shift = _shift([array + offset for array in noise], [np.zeros_like(array) for array in noise], 1)
+    plain = np.mean(noise, axis=(0, 1, 3, 4)) + np.array([3.0, 0.0])
+    assert shift[0] == pytest.approx(3.0, abs=0.2)
+    assert abs(shift[1]) < 0.7 * abs(plain[1])
+
+
+def test_one_sample_is_taken_as_it_is() -> None:
+    assert _shift([np.full((1, 3), 2.0)], [np.full((1, 3), 1.5)], -1).tolist() == [0.5, 0.5, 0.5]
