@@ -66,7 +66,9 @@ impl Gram {
 
     /// Mean of the products, one full matrix per block.
     #[getter]
-    fn second<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArrayDyn<f32>>> {
+    fn second<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyArrayDyn<f32>>> {
+        let inner = &mut self.inner;
+        detached(py, || inner.finish())?;
         let (blocks, columns) = (self.inner.blocks(), self.inner.columns());
         let count = self.inner.count().max(1) as f32;
         let sums = self.inner.second();

@@ -15,7 +15,7 @@ type Rounded<'py> = (Bound<'py, PyArrayDyn<i8>>, Bound<'py, PyArray1<f32>>, Boun
 #[pyo3(signature = (w, gram, *, groups=1, bits=8, damping=0.01, factors=vec![1.0]))]
 pub fn round_weights<'py>(
     w: &Bound<'py, PyAny>,
-    gram: PyRef<'py, Gram>,
+    mut gram: PyRefMut<'py, Gram>,
     groups: usize,
     bits: u32,
     damping: f64,
@@ -27,8 +27,9 @@ pub fn round_weights<'py>(
         return Err(PyValueError::new_err("the weights of a layer are a matrix"));
     };
     let weights = floats.as_f32()?;
-    let inner = &gram.inner;
+    let inner = &mut gram.inner;
     let rounded = detached(py, || {
+        inner.finish()?;
         rounding::round_weights(&weights, rows, groups, inner, Options { bits, damping, factors: &factors })
     })?;
     let integers = shaped(py, rounded.integers, floats.shape())?;

@@ -6,8 +6,9 @@
 //! matrix: one per group of a grouped convolution, or more where one matrix would be too large; what blocks
 //! have in common is then left out.
 //!
-//! One update costs `vectors * blocks * columns^2 / 2` multiplications; it runs in parallel over panels of
-//! rows, each computed by one thread, so the result does not depend on the number of threads.
+//! A vector costs `blocks * columns^2 / 2` multiplications. A matrix is larger than a cache, so vectors wait until
+//! [`WAITING`] of them share one way through it. That runs in parallel over panels of rows, each computed by one
+//! thread, so the result does not depend on the number of threads.
 
 use std::ops::Range;
 
@@ -26,6 +27,9 @@ const BLOCKS: usize = 16;
 
 /// Rows of a matrix that one task computes.
 const PANEL: usize = 128;
+
+/// Vectors that are multiplied together.
+const WAITING: usize = 256;
 
 /// How a convolution looks at a tensor of shape `(batch, channels, height, width)`.
 #[derive(Debug, Clone, Copy)]
@@ -61,6 +65,8 @@ pub struct Gram {
     /// `blocks x columns`.
     first: Vec<f64>,
     count: u64,
+    /// Vectors that are not in `second` yet, block by block.
+    waiting: Vec<Vec<f32>>,
 }
 
 impl Gram {
@@ -73,7 +79,8 @@ impl Gram {
             return Err(KernelError::Argument("a Gram matrix needs blocks and columns".into()));
         }
         let second = vec![0.0; blocks * columns * columns];
-        Ok(Self { blocks, columns, second, first: vec![0.0; blocks * columns], count: 0 })
+        let (first, waiting) = (vec![0.0; blocks * columns], vec![Vec::new(); blocks]);
+        Ok(Self { blocks, columns, second, first, count: 0, waiting })
     }
 
     /// Number of blocks.
@@ -96,7 +103,13 @@ impl Gram {
         &self.first
     }
 
-    /// `sum x x'`, block by block in C order; only the lower triangle of each block is valid.
+    /// Whether every vector is in `second`.
+    pub fn is_finished(&self) -> bool {
+        self.waiting.iter().all(Vec::is_empty)
+    }
+
+    /// `sum x x'`, block by block in C order; only the lower triangle of each block is valid, and only after
+    /// [`Gram::finish`].
     pub fn second(&self) -> &[f32] {
         &self.second
     }
@@ -109,23 +122,38 @@ impl Gram {
     /// A position outside the tensor, a tensor whose size does not fit, or a value that is not finite.
     pub fn add(&mut self, source: Source<'_>, positions: &[usize]) -> Result<()> {
         source.check(self.blocks, self.columns, positions)?;
-        let (blocks, columns, size) = (self.blocks, self.columns, self.columns * self.columns);
-        let finite = threads::run(|| {
-            let parts = self.second.par_chunks_mut(size).zip(self.first.par_chunks_mut(columns));
-            let least = if columns > SMALL { 1 } else { BLOCKS };
-            parts
-                .enumerate()
-                .with_min_len(least)
-                .map(|(block, (second, first))| {
-                    let vectors = source.gather(block, columns, blocks, positions);
-                    add_sums(first, &vectors);
-                    add_products(second, &vectors, columns);
-                    first.iter().all(|sum| sum.is_finite())
-                })
-                .reduce(|| true, |a, b| a && b)
-        })?;
+        let (blocks, columns) = (self.blocks, self.columns);
+        let mut finite = true;
+        let parts = self.waiting.iter_mut().zip(self.first.chunks_exact_mut(columns));
+        for (block, (waiting, first)) in parts.enumerate() {
+            let start = waiting.len();
+            source.gather(block, columns, blocks, positions, waiting);
+            add_sums(first, &waiting[start..]);
+            finite &= first.iter().all(|sum| sum.is_finite());
+        }
         self.count += positions.len() as u64;
-        if finite { Ok(()) } else { Err(KernelError::NotFinite("a layer input is NaN or infinite".into())) }
+        if !finite {
+            return Err(KernelError::NotFinite("a layer input is NaN or infinite".into()));
+        }
+        if self.waiting[0].len() >= WAITING * columns { self.finish() } else { Ok(()) }
+    }
+
+    /// Adds the vectors that wait.
+    ///
+    /// # Errors
+    /// The pool of threads cannot be built.
+    pub fn finish(&mut self) -> Result<()> {
+        let (columns, size) = (self.columns, self.columns * self.columns);
+        let (second, waiting) = (&mut self.second, &mut self.waiting);
+        let least = if columns > SMALL { 1 } else { BLOCKS };
+        threads::run(|| {
+            second.par_chunks_mut(size).zip(waiting.par_iter_mut()).with_min_len(least).for_each(
+                |(second, vectors)| {
+                    add_products(second, vectors, columns);
+                    vectors.clear();
+                },
+            );
+        })
     }
 }
 
@@ -188,9 +216,16 @@ impl Source<'_> {
         }
     }
 
-    /// The block's part of every chosen vector, one after another.
-    fn gather(&self, block: usize, columns: usize, blocks: usize, positions: &[usize]) -> Vec<f32> {
-        let mut vectors = Vec::with_capacity(positions.len() * columns);
+    /// Appends the block's part of every chosen vector.
+    fn gather(
+        &self,
+        block: usize,
+        columns: usize,
+        blocks: usize,
+        positions: &[usize],
+        vectors: &mut Vec<f32>,
+    ) {
+        vectors.reserve(positions.len() * columns);
         for position in positions {
             match self {
                 Self::Rows(data) => {
@@ -200,11 +235,10 @@ impl Source<'_> {
                 Self::Patches(data, shape, window) => {
                     let channels = columns / (window.kernel[0] * window.kernel[1]);
                     let chosen = block * channels..(block + 1) * channels;
-                    window.push_patch(data, *shape, chosen, *position, &mut vectors);
+                    window.push_patch(data, *shape, chosen, *position, vectors);
                 }
             }
         }
-        vectors
     }
 }
 
@@ -247,9 +281,32 @@ mod tests {
         let data = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
         let mut gram = Gram::new(1, 2).unwrap();
         gram.add(Source::Rows(&data), &[0, 2]).unwrap();
+        assert!(!gram.is_finished());
+        gram.finish().unwrap();
+        assert!(gram.is_finished());
         assert_eq!(gram.first(), [6.0, 8.0]);
         assert_eq!([gram.second()[0], gram.second()[2], gram.second()[3]], [26.0, 32.0, 40.0]);
         assert_eq!(gram.count(), 2);
+    }
+
+    #[test]
+    fn waiting_vectors_count_once_however_they_come() {
+        let data: Vec<f32> = (0..3 * WAITING * 40).map(|value| (value * 7 % 11) as f32 - 5.0).collect();
+        let sums = |size: usize| {
+            let mut gram = Gram::new(1, 40).unwrap();
+            let positions: Vec<usize> = (0..3 * WAITING).collect();
+            for chosen in positions.chunks(size) {
+                gram.add(Source::Rows(&data), chosen).unwrap();
+            }
+            gram.finish().unwrap();
+            gram.finish().unwrap();
+            gram
+        };
+        let (whole, parts) = (sums(3 * WAITING), sums(100));
+        assert_eq!(whole.first(), parts.first());
+        for row in 0..40 {
+            assert_eq!(whole.second()[row * 40..][..=row], parts.second()[row * 40..][..=row]);
+        }
     }
 
     #[test]

@@ -114,9 +114,9 @@ fn check(weights: &[f32], rows: usize, groups: usize, gram: &Gram, options: Opti
     if !(2..=8).contains(&options.bits) {
         return Err(KernelError::Argument(format!("bits must be within 2 and 8, not {}", options.bits)));
     }
-    if options.factors.is_empty() || gram.count() == 0 {
+    if options.factors.is_empty() || gram.count() == 0 || !gram.is_finished() {
         return Err(KernelError::Argument(
-            "rounding needs a factor and a Gram matrix of some vectors".into(),
+            "rounding needs a factor and a finished Gram matrix of some vectors".into(),
         ));
     }
     if !weights.iter().all(|weight| weight.is_finite()) {
@@ -294,6 +294,7 @@ mod tests {
         let mut gram = Gram::new(1, columns).unwrap();
         let positions: Vec<usize> = (0..data.len() / columns).collect();
         gram.add(Source::Rows(data), &positions).unwrap();
+        gram.finish().unwrap();
         gram
     }
 
@@ -368,6 +369,7 @@ mod tests {
         let positions: Vec<usize> = (0..100).collect();
         let mut both = Gram::new(2, 4).unwrap();
         both.add(Source::Rows(&data), &positions).unwrap();
+        both.finish().unwrap();
         let weights = inputs(6, 4);
         let options = Options { bits: 8, damping: 0.01, factors: &[1.0] };
         let together = round_weights(&weights, 6, 2, &both, options).unwrap();
@@ -386,5 +388,8 @@ mod tests {
         assert!(round_weights(&[1.0; 3], 1, 1, &gram, Options { bits: 9, ..options }).is_err());
         assert!(round_weights(&[1.0; 3], 1, 1, &gram, Options { factors: &[], ..options }).is_err());
         assert!(round_weights(&[1.0; 3], 1, 1, &Gram::new(1, 3).unwrap(), options).is_err());
+        let mut unfinished = gram;
+        unfinished.add(Source::Rows(&[1.0, 2.0, 3.0]), &[0]).unwrap();
+        assert!(round_weights(&[1.0; 3], 1, 1, &unfinished, options).is_err());
     }
 }
