@@ -17,7 +17,6 @@ if TYPE_CHECKING:
         DataError,
         InternalError,
         ModelError,
-        NotAvailableError,
         OutputError,
         XSlimError,
     )
@@ -30,7 +29,6 @@ __all__ = [
     "DataError",
     "InternalError",
     "ModelError",
-    "NotAvailableError",
     "OutputError",
     "XSlimError",
     "__version__",

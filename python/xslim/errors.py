@@ -51,10 +51,6 @@ class OutputError(XSlimError):
     """An output file or folder cannot be written."""
 
 
-class NotAvailableError(XSlimError):
-    """A documented feature that this version does not provide yet."""
-
-
 class InternalError(XSlimError):
     """XSlim produced something wrong; the user's input is not to blame."""
 

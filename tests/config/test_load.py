@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xslim.config import Config, load_config, refuse_unavailable, resolve_path
-from xslim.errors import ConfigError, NotAvailableError
+from xslim.config import load_config, resolve_path
+from xslim.errors import ConfigError
 
 VALID: dict[str, Any] = {
     "model_parameters": {"onnx_model": "m.onnx", "output_prefix": "m.q", "working_dir": "out", "opset": 17},
@@ -389,25 +389,3 @@ def test_an_unknown_key_is_always_refused_and_help_given(section: str, key: str)
     message = str(caught.value)
     assert f"{SECTIONS[section]}.{key}: unknown field, " in message
     assert "did you mean " in message or "the known ones are " in message
-
-
-def without(*paths: str) -> Config:
-    """Load `VALID` with the fields set to what every version can do."""
-    neutral = {
-        f"{QUANTIZATION}.truncate_var_names": [],
-    }
-    source = VALID
-    for path, value in neutral.items():
-        if path not in paths:
-            source = changed(path, value, source)
-    return load_config(source)
-
-
-def test_what_is_available_passes() -> None:
-    refuse_unavailable(without())
-
-
-@pytest.mark.parametrize("path", [f"{QUANTIZATION}.truncate_var_names"])
-def test_what_is_not_available_is_refused(path: str) -> None:
-    with pytest.raises(NotAvailableError, match=f"{path}: .* is not available yet"):
-        refuse_unavailable(without(path))

@@ -18,15 +18,13 @@ COMMENT = re.compile(r"(^|[ \t])#.*$", re.MULTILINE)
 class Block:
     """One fenced code block.
 
-    The first word after the fence is the language. `file=NAME` after it names the file that the block is;
-    `unavailable` marks a configuration that this version understands and refuses.
+    The first word after the fence is the language. `file=NAME` after it names the file that the block is.
     """
 
     document: Path
     line: int
     language: str
     file: str | None
-    unavailable: bool
     text: str
 
     def __str__(self) -> str:
@@ -48,11 +46,11 @@ def blocks(document: Path) -> list[Block]:
 def _block(document: Path, text: str, match: re.Match[str]) -> Block:
     language, *options = match["info"].split() or [""]
     files = [option.removeprefix("file=") for option in options if option.startswith("file=")]
-    unknown = [option for option in options if not option.startswith("file=") and option != "unavailable"]
+    unknown = [option for option in options if not option.startswith("file=")]
     line = text.count("\n", 0, match.start()) + 1
     assert len(files) <= 1, f"{document}:{line}: names two files"
     assert not unknown, f"{document}:{line}: unknown marks {unknown}"
-    return Block(document, line, language, next(iter(files), None), "unavailable" in options, match["text"])
+    return Block(document, line, language, next(iter(files), None), match["text"])
 
 
 def prose(document: Path) -> str:

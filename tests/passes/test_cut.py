@@ -126,3 +126,13 @@ def test_initializers_that_both_parts_read_are_in_both():
     parts = split(load_model(residual()), ["c"])
     for part in (parts.head, parts.tail):
         np.testing.assert_array_equal(part.graph.initializers["s"].const_value.numpy(), draw(4, 1, 1))
+
+
+def test_initializers_keep_their_order():
+    """The bytes of a part must not depend on where its values lie in memory."""
+    weights = {f"w{index}": draw(3) for index in range(20)}
+    chain = " ".join(f"t{index} = Add (t{index - 1}, w{index})" for index in range(1, 20))
+    proto = build(f"g (float[3] x) => (float[] y) {{ t0 = Add (x, w0) {chain} y = Relu (t19) }}", **weights)
+    parts = split(load_model(proto), ["t9"])
+    assert list(parts.head.graph.initializers) == [f"w{index}" for index in range(10)]
+    assert list(parts.tail.graph.initializers) == [f"w{index}" for index in range(10, 20)]

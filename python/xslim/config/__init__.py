@@ -1,6 +1,5 @@
 """The configuration: every documented field, checked strictly, as frozen data."""
 
-from xslim.config.available import refuse_unavailable
 from xslim.config.load import load_config
 from xslim.config.model import (
     SLIM_ONLY,
@@ -25,7 +24,6 @@ __all__ = [
     "ModelParameters",
     "QuantizationParameters",
     "load_config",
-    "refuse_unavailable",
     "resolve_path",
     "schema",
 ]

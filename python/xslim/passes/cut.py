@@ -190,9 +190,17 @@ def _inputs_of(nodes: set[ir.Node]) -> list[ir.Value]:
 def _extract(model: ir.Model, inputs: list[ir.Value], outputs: list[ir.Value]) -> ir.Model:
     graph = ir.convenience.extract(model.graph, inputs, outputs)
     graph.opset_imports.update(model.opset_imports)
+    _order_initializers(graph, model.graph)
     part = ir.Model(graph, ir_version=model.ir_version)
     part.functions.update(model.clone().functions)
     return part
+
+
+def _order_initializers(graph: ir.Graph, whole: ir.Graph) -> None:
+    """Put them in the order of the whole: ``extract`` returns them as a set, in another order every time."""
+    kept = dict(graph.initializers)
+    graph.initializers.clear()
+    graph.initializers.update({name: kept[name] for name in whole.initializers if name in kept})
 
 
 def _rename_apart(first: ir.Graph, second: ir.Graph, keep: set[str]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from xslim.calibration.observe import observe
 from xslim.config import Config
+from xslim.pipeline.first_part import FirstPart
 from xslim.pipeline.load import load_float_model, prepare_model, read_config
 from xslim.pipeline.static import calibration_settings, start_static
 
@@ -41,7 +42,7 @@ def collect_shard(
     """
     config = read_config(config_or_path)
     prepared = prepare_model(load_float_model(config, None), config)
-    start = start_static(prepared, config)
+    start = start_static(FirstPart.of(prepared, config).model, config)
     path = Path(output)
     settings = replace(calibration_settings(config), store=path, shard=shard)
     observe(start.model, start.plan.observed, start.data, settings, exposed=start.exposed)

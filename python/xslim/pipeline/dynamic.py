@@ -8,12 +8,13 @@ import onnx_ir as ir
 
 from xslim.config import Config
 from xslim.errors import ConfigError
-from xslim.export.decisions import Conversion, log_decisions
+from xslim.export.decisions import log_decisions
 from xslim.export.dynamic import quantize_dynamically
 from xslim.graph.io import release_weights
 from xslim.graph.ops import opset
 from xslim.passes.preparation import PER_CHANNEL_OPSET
-from xslim.pipeline.kept import before_cut, kept_operators
+from xslim.pipeline.first_part import FirstPart
+from xslim.pipeline.kept import kept_operators
 from xslim.pipeline.load import prepare_model
 from xslim.targets import load_target
 
@@ -38,13 +39,11 @@ def convert_to_dynamic(model: ir.Model, config: Config) -> ir.Model:
     release_weights(prepared)
     target = load_target(config.quantization_parameters.target)
 
-    def convert(part: ir.Model) -> Conversion:
-        return quantize_dynamically(part, target, kept_operators(part, config))
-
-    conversion = before_cut(prepared, config, convert)
+    part = FirstPart.of(prepared, config)
+    conversion = quantize_dynamically(part.model, target, kept_operators(part.model, config))
     log_decisions("dynamic int8", conversion.decisions)
     if not conversion.converted:
         logger.warning(
             "no operator of the main graph has weights that can be int8: the model is only slimmed"
         )
-    return conversion.model
+    return part.whole(conversion.model)

@@ -9,13 +9,14 @@ import numpy as np
 import onnx_ir as ir
 
 from xslim.config import Config
-from xslim.export.decisions import Conversion, log_decisions
+from xslim.export.decisions import log_decisions
 from xslim.export.fp16 import convert_to_half
 from xslim.export.fp16_constants import LARGEST
 from xslim.graph.inputs import input_specs
 from xslim.graph.io import release_weights, to_proto
 from xslim.graph.outputs import with_outputs
-from xslim.pipeline.kept import before_cut, kept_operators
+from xslim.pipeline.first_part import FirstPart
+from xslim.pipeline.kept import kept_operators
 from xslim.pipeline.load import prepare_model
 from xslim.runtime import Feeds, Session
 from xslim.targets import load_target
@@ -48,14 +49,13 @@ class HalfConversion:
         """
         target = load_target(self._config.quantization_parameters.target)
 
-        def convert(part: ir.Model) -> Conversion:
-            return convert_to_half(part, target, kept_operators(part, self._config), self._wide)
-
-        conversion = before_cut(self._prepared, self._config, convert)
+        part = FirstPart.of(self._prepared, self._config)
+        kept = kept_operators(part.model, self._config)
+        conversion = convert_to_half(part.model, target, kept, self._wide)
         log_decisions("float16", conversion.decisions)
         if not conversion.converted:
             logger.warning("no operator of the main graph can be float16: the model is only slimmed")
-        return conversion.model
+        return part.whole(conversion.model)
 
     def look_for_overflow(self, feeds: Feeds) -> bool:
         """Run the float model on one input and keep float32 what exceeds float16; say if there was any."""

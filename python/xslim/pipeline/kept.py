@@ -2,36 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
 from fnmatch import fnmatchcase
 
 import onnx_ir as ir
 
 from xslim.config import Config
-from xslim.export.decisions import Conversion
-from xslim.passes.cut import join, split
 from xslim.quantization.plan import mention_unmatched
 from xslim.quantization.regions import settings_by_node
 from xslim.quantization.rules import rules_from
 
 HALF = 4
-
-
-def before_cut(model: ir.Model, config: Config, convert: Callable[[ir.Model], Conversion]) -> Conversion:
-    """Convert the model, or what lies before ``truncate_var_names``; the rest stays as it is.
-
-    Raises
-    ------
-    ModelError
-        The tensors do not cut the model in two.
-    """
-    names = config.quantization_parameters.truncate_var_names
-    if not names:
-        return convert(model)
-    parts = split(model, names)
-    conversion = convert(parts.head)
-    return replace(conversion, model=join(parts, conversion.model))
 
 
 def kept_operators(prepared: ir.Model, config: Config) -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import Any
 import onnx
 import onnx_ir as ir
 
-from xslim.config import SLIM_ONLY, Config, load_config, refuse_unavailable, resolve_path
+from xslim.config import SLIM_ONLY, Config, load_config, resolve_path
 from xslim.errors import ConfigError, ModelError
 from xslim.export.qdq import needed_opset
 from xslim.graph.io import load_model
@@ -23,15 +23,13 @@ ModelSource = onnx.ModelProto | Path
 
 
 def read_config(config_or_path: dict[str, Any] | str | Path | Config) -> Config:
-    """Read a configuration and refuse what this version cannot do.
+    """Read a configuration; one that is read already is returned as it is.
 
     Raises
     ------
-    ConfigError, NotAvailableError
+    ConfigError
     """
-    config = load_config(config_or_path)
-    refuse_unavailable(config)
-    return config
+    return load_config(config_or_path)
 
 
 def model_source(config: Config, model_or_path: onnx.ModelProto | str | Path | None) -> ModelSource:

@@ -13,6 +13,7 @@ from xslim.config import STATIC_LEVELS, Config
 from xslim.errors import ConfigError
 from xslim.graph.cost import model_cost
 from xslim.graph.scheme import ConstantPlan, OperatorPlan, QuantPlan, TensorGroup
+from xslim.pipeline.first_part import FirstPart
 from xslim.pipeline.load import load_float_model, model_source, prepare_model, read_config
 from xslim.pipeline.paths import OutputPaths, output_paths
 from xslim.quantization.plan import make_plan
@@ -96,11 +97,12 @@ def plan_run(
     paths = output_paths(config, file, output, given=model_path is not None)
     prepared = prepare_model(load_float_model(config, source), config)
     target = load_target(config.quantization_parameters.target)
-    plan = make_plan(prepared, target, rules_from(config))
+    part = FirstPart.of(prepared, config)
+    plan = make_plan(part.model, target, rules_from(config))
     taken = {node: reason is None for node, reason in refusals(prepared.graph, target).items()}
     summary = PlanSummary(
         target=target.name,
-        operators=plan.operators,
+        operators=(*plan.operators, *part.untouched()),
         groups=plan.groups,
         constants=plan.constants,
         int8_share=_int8_share(prepared, plan),

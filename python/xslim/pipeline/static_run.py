@@ -11,6 +11,7 @@ from xslim.config import Config
 from xslim.export.verify import compare_outputs
 from xslim.graph.io import save_model, to_proto
 from xslim.pipeline.analysis import analyse_static, log_report, write_report
+from xslim.pipeline.first_part import FirstPart
 from xslim.pipeline.load import ModelSource, prepare_model
 from xslim.pipeline.paths import OutputPaths
 from xslim.pipeline.refine import log_gains
@@ -46,14 +47,17 @@ def run_static(
     """
     # A file is compared with as it is; only a model in memory has to be kept a second time.
     original = source if isinstance(source, Path) else source.SerializeToString()
-    prepared = prepare_model(model, config)
-    result = quantize_static(prepared, config, paths.beside(".sketches"), sketch_files)
+    part = FirstPart.of(prepare_model(model, config), config)
+    result = quantize_static(part.model, config, paths.beside(".sketches"), sketch_files)
+    whole = part.whole(result.model)
     log_gains(result.gains)
-    comparison = compare_outputs(original, to_proto(result.model), result.samples[:COMPARED_SAMPLES])
+    comparison = compare_outputs(original, to_proto(whole), result.samples[:COMPARED_SAMPLES])
     wanted = config.quantization_parameters.analysis_enable
-    report = analyse_static(model, result, config, paths) if wanted else None
-    save_model(result.model, paths.model)
+    # The report is about the part that changed; sizes too.
+    before = model if part.parts is None else part.model
+    report = analyse_static(before, result, config, paths) if wanted else None
+    save_model(whole, paths.model)
     log_comparison(comparison)
     if report is not None:
         log_report(report, write_report(report, paths))
-    return result.model
+    return whole
