@@ -13,7 +13,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from xslim.errors import InternalError, ModelError
-from xslim.export.verify import OutputComparison, compare_output
+from xslim.export.verify import OutputComparison, compare_by_name
 from xslim.runtime import Feeds, Session, random_feeds
 
 logger = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ def check_file(file: Path, trial: TrialRun | None, *, lean: bool) -> list[Output
     Returns
     -------
     list of OutputComparison
-        One per output that is a floating-point tensor.
+        One per output that is a floating-point tensor and has the same shape in both.
 
     Raises
     ------
@@ -93,8 +93,5 @@ def check_file(file: Path, trial: TrialRun | None, *, lean: bool) -> list[Output
         raise InternalError(f"the converted model does not run: {error.what}") from error
     if trial is None:
         return []
-    return [
-        compare_output(name, [(expected, found)])
-        for name, expected, found in zip(trial.names, trial.outputs, outputs, strict=True)
-        if expected.dtype.kind == "f"
-    ]
+    pairs = ([pair] for pair in zip(trial.outputs, outputs, strict=True))
+    return compare_by_name(dict(zip(trial.names, pairs, strict=True)))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,10 @@ from numpy.typing import NDArray
 from xslim import kernels
 from xslim.errors import InternalError, XSlimError
 from xslim.runtime import Feeds, Session
+
+logger = logging.getLogger(__name__)
+
+Array = NDArray[np.generic]
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,7 @@ def compare_outputs(
     Returns
     -------
     list of OutputComparison
-        One per output that is a floating-point tensor.
+        One per output that is a floating-point tensor and has the same shape in both.
 
     Raises
     ------
@@ -65,23 +70,37 @@ def compare_outputs(
         pairs = [(reference.run(feeds), candidate.run(feeds)) for feeds in samples]
     except XSlimError as error:
         raise InternalError(f"the quantised model does not run: {error.what}") from error
-    return [
-        compare_output(name, [(a[index], b[index]) for a, b in pairs])
-        for index, name in enumerate(reference.outputs)
-        if pairs[0][0][index].dtype.kind == "f"
-    ]
+    outputs = zip(*(zip(a, b, strict=True) for a, b in pairs), strict=True)
+    return compare_by_name(dict(zip(reference.outputs, outputs, strict=True)))
 
 
-def compare_output(
-    name: str, pairs: list[tuple[NDArray[np.generic], NDArray[np.generic]]]
-) -> OutputComparison:
-    """Compare what the float model and the quantised model returned for one output, sample by sample.
+def compare_by_name(outputs: Mapping[str, Sequence[tuple[Array, Array]]]) -> list[OutputComparison]:
+    """Compare the floating-point outputs, each with what both models returned for every sample.
+
+    A shape may depend on values, as behind non-maximum suppression. Samples for which it differs are left out
+    with a warning, and an output for which nothing remains has no comparison.
 
     Raises
     ------
     NotFiniteError
         The quantised model returns NaN or infinities where the float model does not.
     """
+    rows = []
+    for name, pairs in outputs.items():
+        alike = [(a, b) for a, b in pairs if a.shape == b.shape]
+        if len(alike) < len(pairs):
+            logger.warning(
+                "%s: its shape depends on values and differs from the float model's for %d of %d inputs",
+                name,
+                len(pairs) - len(alike),
+                len(pairs),
+            )
+        if alike and alike[0][0].dtype.kind == "f":
+            rows.append(_compare_output(name, alike))
+    return rows
+
+
+def _compare_output(name: str, pairs: Sequence[tuple[Array, Array]]) -> OutputComparison:
     total = kernels.ErrorMetrics()
     for reference, candidate in pairs:
         if np.isfinite(reference).all() and not np.isfinite(candidate).all():

@@ -6,7 +6,9 @@ import math
 from dataclasses import dataclass
 from itertools import islice
 
+import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from xslim import kernels
 from xslim.calibration.data import CalibrationData
@@ -103,9 +105,18 @@ class HeldBack:
         for feeds, expected in zip(self.feeds, self._expected, strict=True):
             for total, reference, found in zip(totals, expected, session.run(feeds), strict=True):
                 if reference.dtype.kind == "f":
-                    total.update(reference, found)
+                    total.update(reference, found_for(reference, found))
         measured = [min(total.sqnr_db, MOST_DB) for total in totals if total.count]
         return sum(measured) / len(measured) if measured else MOST_DB
+
+
+def found_for(reference: NDArray[np.generic], found: NDArray[np.generic]) -> NDArray[np.generic]:
+    """What a quantised model returned, or zeros where its shape is another.
+
+    A shape may depend on values, as behind non-maximum suppression. Then a model that returns another number
+    of rows is as bad as one that returns none, so that candidates can still be compared.
+    """
+    return found if found.shape == reference.shape else np.zeros_like(reference)
 
 
 def _serialized(model: ir.Model) -> bytes:

@@ -23,6 +23,7 @@ from xslim.graph.io import to_proto
 from xslim.graph.ops import is_standard
 from xslim.graph.outputs import with_outputs
 from xslim.graph.scheme import QuantPlan, TensorGroup
+from xslim.pipeline.held_back import found_for
 from xslim.runtime import Feeds, Session
 
 Scale = NDArray[np.float32]
@@ -156,7 +157,7 @@ class _Adjustable:
             found = self._session.run({**feeds, **given})
             for total, reference, output in zip(totals, expected, found, strict=True):
                 if reference.dtype.kind == "f":
-                    total.update(reference, output)
+                    total.update(reference, found_for(reference, output))
         return sum(
             weight * total.noise_energy / max(total.reference_energy, 1e-30)
             for weight, total in zip(self._weights, totals, strict=True)
