@@ -60,10 +60,7 @@ def compare_outputs(
         float model does not.
     """
     serialized = quantized.SerializeToString()
-    try:
-        onnx.checker.check_model(serialized)
-    except onnx.checker.ValidationError as error:
-        raise InternalError(f"the quantised model is not valid: {error}") from error
+    check_valid(serialized)
     reference = Session(float_model)
     try:
         candidate = Session(serialized, reference.outputs)
@@ -72,6 +69,20 @@ def compare_outputs(
         raise InternalError(f"the quantised model does not run: {error.what}") from error
     outputs = zip(*(zip(a, b, strict=True) for a, b in pairs), strict=True)
     return compare_by_name(dict(zip(reference.outputs, outputs, strict=True)))
+
+
+def check_valid(quantized: bytes) -> None:
+    """Ask onnx whether a quantised model is valid.
+
+    Raises
+    ------
+    InternalError
+        It is not.
+    """
+    try:
+        onnx.checker.check_model(quantized)
+    except onnx.checker.ValidationError as error:
+        raise InternalError(f"the quantised model is not valid: {error}") from error
 
 
 def compare_by_name(outputs: Mapping[str, Sequence[tuple[Array, Array]]]) -> list[OutputComparison]:

@@ -19,6 +19,7 @@ from xslim.pipeline.load import ModelSource
 from xslim.pipeline.paths import OutputPaths
 from xslim.pipeline.slimming import operator_table, slim_model
 from xslim.pipeline.summary import log_comparison
+from xslim.runtime import unknown_operators
 
 logger = logging.getLogger(__name__)
 
@@ -77,6 +78,7 @@ class _Output:
     path: Path
     trial: TrialRun | None
     lean: bool
+    loads: bool
     comparison: list[OutputComparison] = field(default_factory=list)
 
     @classmethod
@@ -85,13 +87,13 @@ class _Output:
         reference = source if isinstance(source, Path) else to_proto(model).SerializeToString()
         trial = run_float_model(reference, model, lean=lean)
         release_weights(model)
-        return cls(path, trial, lean)
+        return cls(path, trial, lean, loads=not unknown_operators(model))
 
     def write(self, model: ir.Model) -> ir.Model:
         """Write the model aside, check it there, and move it into its place."""
 
         def check(file: Path) -> None:
-            self.comparison = check_file(file, self.trial, lean=self.lean)
+            self.comparison = check_file(file, self.trial, lean=self.lean, loads=self.loads)
 
         save_model(model, self.path, check=check)
         release_weights(model)

@@ -18,7 +18,7 @@ from xslim.graph.outputs import with_outputs
 from xslim.pipeline.first_part import FirstPart
 from xslim.pipeline.kept import kept_operators
 from xslim.pipeline.load import prepare_model
-from xslim.runtime import Feeds, Session
+from xslim.runtime import Feeds, Session, require_runnable
 from xslim.targets import load_target
 
 logger = logging.getLogger(__name__)
@@ -78,6 +78,7 @@ class HalfConversion:
         from xslim.calibration.observe import observe
         from xslim.pipeline.static import calibration_settings
 
+        require_runnable(self._prepared)
         data = CalibrationData(input_specs(self._prepared), calibration, self._config.base_dir)
         names = _float_tensors(self._prepared)
         sketches = observe(self._prepared, names, data, calibration_settings(self._config)).sketches

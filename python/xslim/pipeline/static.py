@@ -31,7 +31,7 @@ from xslim.quantization.protected import seen_masks
 from xslim.quantization.rounding import layers_to_round
 from xslim.quantization.rules import Rules, rules_from
 from xslim.quantization.sharing import share_parameters
-from xslim.runtime import Feeds
+from xslim.runtime import Feeds, require_runnable
 from xslim.targets import Target, load_target
 
 logger = logging.getLogger(__name__)
@@ -195,10 +195,11 @@ def plan_static(
     Raises
     ------
     ModelError
-        No operator of the model can be int8 under this configuration.
+        No operator of the model can be int8 under this configuration, or onnxruntime lacks one of them.
     DataError
         The calibration data are wrong.
     """
+    require_runnable(prepared)
     rules = replace(rules_from(config), masks=masks)
     plan = _plan(prepared, rules, load_target(config.quantization_parameters.target))
     return plan, CalibrationData(input_specs(prepared), config.calibration_parameters, config.base_dir)

@@ -1,0 +1,41 @@
+"""Operators that onnxruntime cannot run, known before it is asked."""
+
+from __future__ import annotations
+
+from itertools import chain
+
+import onnx_ir as ir
+
+from xslim.errors import ModelError
+
+# "" and "ai.onnx" are the standard; the others are part of every onnxruntime.
+_DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
+
+
+def unknown_operators(model: ir.Model) -> list[str]:
+    """Return the operators of foreign domains for which the model brings no function, as ``domain.type``."""
+    bodies = (function.all_nodes() for function in model.functions.values())
+    nodes = chain(model.graph.all_nodes(), *bodies)
+    return list(
+        dict.fromkeys(
+            f"{node.domain}.{node.op_type}"
+            for node in nodes
+            if node.domain not in _DOMAINS and node.op_identifier() not in model.functions
+        )
+    )
+
+
+def require_runnable(model: ir.Model) -> None:
+    """Refuse to calibrate a model that onnxruntime cannot run.
+
+    Raises
+    ------
+    ModelError
+        It has unknown operators.
+    """
+    unknown = unknown_operators(model)
+    if unknown:
+        raise ModelError(
+            f"onnxruntime has no operator {', '.join(unknown)}, so the model cannot be calibrated",
+            hint="cut the model before it with truncate_var_names, or convert without data (--dynq, --fp16)",
+        )
