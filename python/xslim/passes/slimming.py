@@ -31,6 +31,10 @@ _OURS = [
 ]
 
 
+# What the folding before and after it does; every round of onnxslim would look for it again.
+_DONE = ["constant_folding", "subexpression_elimination", "weight_tying"]
+
+
 def slim(model: ir.Model) -> ir.Model:
     """Return the model after onnxslim, or the model itself (with a warning) where onnxslim fails on it."""
     try:
@@ -44,5 +48,5 @@ def slim(model: ir.Model) -> ir.Model:
 def _onnxslim(proto: onnx.ModelProto) -> onnx.ModelProto:
     import onnxslim
 
-    slimmed: onnx.ModelProto = onnxslim.slim(proto, skip_fusion_patterns=_OURS)
+    slimmed: onnx.ModelProto = onnxslim.slim(proto, skip_fusion_patterns=_OURS, skip_optimizations=_DONE)
     return slimmed
