@@ -107,8 +107,8 @@ def test_an_input_that_only_the_second_part_reads(tmp_path: Path) -> None:
     proto = models.model(nodes, {"image": SHAPE, "scale": [1, 5]}, {"y": [1, 5]}, weights)
     models.save(proto, tmp_path / "net.onnx")
     listings = {
-        "image": models.write_samples(tmp_path / "image", SHAPE, 3),
-        "scale": models.write_samples(tmp_path / "scale", (1, 5), 3),
+        "image": models.write_samples(tmp_path / "image", SHAPE, 16),
+        "scale": models.write_samples(tmp_path / "scale", (1, 5), 16),
     }
     config = {
         "model_parameters": {"onnx_model": str(tmp_path / "net.onnx"), "working_dir": str(tmp_path / "out")},

@@ -12,13 +12,16 @@ import xslim
 from tests.cli.workspace import Workspace, make_workspace
 
 
-def choosing(proto: onnx.ModelProto, tensor: str, limit: float) -> onnx.ModelProto:
-    """Add the output ``found``: the values of a tensor above a limit."""
+def choosing(proto: onnx.ModelProto, tensor: str) -> onnx.ModelProto:
+    """Add the output ``found``: the values of a tensor that a fast wave selects; rounding selects others."""
     proto.graph.node.extend(
         [
-            helper.make_node("Constant", [], ["limit"], value_float=limit, name="limit"),
+            helper.make_node("Constant", [], ["fast"], value_float=1e4, name="fast"),
+            helper.make_node("Constant", [], ["zero"], value_float=0.0, name="zero"),
             helper.make_node("Flatten", [tensor], ["flat"], axis=0, name="flat"),
-            helper.make_node("Greater", ["flat", "limit"], ["over"], name="over"),
+            helper.make_node("Mul", ["flat", "fast"], ["phase"], name="phase"),
+            helper.make_node("Sin", ["phase"], ["wave"], name="wave"),
+            helper.make_node("Greater", ["wave", "zero"], ["over"], name="over"),
             helper.make_node("Squeeze", ["over"], ["chosen"], name="chosen"),
             helper.make_node("Compress", ["flat", "chosen"], ["found"], axis=1, name="compress"),
         ]
@@ -31,7 +34,7 @@ def choosing(proto: onnx.ModelProto, tensor: str, limit: float) -> onnx.ModelPro
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
     made = make_workspace(tmp_path)
-    made.set_model(choosing(onnx.load(made.model), "r2", 0.3))
+    made.set_model(choosing(onnx.load(made.model), "r2"))
     made.section("quantization")["analysis_enable"] = True
     return made
 
