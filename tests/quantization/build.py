@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -110,16 +112,28 @@ def run(proto: onnx.ModelProto, feeds: Feeds, *, as_written: bool = True) -> lis
 
 
 def session(
-    proto: onnx.ModelProto, *, as_written: bool = True, optimised: str | None = None
+    proto: onnx.ModelProto, *, as_written: bool = True, signed: bool = False, optimised: str | None = None
 ) -> ort.InferenceSession:
-    """Load a model; `optimised` names the file for the graph that onnxruntime makes of it."""
+    """Load a model; `optimised` names the file for the graph that onnxruntime makes of it.
+
+    With `signed`, onnxruntime takes its int8 kernels on x86-64 as well, where it prefers uint8.
+    """
     options = ort.SessionOptions()
     options.log_severity_level = 4
     if as_written:
         options.add_session_config_entry("session.disable_quant_qdq", "1")
+    if signed:
+        options.add_session_config_entry("session.qdqisint8allowed", "1")
     if optimised is not None:
         options.optimized_model_filepath = optimised
     return ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def fused(proto: onnx.ModelProto, folder: Path, *, signed: bool) -> tuple[ort.InferenceSession, Counter[str]]:
+    """Load a model with all optimisations; return the session and the operators of its graph."""
+    file = folder / "optimised.onnx"
+    loaded = session(proto, as_written=False, signed=signed, optimised=str(file))
+    return loaded, Counter(node.op_type for node in onnx.load(file).graph.node)
 
 
 def sqnr(reference: NDArray[np.generic], test: NDArray[np.generic]) -> float:
