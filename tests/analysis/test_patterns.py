@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from tests import models
-from tests.quantization.build import graph, normal, plan_of, prepared, quantise
+from tests.quantization.build import fused, graph, normal, plan_of, prepared, quantise
 from xslim.analysis.partition import count_subgraphs
 from xslim.analysis.patterns import PATTERNS
 from xslim.analysis.provider_check import ProviderCheck, check_provider
@@ -115,8 +117,54 @@ def test_quantisers_around_a_float_operator_are_found() -> None:
     assert (finding.kind, finding.node) == ("never-int8", "t")
 
 
+FLOAT_READER = """(float[1,2,4,4] x) => (float[1,2,4,4] y) {
+    BEFORE
+    wd = DequantizeLinear<axis = 0>(w, ws, wz)
+    c = Conv<kernel_shape = [1, 1]>(f, wd)
+    AFTER
+}"""
+PAIR = "{0}q = QuantizeLinear({0}, s, z) {0}d = DequantizeLinear({0}q, s, z)"
+
+
+def test_an_int8_weight_beside_a_float_input_is_found() -> None:
+    text = FLOAT_READER.replace("BEFORE", f"{PAIR.format('x')} f = Sin(xd)")
+    text = text.replace("AFTER", "yq = QuantizeLinear(c, s, z) y = DequantizeLinear(yq, s, z)")
+    result = check(text)
+    (finding,) = result.findings
+    assert (finding.kind, finding.node) == ("float-input", "c")
+    assert [node.name for node in result.float_work] == ["c"]
+    assert result.int8_share == 0
+
+
+def test_int8_weights_alone_are_no_mistake() -> None:
+    result = check(FLOAT_READER.replace("BEFORE", "f = Sin(x)").replace("AFTER", "y = Sin(c)"))
+    assert result.findings == ()
+    assert result.int8_share == 0
+
+
+MOVES = "f = MaxPool<kernel_shape = [1, 1]>(xd)", "p = MaxPool<kernel_shape = [1, 1]>(c)"
+
+
+def test_quantisers_on_the_other_side_of_a_move_serve_as_well() -> None:
+    before, after = MOVES
+    text = FLOAT_READER.replace("BEFORE", f"{PAIR.format('x')} {before}")
+    text = text.replace("AFTER", f"{after} yq = QuantizeLinear(p, s, z) y = DequantizeLinear(yq, s, z)")
+    result = check(text)
+    assert result.findings == ()
+    assert result.int8_share == 1
+
+
+def test_onnxruntime_moves_quantisers_across_what_the_tables_say(tmp_path: Path) -> None:
+    before, after = MOVES
+    text = FLOAT_READER.replace("BEFORE", f"{PAIR.format('x')} {before}")
+    text = text.replace("AFTER", f"{after} yq = QuantizeLinear(p, s, z) y = DequantizeLinear(yq, s, z)")
+    used = {name: value for name, value in VALUES.items() if name in _names(text)}
+    _, counts = fused(graph(text, used, opset=19), tmp_path, signed=True)
+    assert (counts["QLinearConv"], counts["Conv"]) == (1, 0)
+
+
 def test_every_pattern_is_tested() -> None:
-    assert {"unequal-parameters", "never-int8", *BROKEN} == set(PATTERNS)
+    assert {"unequal-parameters", "never-int8", "float-input", *BROKEN} == set(PATTERNS)
 
 
 @pytest.mark.parametrize("make", [models.conv_net, models.mlp, models.residual_net, models.depthwise_net])

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from xslim.graph.ops import constant, is_constant, is_fixed, is_standard, sole_consumer
 from xslim.targets import Operator, Target
 
-MOST_NEGATIVE = {"int8": -128, "uint8": 0}
+FLOAT_INPUT = "float-input"
+"""The pattern of operators that read float; the others are those of operators that read int8."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,16 @@ class Site:
     def activations(self) -> list[ir.Node]:
         """DequantizeLinear nodes of the inputs that are not constant; empty unless all of them have one."""
         values = [value for value in self._data() if not is_fixed(value) and value not in self.unfolded]
-        nodes = [value.producer() for value in values]
+        nodes = [self._before(value) for value in values]
         found = [node for node in nodes if node is not None and is_standard(node, "DequantizeLinear")]
         return found if len(found) == len(values) else []
+
+    def _before(self, value: ir.Value) -> ir.Node | None:
+        """The node that computes a value, seen through those that DequantizeLinear is moved across."""
+        node = value.producer()
+        while node is not None and self.target.entry(node).passes_quantizers and node.inputs[0] is not None:
+            node = node.inputs[0].producer()
+        return node
 
     def _data(self) -> list[ir.Value]:
         positions = self.operator.data_inputs
@@ -76,8 +84,10 @@ class Site:
 
     @cached_property
     def quantizer(self) -> ir.Node | None:
-        """The QuantizeLinear that alone reads the result."""
+        """The QuantizeLinear that alone reads the result, seen through what it is moved across."""
         following = sole_consumer(self.last.outputs[0])
+        while following is not None and self.target.entry(following).passes_quantizers:
+            following = sole_consumer(following.outputs[0])
         return following if following is not None and is_standard(following, "QuantizeLinear") else None
 
     def weight(self) -> ir.Value | None:
@@ -108,13 +118,19 @@ def _unfolded(graph: ir.Graph) -> frozenset[ir.Value]:
 
 
 def find_patterns(graph: ir.Graph, target: Target) -> list[Finding]:
-    """Return every pattern of a quantised model that will not fuse, in graph order."""
+    """Return every pattern of a quantised model that will not fuse, in graph order.
+
+    Without QuantizeLinear there are no int8 activations: int8 weights beside float inputs are intended then.
+    """
+    static = any(is_standard(node, "QuantizeLinear") for node in graph)
+    of_float_readers = [FLOAT_INPUT] if static else []
+    of_int8_readers = [kind for kind in PATTERNS if kind != FLOAT_INPUT]
     return [
         Finding(kind, site.node.name or "", site.node.op_type, detail)
         for site in sites_of(graph, target)
-        if site.activations and not is_standard(site.node, "QuantizeLinear", "DequantizeLinear")
-        for kind, (_, search) in PATTERNS.items()
-        for detail in search(site)
+        if not is_standard(site.node, "QuantizeLinear", "DequantizeLinear")
+        for kind in (of_int8_readers if site.activations else of_float_readers)
+        for detail in PATTERNS[kind][1](site)
     ]
 
 
@@ -182,6 +198,11 @@ def _float_weight(site: Site) -> Iterator[str]:
         yield f"its input is quantised but its weight {weight.name} is float"
 
 
+def _float_input(site: Site) -> Iterator[str]:
+    if site.operator.role == "compute" and site.weight_quantizer() is not None:
+        yield "its weight is quantised but its input is float"
+
+
 def _asymmetric_weight(site: Site) -> Iterator[str]:
     stored = site.weight_quantizer()
     zero = _zero_point(stored) if stored is not None and site.operator.role == "compute" else None
@@ -199,6 +220,7 @@ PATTERNS: dict[str, tuple[str, Callable[[Site], Iterator[str]]]] = {
     "bias-scale": ("bias scale unequal to input scale times weight scale", _bias_scale),
     "foldable-weight": ("weight behind a chain that should have been folded", _foldable_weight),
     "float-weight": ("float weight beside an int8 input", _float_weight),
+    FLOAT_INPUT: ("float input beside an int8 weight", _float_input),
     "asymmetric-weight": ("asymmetric weight", _asymmetric_weight),
 }
 

@@ -66,6 +66,11 @@ class ProviderCheck:
         return tuple(node for node in self.nodes if node.refusal and node.macs)
 
     @property
+    def float_work(self) -> tuple[NodeCheck, ...]:
+        """Sums of products that the target takes, and computes in float."""
+        return tuple(node for node in self.nodes if node.macs and not (node.int8 or node.refusal))
+
+    @property
     def passed(self) -> bool:
         """No pattern fails to fuse, and every sum of products is taken."""
         return not self.findings and not self.refused_work

@@ -79,6 +79,8 @@ class Operator:
         Range of the output known without calibration.
     carries_mask : bool
         An attention mask among the inputs is one in the output as well.
+    passes_quantizers : bool
+        onnxruntime moves QuantizeLinear and DequantizeLinear from one side of the operator to the other.
     measures_shape : bool
         The output describes the shape of the input, not its values.
     absent : bool
@@ -112,6 +114,7 @@ class Operator:
     bounds_inputs: bool = False
     output_range: tuple[float, float] | None = None
     carries_mask: bool = False
+    passes_quantizers: bool = False
     measures_shape: bool = False
     absent: bool = False
     dynamic: str | None = None
