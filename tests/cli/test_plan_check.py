@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests import models
@@ -28,7 +29,7 @@ def test_plan_says_what_every_operator_becomes_and_runs_nothing(
     assert main(["plan", "-c", str(config), "-o", str(file)]) == 0
     text = capsys.readouterr().out
     assert "float Conv" in text
-    assert "conv2: listed in ignore_op_names" in text
+    assert "conv2 -> c2: listed in ignore_op_names" in text
     assert f"wrote {file}" in text
     plan = json.loads(file.read_text("utf-8"))
     operators = {item["name"]: item for item in plan["operators"]}
@@ -37,6 +38,7 @@ def test_plan_says_what_every_operator_becomes_and_runs_nothing(
         "op_type": "Relu",
         "int8": True,
         "reason": "applied by conv1",
+        "outputs": ["r1"],
     }
     assert not operators["conv2"]["int8"]
     assert plan["target"] == "spacemit"
@@ -63,7 +65,43 @@ def test_plan_shows_a_custom_setting(space: Workspace, capsys: pytest.CaptureFix
         {"input_names": ["p1"], "output_names": ["y"], "precision_level": 4}
     ]
     assert main(["plan", "-c", str(space.write_config())]) == 0
-    assert "custom_setting: precision level 4 is float in a static run" in capsys.readouterr().out
+    text = capsys.readouterr()
+    assert "custom_setting: precision level 4 is float in a static run" in text.out
+    assert "quantization_parameters.custom_setting[0] covers 5 of 8 operators" in text.err
+
+
+def test_plan_and_check_fit_a_terminal(
+    space: Workspace, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    space.set_model(models.conv_net())
+    space.section("quantization")["ignore_op_names"] = ["*"]
+    config, model = str(space.write_config()), str(models.save(models.conv_net(), space.folder / "net.onnx"))
+    for command in (["plan", "-c", config], ["check", model]):
+        main(command)
+        whole = capsys.readouterr().out
+        monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+        main(command)
+        folded = capsys.readouterr().out
+        monkeypatch.undo()
+        monkeypatch.setenv("COLUMNS", "60")
+        assert max(map(len, whole.splitlines())) > 60
+        assert max(len(line) for line in folded.splitlines() if str(space.folder) not in line) <= 60
+        assert whole.split() == folded.split()
+
+
+def test_check_names_products_that_stay_float(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = """(float[2,4] x) => (float[2,4] y) {
+        q = QuantizeLinear(x, s, z) d = DequantizeLinear(q, s, z)
+        v = DequantizeLinear(w, s, z) a = MatMul(d, v) f = MatMul(a, u) t = Sin(f) y = MatMul(t, v)
+    }"""
+    weights = {"s": np.float32(0.1), "z": np.int8(0), "w": np.ones((4, 4), np.int8), "u": normal(1, 4, 4)}
+    file = models.save(graph(text, weights, opset=19), tmp_path / "net.onnx")
+    assert main(["check", str(file)]) == 1
+    text = capsys.readouterr().out
+    assert "sums of products in float: 2\n     2  MatMul: f, y\n" in text
+    assert "float-input: MatMul: its weight is quantised but its input is float: y" in text
+    assert text.endswith("failed: Q/DQ patterns that do not fuse (1)\n")
 
 
 @pytest.mark.parametrize("level", [3, 4, 100])
@@ -84,7 +122,7 @@ def test_check_passes_a_float_model_that_the_provider_takes(
     # The exporter of this model left kernel_shape out, which the provider needs.
     assert status == 1
     assert "spacemit needs kernel_shape stated: stem, conv2, conv3" in text
-    assert text.endswith("failed: see above\n")
+    assert text.endswith("failed: sums of products that fall back to the CPU (3)\n")
 
 
 def test_check_can_guard_a_build(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

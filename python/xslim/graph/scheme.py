@@ -52,12 +52,25 @@ class QuantizedTensor:
 
 @dataclass(frozen=True)
 class OperatorPlan:
-    """Whether one operator is int8, and why (not)."""
+    """Whether one operator is int8, and why (not).
+
+    Attributes
+    ----------
+    name, op_type : str
+        The operator.
+    int8 : bool
+        What becomes of it.
+    reason : str
+        ``int8``, the operator that applies it, or why it is float.
+    outputs : tuple of str
+        The tensors that it writes.
+    """
 
     name: str
     op_type: str
     int8: bool
     reason: str
+    outputs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

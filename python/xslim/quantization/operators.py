@@ -76,7 +76,8 @@ def classify(node: ir.Node, context: Context) -> OperatorPlan:
         or _level_refusal(node, operator, context.settings[node].precision_level)
         or _data_refusal(node, operator, context)
     )
-    return OperatorPlan(node.name or "", node.op_type, int8=reason is None, reason=reason or "int8")
+    outputs = tuple(output.name for output in node.outputs if output.name)
+    return OperatorPlan(node.name or "", node.op_type, reason is None, reason or "int8", outputs)
 
 
 def _target_refusal(node: ir.Node, operator: Operator, target: Target) -> str | None:

@@ -29,6 +29,7 @@ def settings_by_node(graph: ir.Graph, rules: Rules) -> dict[ir.Node, Settings]:
     for index, region in enumerate(rules.regions):
         where = f"quantization_parameters.custom_setting[{index}]"
         nodes = region_nodes(graph, region, where)
+        logger.info("%s covers %d of %d operators", where, len(nodes), len(settings))
         overlapping = sorted({owner[node] for node in nodes if node in owner})
         if overlapping:
             logger.warning("%s overlaps custom_setting %s: the later one wins", where, overlapping)

@@ -10,6 +10,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from xslim.cli.text import counted, fold
+
 if TYPE_CHECKING:
     from xslim.analysis.provider_check import ProviderCheck
 
@@ -34,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
     model = load_model(Path(options.model))
     unique_names(model)
     check = check_provider(model, target)
-    print(json.dumps(_as_json(check), indent=2) if options.json else "\n".join(_lines(check)))
+    print(json.dumps(_as_json(check), indent=2) if options.json else "\n".join(map(fold, _lines(check))))
     return 0 if check.passed else 1
 
 
@@ -45,8 +47,8 @@ def _as_json(check: ProviderCheck) -> dict[str, object]:
 
 def _lines(check: ProviderCheck) -> Iterator[str]:
     taken = [node for node in check.nodes if not node.refusal]
-    count = f"{len(taken)} of {len(check.nodes)}"
-    yield f"{check.provider} takes {count} operators in {check.subgraphs} subgraphs"
+    count = f"{len(taken)} of {len(check.nodes)} operators"
+    yield f"{check.provider} takes {count} in {counted(check.subgraphs, 'subgraph')}"
     yield f"{check.taken_share:.1%} of the multiply-accumulates, {check.int8_share:.1%} in int8"
     yield from _grouped(
         "fall back to the CPU", [(node.refusal, node.name) for node in check.nodes if node.refusal]
@@ -55,7 +57,18 @@ def _lines(check: ProviderCheck) -> Iterator[str]:
         "Q/DQ patterns that do not fuse",
         [(f"{item.kind}: {item.op_type}: {item.detail}", item.node) for item in check.findings],
     )
-    yield "passed" if check.passed else "failed: see above"
+    if check.int8_share:
+        yield from _grouped(
+            "sums of products in float", [(node.op_type, node.name) for node in check.float_work]
+        )
+    yield "passed" if check.passed else f"failed: {', '.join(_failures(check))}"
+
+
+def _failures(check: ProviderCheck) -> Iterator[str]:
+    if check.refused_work:
+        yield f"sums of products that fall back to the CPU ({len(check.refused_work)})"
+    if check.findings:
+        yield f"Q/DQ patterns that do not fuse ({len(check.findings)})"
 
 
 def _grouped(title: str, rows: list[tuple[str, str]]) -> Iterator[str]:

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from xslim.cli.text import counted, fold
+
 if TYPE_CHECKING:
     from xslim.graph.scheme import OperatorPlan, TensorGroup
     from xslim.pipeline.planning import PlanSummary
@@ -33,7 +35,7 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print(text)
         return 0
-    print("\n".join(_lines(summary)))
+    print("\n".join(map(fold, _lines(summary))))
     if options.output is None:
         prepare_folder(paths)
     file = Path(options.output) if options.output else paths.beside("_plan.json")
@@ -43,21 +45,24 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _lines(summary: PlanSummary) -> Iterator[str]:
-    yield "operators"
+    yield "operators, and the tensors that they write"
     width = max((len(operator.op_type) for operator in summary.operators), default=0)
     for operator in summary.operators:
-        yield f"  {_kind(operator):5} {operator.op_type:{width}} {operator.name}{_reason(operator)}"
-    yield "int8 tensors, one line per group"
-    for group in summary.groups:
-        yield f"  {_method(group)}: {', '.join(group.tensors)}"
+        name = f"{operator.name} -> {', '.join(operator.outputs)}"
+        yield f"  {_kind(operator):5} {operator.op_type:{width}} {name}{_reason(operator)}"
+    if summary.groups:
+        yield "int8 tensors, and how their range is found; those in one line share scale and zero point"
+        yield from (f"  {_method(group)}: {', '.join(group.tensors)}" for group in summary.groups)
     int8 = sum(operator.int8 for operator in summary.operators)
     reasons = Counter(operator.reason for operator in summary.operators if not operator.int8)
-    yield "why operators are float"
-    yield from (f"  {count:4}  {reason}" for reason, count in reasons.most_common())
+    if reasons:
+        yield "why operators are float"
+        yield from (f"  {count:4}  {reason}" for reason, count in reasons.most_common())
     yield f"{int8} of {len(summary.operators)} operators are int8 on {summary.target}"
     yield f"{summary.int8_share:.1%} of the multiply-accumulates are int8"
-    yield f"{summary.qdq_pairs} Q/DQ pairs with {len(summary.groups)} sets of parameters"
-    yield f"{len(summary.constants)} int8 constants, {summary.subgraphs} subgraphs"
+    pairs, sets = counted(summary.qdq_pairs, "Q/DQ pair"), counted(len(summary.groups), "set")
+    yield f"{pairs} with {sets} of parameters"
+    yield f"{counted(len(summary.constants), 'int8 constant')}, {counted(summary.subgraphs, 'subgraph')}"
 
 
 def _kind(operator: OperatorPlan) -> str:
