@@ -153,3 +153,16 @@ def test_int8_models_of_a_run_pass(space: Workspace, capsys: pytest.CaptureFixtu
     capsys.readouterr()
     assert main(["check", str(model)]) == 0
     assert "100.0% of the multiply-accumulates, 100.0% in int8" in capsys.readouterr().out
+
+
+def test_shares_say_where_shapes_are_not_known(
+    space: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = """(float[A,B] x, int64[K] shape) => (float y) {
+        a = MatMul(x, w) r = Reshape(a, shape) y = MatMul(r, r)
+    }"""
+    file = models.save(graph(text, {"w": normal(1, 4, 4)}), tmp_path / "net.onnx")
+    main(["check", str(file)])
+    assert "in int8 (where shapes are known)\n" in capsys.readouterr().out
+    main(["plan", "-c", str(space.write_config()), "-i", str(file)])
+    assert "are int8 (where shapes are known)\n" in capsys.readouterr().out

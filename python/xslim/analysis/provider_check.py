@@ -52,6 +52,8 @@ class ProviderCheck:
         Q/DQ patterns that do not fuse.
     subgraphs : int
         Parts into which the taken nodes fall.
+    macs_complete : bool
+        Whether the shapes of all sums of products are known; else the shares leave some out.
     """
 
     target: str
@@ -59,6 +61,7 @@ class ProviderCheck:
     nodes: tuple[NodeCheck, ...]
     findings: tuple[Finding, ...]
     subgraphs: int
+    macs_complete: bool = True
 
     @property
     def refused_work(self) -> tuple[NodeCheck, ...]:
@@ -110,7 +113,8 @@ def check_provider(model: ir.Model, target: Target) -> ProviderCheck:
     findings = find_patterns(graph, target)
     broken = {finding.node for finding in findings if finding.kind in ("no-output-quantizer", "float-weight")}
     integer = {site.node for site in sites_of(graph, target) if _is_int8(site)}
-    macs = {cost.name: cost.macs for cost in model_cost(model).operators}
+    cost = model_cost(model)
+    macs = {operator.name: operator.macs for operator in cost.operators}
     nodes = tuple(
         NodeCheck(
             name=node.name or "",
@@ -122,7 +126,9 @@ def check_provider(model: ir.Model, target: Target) -> ProviderCheck:
         for node, reason in reasons.items()
     )
     taken = {node: reason is None for node, reason in reasons.items()}
-    return ProviderCheck(target.name, target.provider, nodes, tuple(findings), count_subgraphs(graph, taken))
+    parts = count_subgraphs(graph, taken)
+    complete = not cost.unknown_shapes
+    return ProviderCheck(target.name, target.provider, nodes, tuple(findings), parts, complete)
 
 
 def _is_int8(site: Site) -> bool:

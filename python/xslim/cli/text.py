@@ -19,6 +19,11 @@ def fold(line: str) -> str:
     )
 
 
+def known_only(complete: bool) -> str:
+    """What follows a share of multiply-accumulates when some shapes are not known."""
+    return "" if complete else " (where shapes are known)"
+
+
 def counted(number: int, noun: str) -> str:
     """Return "1 subgraph", "2 subgraphs"."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -6,12 +6,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import onnx_ir as ir
-
 from xslim.analysis.partition import count_subgraphs, refusals
 from xslim.config import STATIC_LEVELS, Config
 from xslim.errors import ConfigError
-from xslim.graph.cost import model_cost
+from xslim.graph.cost import ModelCost, model_cost
 from xslim.graph.scheme import ConstantPlan, OperatorPlan, QuantPlan, TensorGroup
 from xslim.pipeline.first_part import FirstPart
 from xslim.pipeline.load import load_float_model, model_source, prepare_model, read_config
@@ -41,6 +39,8 @@ class PlanSummary:
         QuantizeLinear/DequantizeLinear pairs of the result.
     subgraphs : int
         Parts into which the operators fall that the target takes.
+    macs_complete : bool
+        Whether the shapes of all sums of products are known; else `int8_share` leaves some out.
     """
 
     target: str
@@ -50,6 +50,7 @@ class PlanSummary:
     int8_share: float
     qdq_pairs: int
     subgraphs: int
+    macs_complete: bool
 
     def as_json(self) -> dict[str, Any]:
         """Return plain data, every tensor with its group."""
@@ -100,20 +101,20 @@ def plan_run(
     part = FirstPart.of(prepared, config)
     plan = make_plan(part.model, target, rules_from(config))
     taken = {node: reason is None for node, reason in refusals(prepared.graph, target).items()}
+    cost = model_cost(prepared)
     summary = PlanSummary(
         target=target.name,
         operators=(*plan.operators, *part.untouched()),
         groups=plan.groups,
         constants=plan.constants,
-        int8_share=_int8_share(prepared, plan),
+        int8_share=_int8_share(cost, plan),
         qdq_pairs=sum(len(group.tensors) for group in plan.groups),
         subgraphs=count_subgraphs(prepared.graph, taken),
+        macs_complete=not cost.unknown_shapes,
     )
     return summary, paths
 
 
-def _int8_share(model: ir.Model, plan: QuantPlan) -> float:
-    costs = model_cost(model).operators
-    total = sum(cost.macs for cost in costs)
-    int8 = sum(cost.macs for cost in costs if cost.name in plan.int8_operators)
-    return int8 / total if total else 0.0
+def _int8_share(cost: ModelCost, plan: QuantPlan) -> float:
+    int8 = sum(operator.macs for operator in cost.operators if operator.name in plan.int8_operators)
+    return int8 / cost.macs if cost.macs else 0.0

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xslim.cli.text import counted, fold
+from xslim.cli.text import counted, fold, known_only
 
 if TYPE_CHECKING:
     from xslim.analysis.provider_check import ProviderCheck
@@ -49,7 +49,8 @@ def _lines(check: ProviderCheck) -> Iterator[str]:
     taken = [node for node in check.nodes if not node.refusal]
     count = f"{len(taken)} of {len(check.nodes)} operators"
     yield f"{check.provider} takes {count} in {counted(check.subgraphs, 'subgraph')}"
-    yield f"{check.taken_share:.1%} of the multiply-accumulates, {check.int8_share:.1%} in int8"
+    shares = f"{check.taken_share:.1%} of the multiply-accumulates, {check.int8_share:.1%} in int8"
+    yield shares + known_only(check.macs_complete)
     yield from _grouped(
         "fall back to the CPU", [(node.refusal, node.name) for node in check.nodes if node.refusal]
     )

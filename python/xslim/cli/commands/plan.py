@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xslim.cli.text import counted, fold
+from xslim.cli.text import counted, fold, known_only
 
 if TYPE_CHECKING:
     from xslim.graph.scheme import OperatorPlan, TensorGroup
@@ -59,7 +59,7 @@ def _lines(summary: PlanSummary) -> Iterator[str]:
         yield "why operators are float"
         yield from (f"  {count:4}  {reason}" for reason, count in reasons.most_common())
     yield f"{int8} of {len(summary.operators)} operators are int8 on {summary.target}"
-    yield f"{summary.int8_share:.1%} of the multiply-accumulates are int8"
+    yield f"{summary.int8_share:.1%} of the multiply-accumulates are int8{known_only(summary.macs_complete)}"
     pairs, sets = counted(summary.qdq_pairs, "Q/DQ pair"), counted(len(summary.groups), "set")
     yield f"{pairs} with {sets} of parameters"
     yield f"{counted(len(summary.constants), 'int8 constant')}, {counted(summary.subgraphs, 'subgraph')}"
