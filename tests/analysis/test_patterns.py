@@ -163,6 +163,18 @@ def test_onnxruntime_moves_quantisers_across_what_the_tables_say(tmp_path: Path)
     assert (counts["QLinearConv"], counts["Conv"]) == (1, 0)
 
 
+def test_a_move_that_reads_a_result_as_its_shape_passes_nothing() -> None:
+    text = """(float[4] x) => (float y) {
+        xq = QuantizeLinear(x, s, z)
+        xd = DequantizeLinear(xq, s, z)
+        n = Shape(xd)
+        r = Reshape(xd, n)
+        rq = QuantizeLinear(r, s, z)
+        y = DequantizeLinear(rq, s, z)
+    }"""
+    assert check(text).findings == ()
+
+
 def test_every_pattern_is_tested() -> None:
     assert {"unequal-parameters", "never-int8", "float-input", *BROKEN} == set(PATTERNS)
 

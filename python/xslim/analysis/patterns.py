@@ -63,6 +63,9 @@ class Site:
             node = node.inputs[0].producer()
         return node
 
+    def _passes(self, node: ir.Node, value: ir.Value) -> bool:
+        return self.target.entry(node).passes_quantizers and node.inputs[0] is value
+
     def _data(self) -> list[ir.Value]:
         positions = self.operator.data_inputs
         chosen = range(len(self.node.inputs)) if positions is None else positions
@@ -85,9 +88,11 @@ class Site:
     @cached_property
     def quantizer(self) -> ir.Node | None:
         """The QuantizeLinear that alone reads the result, seen through what it is moved across."""
-        following = sole_consumer(self.last.outputs[0])
-        while following is not None and self.target.entry(following).passes_quantizers:
-            following = sole_consumer(following.outputs[0])
+        value = self.last.outputs[0]
+        following = sole_consumer(value)
+        while following is not None and self._passes(following, value):
+            value = following.outputs[0]
+            following = sole_consumer(value)
         return following if following is not None and is_standard(following, "QuantizeLinear") else None
 
     def weight(self) -> ir.Value | None:
