@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from typing import Any
 
 from xslim.analysis.numbers import plain
@@ -12,12 +11,21 @@ from xslim.analysis.report import Report
 SCHEMA_VERSION = 1
 
 
-def to_data(report: Report) -> dict[str, Any]:
-    """Return the report as plain data: what is not finite becomes None, floats keep six digits."""
-    data: dict[str, Any] = plain({"schema_version": SCHEMA_VERSION, **asdict(report)})
-    return data
-
-
 def to_json(report: Report) -> str:
-    """Return the report as JSON text."""
-    return json.dumps(to_data(report), indent=1, ensure_ascii=False) + "\n"
+    """Return the report as JSON text: a line for every field, and for every element of a list.
+
+    What is not finite becomes null, floats keep six digits.
+    """
+    data: dict[str, Any] = {"schema_version": SCHEMA_VERSION, **plain(report)}
+    fields = ",\n".join(f' "{name}": {_field(value)}' for name, value in data.items())
+    return f"{{\n{fields}\n}}\n"
+
+
+def _field(value: Any) -> str:
+    if not isinstance(value, list) or not value:
+        return _text(value)
+    return "[\n" + ",\n".join(f"  {_text(item)}" for item in value) + "\n ]"
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)

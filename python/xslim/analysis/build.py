@@ -9,12 +9,12 @@ from dataclasses import replace
 import onnx_ir as ir
 
 from xslim.analysis.advice import advise
-from xslim.analysis.compare import Comparison, compare
+from xslim.analysis.compare import Comparison, compare, symbol_sizes
 from xslim.analysis.constants import constant_reports
 from xslim.analysis.measures import chosen_of, errors_of, histogram_of, range_of, relative_noise
 from xslim.analysis.report import ModelSummary, OutputReport, Report, TensorReport, judge
 from xslim.analysis.subject import Subject
-from xslim.graph.cost import model_cost
+from xslim.graph.cost import ModelCost, model_cost
 from xslim.graph.io import weight_bytes
 from xslim.graph.outputs import values_by_name
 from xslim.kernels import ErrorMetrics, Sketch
@@ -86,7 +86,7 @@ def analyse(subject: Subject) -> Report:
 
 def _summary(subject: Subject) -> ModelSummary:
     operators = subject.plan.operators
-    cost = model_cost(_sized(subject.reference, subject.samples[0]))
+    cost = _cost(subject.reference, subject.samples[0])
     int8 = subject.plan.int8_operators
     reasons = Counter(operator.reason for operator in operators if not operator.int8)
     return ModelSummary(
@@ -101,11 +101,19 @@ def _summary(subject: Subject) -> ModelSummary:
     )
 
 
+def _cost(model: ir.Model, sample: Feeds) -> ModelCost:
+    """Cost of one run on a sample, which gives symbolic dimensions their sizes."""
+    sizes = symbol_sizes(model, sample)
+    shapes = [output.shape for node in model.graph for output in node.outputs]
+    known = all(
+        shape is not None and all(isinstance(dim, int) or str(dim.value) in sizes for dim in shape)
+        for shape in shapes
+    )
+    return model_cost(model, sizes) if known else model_cost(_sized(model, sample))
+
+
 def _sized(model: ir.Model, sample: Feeds) -> ir.Model:
-    """The model with the sizes that a sample gives to symbolic dimensions."""
-    inputs = [value for value in model.graph.inputs if value.name in sample]
-    if all(value.shape is not None and value.shape.is_static() for value in inputs):
-        return model
+    """The model with shapes inferred from those of a sample."""
     copy = model.clone()
     for value in copy.graph.inputs:
         if value.name is not None and value.name in sample:

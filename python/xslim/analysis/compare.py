@@ -123,7 +123,7 @@ def compare(
 def _sizes(reference: ir.Model, tensors: Sequence[str], sample: Feeds) -> dict[str, int]:
     """Bytes of all forms of every tensor, as far as shapes are known."""
     values = values_by_name(reference.graph)
-    symbols = _symbols(reference, sample)
+    symbols = symbol_sizes(reference, sample)
     return {name: COPIES * _bytes(values[name], symbols) for name in tensors}
 
 
@@ -140,7 +140,7 @@ def _groups(sizes: Mapping[str, int], memory_bytes: int) -> Iterator[list[str]]:
     yield group
 
 
-def _symbols(model: ir.Model, sample: Feeds) -> dict[str, int]:
+def symbol_sizes(model: ir.Model, sample: Feeds) -> dict[str, int]:
     """Sizes that a sample gives to the symbolic dimensions of the inputs."""
     return {
         str(dim.value): size

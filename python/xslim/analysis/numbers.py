@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 DIGITS = 6
@@ -57,11 +58,15 @@ def pretty(value: Any, indent: str = "") -> str:
 
 
 def plain(value: Any) -> Any:
-    """Data for JSON: tuples as lists, floats with six digits, null for what is not finite."""
+    """Data for JSON: dataclasses by field, tuples as lists, floats with six digits, null if not finite."""
     if isinstance(value, float):
         return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None
+    if isinstance(value, (str, int)) or value is None:
+        return value
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
+    if is_dataclass(value):
+        return {item.name: plain(getattr(value, item.name)) for item in fields(value)}
     return value

@@ -6,6 +6,7 @@ import argparse
 
 from xslim.cli.commands import COMMANDS
 from xslim.cli.parser import Parser, add_common_arguments, names
+from xslim.cli.start import import_run
 from xslim.errors import ConfigError
 
 USAGE = """xslim -c CONFIG [-i MODEL] [-o OUTPUT] [options]
@@ -67,5 +68,6 @@ def run(options: argparse.Namespace) -> int:
         ignore_op_types=options.ignore_op_types,
         ignore_op_names=options.ignore_op_names,
     )
+    import_run(config)
     xslim.quantize_onnx_model(config, options.input_path, options.output_path)
     return 0

@@ -6,12 +6,14 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import onnx_ir as ir
 
 from xslim.graph.ops import attribute
 
 Dims = list[int]
+DimsOf = Callable[[ir.Value | None], Dims | None]
 
 
 @dataclass(frozen=True)
@@ -23,8 +25,7 @@ class OperatorCost:
     name, op_type : str
         The operator.
     macs : int
-        Multiply-accumulate operations for one run with every unknown dimension 1; 0 for operators that are
-        no sums of products.
+        Multiply-accumulate operations of one run; 0 for operators that are no sums of products.
     parameters : int
         Elements of its constant weights.
     """
@@ -58,7 +59,7 @@ class ModelCost:
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulate operations of one run with every unknown dimension 1."""
+        """Multiply-accumulate operations of one run."""
         return sum(operator.macs for operator in self.operators)
 
     @property
@@ -67,19 +68,22 @@ class ModelCost:
         return Counter(operator.op_type for operator in self.operators)
 
 
-def model_cost(model: ir.Model) -> ModelCost:
+def model_cost(model: ir.Model, sizes: Mapping[str, int] | None = None) -> ModelCost:
     """Count operators, parameters and multiply-accumulate operations.
 
     Parameters
     ----------
     model : onnx_ir.Model
         With inferred shapes.
+    sizes : mapping of str to int, optional
+        Sizes of symbolic dimensions; unknown ones count as 1.
     """
+    dims = partial(_dims, sizes or {})
     operators = []
     unknown = False
     for graph in model.graphs():
         for node in graph:
-            macs = _macs(node)
+            macs = _macs(node, dims)
             unknown = unknown or macs is None
             weights = {value for value in node.inputs if value is not None and _is_weight(value)}
             parameters = sum(_elements(value) for value in weights)
@@ -103,62 +107,63 @@ def _elements(value: ir.Value) -> int:
     return value.const_value.size if value.const_value is not None else 0
 
 
-def _dims(value: ir.Value | None) -> Dims | None:
+def _dims(sizes: Mapping[str, int], value: ir.Value | None) -> Dims | None:
     """Shape with 1 for every unknown dimension."""
     if value is None or value.shape is None:
         return None
-    return [dim if isinstance(dim, int) and dim > 0 else 1 for dim in value.shape]
+    given = (dim if isinstance(dim, int) else sizes.get(str(dim.value), 1) for dim in value.shape)
+    return [max(size, 1) for size in given]
 
 
-def _macs(node: ir.Node) -> int | None:
+def _macs(node: ir.Node, dims: DimsOf) -> int | None:
     """Multiply-accumulate operations; None when shapes are missing."""
     count = _COUNTS.get(node.op_type)
-    return 0 if count is None else count(node)
+    return 0 if count is None else count(node, dims)
 
 
-def _convolution(node: ir.Node, weight_input: int = 1) -> int | None:
+def _convolution(node: ir.Node, dims: DimsOf, weight_input: int = 1) -> int | None:
     """Every output element sums over the input channels of its group and the kernel."""
-    weight, output = _dims(node.inputs[weight_input]), _dims(node.outputs[0])
+    weight, output = dims(node.inputs[weight_input]), dims(node.outputs[0])
     return None if weight is None or output is None else math.prod(output) * math.prod(weight[1:])
 
 
-def _transposed_convolution(node: ir.Node) -> int | None:
+def _transposed_convolution(node: ir.Node, dims: DimsOf) -> int | None:
     """Every input element is multiplied with all its weights."""
-    data, weight = _dims(node.inputs[0]), _dims(node.inputs[1])
+    data, weight = dims(node.inputs[0]), dims(node.inputs[1])
     return None if data is None or weight is None else math.prod(data) * math.prod(weight[1:])
 
 
-def _product(node: ir.Node) -> int | None:
+def _product(node: ir.Node, dims: DimsOf) -> int | None:
     """Every output element sums over the last axis of the first factor."""
-    left, output = _dims(node.inputs[0]), _dims(node.outputs[0])
+    left, output = dims(node.inputs[0]), dims(node.outputs[0])
     return None if not left or output is None else math.prod(output) * left[-1]
 
 
-def _gemm(node: ir.Node) -> int | None:
-    left, output = _dims(node.inputs[0]), _dims(node.outputs[0])
+def _gemm(node: ir.Node, dims: DimsOf) -> int | None:
+    left, output = dims(node.inputs[0]), dims(node.outputs[0])
     if left is None or output is None:
         return None
     return math.prod(output) * left[0 if attribute(node, "transA") else -1]
 
 
-def _recurrent(node: ir.Node) -> int | None:
+def _recurrent(node: ir.Node, dims: DimsOf) -> int | None:
     """Every step multiplies the input and the state with their weights."""
-    data, weight, state = (_dims(value) for value in node.inputs[:3])
+    data, weight, state = (dims(value) for value in node.inputs[:3])
     if data is None or weight is None or state is None:
         return None
     return math.prod(data[:2]) * (math.prod(weight) + math.prod(state))
 
 
-def _attention(node: ir.Node) -> int | None:
+def _attention(node: ir.Node, dims: DimsOf) -> int | None:
     """Scores and their product with the values; query (N, heads, length, size) or (N, length, size)."""
-    query, key = _dims(node.inputs[0]), _dims(node.inputs[1])
+    query, key = dims(node.inputs[0]), dims(node.inputs[1])
     return None if not query or key is None else 2 * math.prod(query) * key[-2]
 
 
-_COUNTS: Mapping[str, Callable[[ir.Node], int | None]] = {
+_COUNTS: Mapping[str, Callable[[ir.Node, DimsOf], int | None]] = {
     "Conv": _convolution,
     "ConvInteger": _convolution,
-    "QLinearConv": lambda node: _convolution(node, 3),
+    "QLinearConv": lambda node, dims: _convolution(node, dims, 3),
     "ConvTranspose": _transposed_convolution,
     "MatMul": _product,
     "MatMulInteger": _product,
