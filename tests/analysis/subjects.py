@@ -75,18 +75,20 @@ def make_subject(
     )
 
 
-def mixed_head() -> onnx.ModelProto:
+def mixed_head(heads: Sequence[str] = ("",)) -> onnx.ModelProto:
     """Boxes up to hundreds beside scores up to one, joined and read by one more Conv: ``x`` to ``y``."""
-    weights = {
-        "wb": 300 * models.draw(1, 4, 3, 1, 1),
-        "ws": models.draw(2, 4, 3, 1, 1),
-        "wo": models.draw(3, 5, 8, 1, 1),
-    }
-    nodes = [
-        helper.make_node("Conv", ["x", "wb"], ["boxes"], name="boxes"),
-        helper.make_node("Conv", ["x", "ws"], ["raw"], name="raw"),
-        helper.make_node("Sigmoid", ["raw"], ["scores"], name="scores"),
-        helper.make_node("Concat", ["boxes", "scores"], ["joined"], name="join", axis=1),
-        helper.make_node("Conv", ["joined", "wo"], ["y"], name="out"),
-    ]
-    return models.model(nodes, {"x": [1, 3, 8, 8]}, {"y": [1, 5, 8, 8]}, weights)
+    weights = {"wo": models.draw(3, 5, 8, 1, 1)}
+    nodes = []
+    for seed, head in enumerate(heads):
+        weights[f"wb{head}"] = 300 * models.draw(1 + 10 * seed, 4, 3, 1, 1)
+        weights[f"ws{head}"] = models.draw(2 + 10 * seed, 4, 3, 1, 1)
+        boxes, raw, scores, joined = (f"{name}{head}" for name in ("boxes", "raw", "scores", "joined"))
+        nodes += [
+            helper.make_node("Conv", ["x", f"wb{head}"], [boxes], name=boxes),
+            helper.make_node("Conv", ["x", f"ws{head}"], [raw], name=raw),
+            helper.make_node("Sigmoid", [raw], [scores], name=scores),
+            helper.make_node("Concat", [boxes, scores], [joined], name=f"join{head}", axis=1),
+            helper.make_node("Conv", [joined, "wo"], [f"y{head}"], name=f"out{head}"),
+        ]
+    outputs = {f"y{head}": [1, 5, 8, 8] for head in heads}
+    return models.model(nodes, {"x": [1, 3, 8, 8]}, outputs, weights)

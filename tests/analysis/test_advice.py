@@ -14,6 +14,8 @@ from onnx import helper
 from tests import models
 from tests.analysis.subjects import make_subject, mixed_head, pictures
 from xslim.analysis import Finding, Report, Subject, analyse
+from xslim.analysis.advice import advise
+from xslim.analysis.advice.layers import float_branch, outlier_channels
 from xslim.analysis.report import Verdict
 from xslim.config import Config, load_config
 
@@ -162,9 +164,25 @@ def test_a_detection_head_that_mixes_scales(tmp_path: Path) -> None:
     assert "ranges.mixed-concat" not in codes(analyse(again))
 
 
-def test_a_poor_result_names_its_cause(subject: Subject, report: Report) -> None:
-    from xslim.analysis.advice.layers import float_branch
+def test_two_heads_are_cured_by_one_change(tmp_path: Path) -> None:
+    subject = make_subject(tmp_path, mixed_head(("", "2")), pictures(20))
+    found = analyse(subject).findings
+    assert [finding.code for finding in found] == ["ranges.mixed-concat"] * 2
+    for finding in found:
+        assert acted_upon(subject, finding).quantization_parameters.ignore_op_names == ("join", "join2")
 
+
+def test_victims_of_a_mixed_concat_are_no_findings(tmp_path: Path) -> None:
+    subject = make_subject(tmp_path, mixed_head(), pictures(20))
+    report = analyse(subject)
+    rows = tuple(replace(row, local=replace(row.local, snr=0.5)) for row in report.tensors)
+    poor = replace(report, tensors=rows, verdict=Verdict("poor", ""))
+    assert float_branch(poor, subject)
+    assert [finding.code for finding in advise(report, subject)] == ["ranges.mixed-concat"]
+    assert "accuracy.float-branch" not in {finding.code for finding in advise(poor, subject)}
+
+
+def test_a_poor_result_names_its_cause(subject: Subject, report: Report) -> None:
     rows = tuple(
         replace(row, local=replace(row.local, snr=0.5)) if row.name == "r2" else row for row in report.tensors
     )
@@ -179,8 +197,6 @@ def test_a_poor_result_names_its_cause(subject: Subject, report: Report) -> None
 
 
 def test_channels_that_take_the_whole_range(subject: Subject, report: Report) -> None:
-    from xslim.analysis.advice.layers import outlier_channels
-
     rows = tuple(
         replace(row, local=replace(row.local, snr=0.05), channels=(1.0, 1.0, 100.0, 1.0))
         if row.name == "r1"

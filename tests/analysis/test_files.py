@@ -15,6 +15,7 @@ from tests import models
 from tests.cli.workspace import Workspace, make_workspace
 from xslim.analysis import Finding, Report, Subject, analyse, report_files
 from xslim.analysis.as_json import SCHEMA_VERSION
+from xslim.analysis.report import Errors, OutputReport, judge
 from xslim.graph.gains import StepGain
 
 ROOT = Path(__file__).parents[2]
@@ -146,3 +147,13 @@ def test_the_model_does_not_depend_on_the_analysis(workspace: Workspace) -> None
     workspace.section("quantization")["analysis_enable"] = False
     xslim.quantize_onnx_model(workspace.config)
     assert (workspace.output / "net.q.onnx").read_bytes() == first
+
+
+@pytest.mark.parametrize(
+    ("level", "advice"), [(1, "try finetune_level 2."), (2, "try finetune_level 3."), (3, None)]
+)
+def test_a_fair_result_names_the_next_step(level: int, advice: str | None) -> None:
+    fair = OutputReport("y", Errors(0.03, 15.2, 0.1, 0.98, 0.5))
+    verdict = judge((fair,), level)
+    assert verdict.level == "fair"
+    assert verdict.text.endswith(advice or "(15.2 dB).")

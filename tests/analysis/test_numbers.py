@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xslim.analysis.numbers import count, decibels, percent, plain, pretty, short
+from xslim.analysis.numbers import count, decibels, percent, plain, pretty, share, short
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers(-1000, 1000) | st.text(),
@@ -50,3 +50,10 @@ def test_what_is_not_finite_is_null() -> None:
 )
 def test_text(text: str, expected: str) -> None:
     assert text == expected
+
+
+@pytest.mark.parametrize(
+    ("part", "text"), [(0, "0"), (1e-9, "< 0.001 %"), (0.0125, "1.250 %"), (1, "100.000 %")]
+)
+def test_shares(part: float, text: str) -> None:
+    assert share(part) == text

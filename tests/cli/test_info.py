@@ -87,6 +87,15 @@ def test_weights_in_constant_nodes_and_subgraphs(tmp_path: Path, capsys: pytest.
     assert found["operators"] == {"Add": 2, "If": 1}
 
 
+@pytest.mark.parametrize(("batch", "said"), [("batch", True), (1, False)])
+def test_open_dimensions_are_named_where_there_are_some(
+    batch: int | str, said: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    models.save(models.conv_net(batch), tmp_path / "net.onnx")
+    assert main(["info", str(tmp_path / "net.onnx")]) == 0
+    assert ("symbolic dimensions" in capsys.readouterr().out) is said
+
+
 def test_what_is_no_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "net.onnx").write_text("no model", "utf-8")
     assert main(["info", str(tmp_path / "net.onnx")]) == 2

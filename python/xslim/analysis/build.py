@@ -71,7 +71,7 @@ def analyse(subject: Subject) -> Report:
     report = Report(
         version=subject.version,
         model=_summary(subject),
-        verdict=judge(outputs),
+        verdict=judge(outputs, subject.config.quantization_parameters.finetune_level),
         calibration_samples=subject.calibration_samples,
         compared_samples=len(compared),
         outputs=outputs,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from xslim.analysis import numbers
 from xslim.analysis.charts import channel_bars, depth_chart, spark
-from xslim.analysis.report import COSINE_LIMIT, FAIR_DB, SNR_LIMIT, Report
+from xslim.analysis.report import COSINE_LIMIT, FAIR_DB, FIRST_THINGS_FIRST, SNR_LIMIT, Report
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -34,6 +34,7 @@ def to_html(report: Report) -> str:
         data=_embedded({"tensors": [_tensor_data(row) for row in report.tensors]}),
         style=_text("report.css"),
         script=_text("report.js"),
+        first_things_first=FIRST_THINGS_FIRST,
         snr_limit=SNR_LIMIT,
         cosine_limit=COSINE_LIMIT,
         fair_db=FAIR_DB,
@@ -53,6 +54,7 @@ def _environment() -> Environment:
         "count": numbers.count,
         "spark": spark,
         "channel_bars": channel_bars,
+        "share": numbers.share,
         "json": numbers.pretty,
     }
     environment.globals["percent"] = numbers.percent

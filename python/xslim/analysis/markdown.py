@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from xslim.analysis.numbers import decibels, percent, plain, pretty, short
 from xslim.analysis.report import (
     COSINE_LIMIT,
+    FIRST_THINGS_FIRST,
     SNR_LIMIT,
     ConstantReport,
     Errors,
@@ -51,6 +52,9 @@ def _summary(report: Report) -> Iterator[str]:
 
 
 def _findings(findings: Sequence[Finding]) -> Iterator[str]:
+    if len(findings) > 1:
+        yield ""
+        yield FIRST_THINGS_FIRST
     for finding in findings:
         yield ""
         yield f"## {finding.title}"

@@ -9,6 +9,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 DIGITS = 6
+SMALLEST_SHARE = 1e-5
 UNITS = (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3))
 
 
@@ -29,6 +30,13 @@ def decibels(value: float) -> str:
 def percent(part: float | None, whole: float | None) -> str:
     """A share in percent; a dash where it is not known."""
     return f"{100 * part / whole:.1f} %" if part is not None and whole else "-"
+
+
+def share(part: float) -> str:
+    """A small part of the whole, 0 to 1, in percent."""
+    if 0 < part < SMALLEST_SHARE:
+        return f"< {100 * SMALLEST_SHARE:g} %"
+    return f"{100 * part:.3f} %" if part else "0"
 
 
 def count(value: float | None) -> str:

@@ -16,6 +16,8 @@ COSINE_LIMIT = 0.99
 """Cosine similarity below which a tensor is marked."""
 GOOD_DB, FAIR_DB = 20.0, 10.0
 """Output SQNR from which a result is called good, and fair."""
+HIGHEST_FINETUNE = 3
+FIRST_THINGS_FIRST = "Act on the first finding and run again: what follows is often its consequence."
 
 
 @dataclass(frozen=True)
@@ -257,8 +259,8 @@ class Report:
     config: Mapping[str, Any]
 
 
-def judge(outputs: tuple[OutputReport, ...]) -> Verdict:
-    """Call the result good, fair or poor by its worst output."""
+def judge(outputs: tuple[OutputReport, ...], finetune_level: int = HIGHEST_FINETUNE) -> Verdict:
+    """Call the result good, fair or poor by its worst output, and say what may help a fair one."""
     if not outputs:
         return Verdict("fair", "The model has no floating-point output to compare.")
     worst = min(outputs, key=lambda output: output.errors.sqnr_db)
@@ -270,5 +272,7 @@ def judge(outputs: tuple[OutputReport, ...]) -> Verdict:
     if db >= GOOD_DB:
         return Verdict("good", f"The outputs follow the float model closely: {noise}.")
     if db >= FAIR_DB:
-        return Verdict("fair", f"The outputs follow the float model with visible error: {noise}.")
+        more = f" If the task suffers, try finetune_level {finetune_level + 1}."
+        advice = more if finetune_level < HIGHEST_FINETUNE else ""
+        return Verdict("fair", f"The outputs follow the float model with visible error: {noise}.{advice}")
     return Verdict("poor", f"The outputs are far from the float model: {noise}.")

@@ -9,11 +9,16 @@ import onnx_ir as ir
 
 from xslim.analysis import Report, Subject, analyse, report_files
 from xslim.config import Config
+from xslim.export.verify import OutputComparison
 from xslim.files import write_whole
 from xslim.pipeline.paths import OutputPaths
 from xslim.pipeline.static import StaticResult
+from xslim.pipeline.summary import log_comparison
 
 logger = logging.getLogger(__name__)
+
+MOST_FINDINGS = 5
+"""Named in the log; the report has them all."""
 
 
 def analyse_static(original: ir.Model, result: StaticResult, config: Config, paths: OutputPaths) -> Report:
@@ -63,9 +68,16 @@ def write_report(report: Report, paths: OutputPaths) -> list[Path]:
 
 
 def log_report(report: Report, written: list[Path]) -> None:
-    """Say where the report is, and what it advises."""
-    for finding in report.findings:
+    """Say how far the outputs are from the float model's, what the report advises, and where it is."""
+    errors = [(output.name, output.errors) for output in report.outputs]
+    log_comparison(
+        [OutputComparison(name, item.sqnr_db, item.cosine, item.max_abs_error) for name, item in errors],
+        report.compared_samples,
+    )
+    for finding in report.findings[:MOST_FINDINGS]:
         where = f" ({', '.join(finding.where[:3])})" if finding.where else ""
         logger.warning("%s%s: see the report", finding.title, where)
+    if len(report.findings) > MOST_FINDINGS:
+        logger.warning("%d more findings: see the report", len(report.findings) - MOST_FINDINGS)
     logger.info("%s", report.verdict.text)
     logger.info("report: %s", ", ".join(str(path) for path in written))

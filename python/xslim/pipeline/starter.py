@@ -31,6 +31,7 @@ IMAGENET = {
     "std_value": [58.395, 57.12, 57.375],
     "preprocess_file": "PT_IMAGENET",
 }
+USUAL = " Often 123.675, 116.28, 103.53 and 58.395, 57.12, 57.375, as in torchvision."
 USUAL_LENGTH, USUAL_SIDE = 128, 224
 PLACEHOLDER = "calibration/{}.txt"
 
@@ -182,7 +183,8 @@ def _image_fields(spec: InputSpec, layout: tuple[int, list[int | None]], model: 
         fields |= {name: Guess(IMAGENET[name]) for name in ("std_value", "preprocess_file")}
     else:
         fields["mean_value"] = Guess(
-            [0.0] * channels, "CHECK: (pixel - mean) / std, with pixels from 0 to 255."
+            [0.0] * channels,
+            f"CHECK: (pixel - mean) / std, with pixels from 0 to 255.{USUAL if channels == COLOURS else ''}",
         )
         fields["std_value"] = Guess([255.0] * channels)
     return fields

@@ -61,7 +61,8 @@ def run_static(
     before = model if part.parts is None else part.model
     report = analyse_static(before, result, config, paths) if wanted else None
     save_model(whole, paths.model)
-    log_comparison(comparison)
+    if report is None or part.parts is not None:
+        log_comparison(comparison, min(len(result.samples), COMPARED_SAMPLES))
     if report is not None:
         log_report(report, write_report(report, paths))
     return whole

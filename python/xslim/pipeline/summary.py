@@ -1,4 +1,4 @@
-"""What a run says at its end."""
+"""What a run says at its end: a few lines, however large the model."""
 
 from __future__ import annotations
 
@@ -9,15 +9,22 @@ from xslim.export.verify import OutputComparison
 
 logger = logging.getLogger(__name__)
 
+MOST_OUTPUTS = 6
 
-def log_comparison(rows: Sequence[OutputComparison]) -> None:
-    """Log how far every output is from the float model's, as one table."""
+
+def log_comparison(rows: Sequence[OutputComparison], samples: int | None = None) -> None:
+    """Log how far the outputs are from the float model's: of many, the worst."""
     if not rows:
         return
-    width = max(len("output"), *(len(row.name) for row in rows))
+    worst = sorted(range(len(rows)), key=lambda index: rows[index].sqnr_db)[:MOST_OUTPUTS]
+    shown = [rows[index] for index in sorted(worst)]
+    width = max(len("output"), *(len(row.name) for row in shown))
     lines = [f"{'output':<{width}}  SQNR dB   cosine    largest error"]
     lines += [
         f"{row.name:<{width}}  {row.sqnr_db:7.2f}   {row.cosine:.5f}   {row.max_abs_error:.4g}"
-        for row in rows
+        for row in shown
     ]
-    logger.info("compared with the float model:\n%s", "\n".join(lines))
+    if len(rows) > len(shown):
+        lines.append(f"and {len(rows) - len(shown)} outputs that are closer")
+    on = f" on {samples} sample{'s' if samples > 1 else ''}" if samples else ""
+    logger.info("compared with the float model%s:\n%s", on, "\n".join(lines))

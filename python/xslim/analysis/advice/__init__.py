@@ -20,8 +20,10 @@ __all__ = ["advise"]
 def advise(report: Report, subject: Subject) -> tuple[Finding, ...]:
     """Apply every rule to a report that has no findings yet.
 
-    They come in the order of what to look at first: a wrong input makes every other finding doubtful.
+    They come in the order of what to look at first: a wrong input makes every other finding doubtful. Behind
+    a Concat that crushes its inputs, single operators are victims and not worth a finding.
     """
+    mixed = mixed_concat(report, subject)
     return (
         *mean_scale(subject),
         *swapped_channels(subject),
@@ -29,7 +31,5 @@ def advise(report: Report, subject: Subject) -> tuple[Finding, ...]:
         *few_samples(subject),
         *growing_ranges(subject),
         *clipping(report, subject),
-        *mixed_concat(report, subject),
-        *float_branch(report, subject),
-        *outlier_channels(report, subject),
+        *(mixed or (*float_branch(report, subject), *outlier_channels(report, subject))),
     )

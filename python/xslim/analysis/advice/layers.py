@@ -5,12 +5,11 @@ from __future__ import annotations
 from statistics import median
 from typing import Any
 
-from xslim.analysis.report import SNR_LIMIT, Finding, Report, TensorReport
+from xslim.analysis.report import HIGHEST_FINETUNE, SNR_LIMIT, Finding, Report, TensorReport
 from xslim.analysis.subject import Subject
 
 MOST_OPERATORS = 5
 HIGHEST_STATIC_LEVEL = 2
-HIGHEST_FINETUNE = 3
 PEAK_RATIO = 32.0
 """Largest channel over the median one from which a per-tensor range leaves most channels under three bits."""
 

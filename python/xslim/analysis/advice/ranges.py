@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from xslim.analysis.report import Finding, Report, TensorReport
@@ -76,7 +77,7 @@ def _wider(method: str) -> dict[str, Any]:
 def mixed_concat(report: Report, subject: Subject) -> list[Finding]:
     """A Concat whose inputs differ in scale but leave in one range, as at the end of detectors."""
     tensors = {tensor.name: tensor for tensor in report.tensors}
-    findings = []
+    mixing = []
     for node in subject.reference.graph:
         output = tensors.get(node.outputs[0].name or "")
         if node.op_type != "Concat" or node.name not in subject.plan.int8_operators or output is None:
@@ -84,8 +85,10 @@ def mixed_concat(report: Report, subject: Subject) -> list[Finding]:
         joined = [tensors[value.name] for value in node.inputs if value is not None and value.name in tensors]
         crushed = [tensor for tensor in joined if _is_crushed(tensor, output.chosen.scale)]
         if crushed:
-            findings.append(_mixed(node.name or "", joined, crushed, output.chosen.scale, subject))
-    return findings
+            mixing.append((node.name or "", joined, crushed, output.chosen.scale))
+    ignored = subject.config.quantization_parameters.ignore_op_names
+    change = {"ignore_op_names": [*ignored, *(name for name, *_ in mixing)]}
+    return [_mixed(*numbers, {"quantization_parameters": change}) for numbers in mixing]
 
 
 def _is_crushed(tensor: TensorReport, scale: float) -> bool:
@@ -110,10 +113,13 @@ def _power(tensor: TensorReport) -> float:
 
 
 def _mixed(
-    name: str, joined: list[TensorReport], crushed: list[TensorReport], scale: float, subject: Subject
+    name: str,
+    joined: list[TensorReport],
+    crushed: list[TensorReport],
+    scale: float,
+    change: Mapping[str, Any],
 ) -> Finding:
     worst = min(crushed, key=lambda tensor: _steps(tensor, scale))
-    ignored = subject.config.quantization_parameters.ignore_op_names
     return Finding(
         code="ranges.mixed-concat",
         title=f"{name} joins tensors of different scale in one int8 range",
@@ -131,5 +137,5 @@ def _mixed(
             for tensor in joined
         },
         where=(name, *(tensor.name for tensor in crushed)),
-        change={"quantization_parameters": {"ignore_op_names": [*ignored, name]}},
+        change=change,
     )

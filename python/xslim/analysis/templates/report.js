@@ -29,8 +29,8 @@ function histogram([counts, [low, high], [first, last]]) {
     svg.append(bar);
   });
   const label = (value, anchor, y) => svg.append(element("text", { class: "tick", x: x(value), y, "text-anchor": anchor }, short(value)));
-  label(low, x(low) > width / 2 ? "end" : "start", base + 13);
-  label(high, x(high) < width / 2 ? "start" : "end", base + 13);
+  label(low, x(low) > width / 2 ? "end" : "start", base + 21);
+  label(high, x(high) < width / 2 ? "start" : "end", base + 21);
   return svg;
 }
 

@@ -38,7 +38,7 @@ def _lines(info: ModelInfo) -> Iterator[str]:
         ("IR version", str(info.ir_version)),
         ("arithmetic", info.quantization),
         ("parameters", f"{info.parameters:,} ({_types(info.weight_types)})"),
-        ("MACs", f"{'' if info.macs_complete else 'at least '}{info.macs:,} (symbolic dimensions as 1)"),
+        ("MACs", f"{'' if info.macs_complete else 'at least '}{info.macs:,}{_assumption(info)}"),
         *((f"input {tensor.name}", _shape(tensor)) for tensor in info.inputs),
         *((f"output {tensor.name}", _shape(tensor)) for tensor in info.outputs),
         ("functions", ", ".join(info.functions) or "none"),
@@ -55,6 +55,12 @@ def _lines(info: ModelInfo) -> Iterator[str]:
 
 def _types(types: dict[str, int]) -> str:
     return ", ".join(f"{count:,} {name}" for name, count in types.items()) or "no weights"
+
+
+def _assumption(info: ModelInfo) -> str:
+    shapes = [tensor.shape or (None,) for tensor in info.inputs]
+    is_open = any(not isinstance(dim, int) for shape in shapes for dim in shape)
+    return " (symbolic dimensions as 1)" if is_open else ""
 
 
 def _shape(tensor: TensorInfo) -> str:
