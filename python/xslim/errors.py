@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+REPORT = "a defect of XSlim: report it with the output of --debug"
+
 
 class XSlimError(Exception):
     """Base of every error that XSlim raises on purpose.
@@ -55,3 +57,6 @@ class InternalError(XSlimError):
     """XSlim produced something wrong; the user's input is not to blame."""
 
     exit_code = 1
+
+    def __init__(self, what: str, *, where: str | None = None, hint: str | None = None) -> None:
+        super().__init__(what, where=where, hint=hint or REPORT)

@@ -36,7 +36,11 @@ def write_whole(path: Path, data: bytes | str) -> None:
             Path(aside).unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise OutputError(f"cannot write: {error.strerror or error}", where=str(path)) from error
+        raise OutputError(
+            f"cannot write: {error.strerror or error}",
+            where=str(path),
+            hint="write to another folder: working_dir or -o",
+        ) from error
 
 
 def _umask() -> int:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import pkgutil
+import re
+from collections.abc import Iterator
 
 import pytest
 
@@ -14,6 +17,7 @@ from . import markdown
 from .conftest import ROOT
 
 DOCUMENT = ROOT / "docs" / "errors.md"
+USERS = ("ConfigError", "DataError", "ModelError", "OutputError", "NotAvailableError")
 
 
 def _kinds(base: type[XSlimError]) -> set[type[XSlimError]]:
@@ -44,3 +48,28 @@ def test_every_row_says_what_to_do() -> None:
     rows = markdown.table_rows(DOCUMENT)
     assert len(rows) > 50
     assert all(len(row) == 3 and all(row) for row in rows)
+
+
+def _raised() -> Iterator[tuple[str, str]]:
+    """Place and message of every error that a user's input can cause; ``…`` for what is filled in."""
+    for file in sorted((ROOT / "python" / "xslim").rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            name = getattr(node.func, "id", "") if isinstance(node, ast.Call) else ""
+            if isinstance(node, ast.Call) and name in USERS and node.args:
+                first = node.args[0]
+                parts = first.values if isinstance(first, ast.JoinedStr) else [first]
+                text = "".join(part.value if isinstance(part, ast.Constant) else "…" for part in parts)
+                if text != "…":
+                    yield f"{file.name}:{node.lineno}", text
+
+
+def test_every_message_is_in_the_tables() -> None:
+    cells = [row[0] for row in markdown.table_rows(DOCUMENT)]
+    phrases = [phrase for cell in cells for phrase in re.split(r", (?=\w)|; ", cell)]
+    patterns = [re.compile(re.sub(r"…|\bN\b|\bM\b", ".*", re.escape(phrase))) for phrase in phrases]
+    missing = [
+        f"{place}: {text}"
+        for place, text in _raised()
+        if not any(pattern.search(text) for pattern in patterns)
+    ]
+    assert not missing, "\n".join(missing)

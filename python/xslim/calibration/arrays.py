@@ -29,7 +29,11 @@ def check_convertible(source: DType, target: DType, where: str) -> None:
     """
     numbers = source.kind in "biuf" or is_float(source)
     if not numbers or (is_float(source) and not is_float(target)):
-        raise DataError(f"holds {source.name} values but the input is {target.name}", where=where)
+        raise DataError(
+            f"holds {source.name} values but the input is {target.name}",
+            where=where,
+            hint="save the array in the input's type",
+        )
 
 
 def converted(values: Array, target: DType, where: str) -> Array:
@@ -45,9 +49,13 @@ def converted(values: Array, target: DType, where: str) -> Array:
         result = np.ascontiguousarray(values, dtype=target).reshape(values.shape)
     if is_float(target):
         if not _all_finite(result):
-            raise DataError(_why_not_finite(values, target), where=where)
+            raise DataError(_why_not_finite(values, target), where=where, hint="repair or remove the sample")
     elif values.dtype != target and not np.array_equal(result, values):
-        raise DataError(f"holds values that do not fit into the input's type {target.name}", where=where)
+        raise DataError(
+            f"holds values that do not fit into the input's type {target.name}",
+            where=where,
+            hint="look for a wrong file",
+        )
     return result
 
 

@@ -176,7 +176,8 @@ def _rows_of_all(sources: Sequence[Source]) -> int:
         shared = len(source.entries) == 1 and longest > 1
         if wanted > 1 and rows[source.name] != wanted and not shared and not source.is_free:
             raise DataError(
-                f"one run takes {wanted} files for some inputs but {rows[source.name]} for {source.name}"
+                f"one run takes {wanted} files for some inputs but {rows[source.name]} for {source.name}",
+                hint="save the files of all inputs with the same number of samples",
             )
     return wanted
 

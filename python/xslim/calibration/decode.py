@@ -92,7 +92,11 @@ def _read_image(entry: Entry, channels: int) -> Array:
         if data.size:
             image = cv2.imdecode(data, flags | cv2.IMREAD_ANYDEPTH if channels < 4 else flags)
     except OSError as error:
-        raise DataError(f"cannot read the image: {error.strerror}", where=entry.where) from error
+        raise DataError(
+            f"cannot read the image: {error.strerror}",
+            where=entry.where,
+            hint="check the file's permissions, or remove its line",
+        ) from error
     except cv2.error:
         image = None
     if image is None:
@@ -135,7 +139,11 @@ class NpyDecoder:
         try:
             values = np.load(entry.path, allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
-            raise DataError(f"cannot read the npy file: {error}", where=entry.where) from error
+            raise DataError(
+                f"cannot read the npy file: {error}",
+                where=entry.where,
+                hint="check the file's permissions, or remove its line",
+            ) from error
         return converted(values, self.dtype, entry.where)
 
 

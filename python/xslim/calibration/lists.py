@@ -37,7 +37,11 @@ def read_list(list_path: str, base_dir: Path | None) -> list[Entry]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        raise DataError("there is no such list file", where=str(path)) from None
+        raise DataError(
+            "there is no such list file",
+            where=str(path),
+            hint="data_list_path is relative to the configuration",
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
             f"cannot read the list file: {error}",
@@ -66,4 +70,5 @@ def check_files(entries: list[Entry]) -> None:
         except (OSError, ValueError):
             pass
         problem = "this is a folder, not a file" if entry.path.is_dir() else "there is no such file"
-        raise DataError(problem, where=entry.where)
+        hint = "paths are relative to the list: correct or remove the line"
+        raise DataError(problem, where=entry.where, hint=hint)

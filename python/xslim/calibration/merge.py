@@ -61,7 +61,7 @@ def merge_shards(paths: Sequence[Path], key: str) -> dict[str, Sketch]:
 
 def _load(path: Path, key: str) -> StoredSketches:
     if not path.is_file():
-        raise DataError("there is no such sketch file", where=str(path))
+        raise DataError("there is no such sketch file", where=str(path), hint="xslim collect writes it")
     stored = load_sketches(path)
     if stored is None:
         raise DataError("is not a sketch file, or is damaged", where=str(path), hint=HINT)

@@ -56,7 +56,11 @@ class UserFunction:
             with _importable(self.path.parent):
                 result = self.function(paths, dict(self.parameters))
         except Exception as error:
-            raise DataError(f"the function raised {type(error).__name__}: {error}", where=where) from error
+            raise DataError(
+                f"the function raised {type(error).__name__}: {error}",
+                where=where,
+                hint="it is called with a list of paths and the input's entry",
+            ) from error
         return converted(_as_array(result, where), self.dtype, where)
 
 
@@ -73,11 +77,19 @@ def load_function(
     file, _, name = reference.rpartition(":")
     path = resolve_path(file, base_dir)
     if not path.is_file():
-        raise DataError("there is no such file", where=f"preprocess_file {path}")
+        raise DataError(
+            "there is no such file",
+            where=f"preprocess_file {path}",
+            hint="preprocess_file is relative to the configuration: file.py:function",
+        )
     module = _execute(path)
     function = getattr(module, name, None)
     if not callable(function):
-        raise DataError(f"the file has no function {name!r}", where=f"preprocess_file {path}")
+        raise DataError(
+            f"the file has no function {name!r}",
+            where=f"preprocess_file {path}",
+            hint="name it after a colon: file.py:function",
+        )
     return UserFunction(reference, path, function, parameters, dtype)
 
 
@@ -94,7 +106,9 @@ def _execute(path: Path) -> object:
             spec.loader.exec_module(module)
     except Exception as error:
         raise DataError(
-            f"importing the file raised {type(error).__name__}: {error}", where=f"preprocess_file {path}"
+            f"importing the file raised {type(error).__name__}: {error}",
+            where=f"preprocess_file {path}",
+            hint="the file has to be importable by itself",
         ) from error
     finally:
         del sys.modules[name]
@@ -124,4 +138,5 @@ def _as_array(result: object, where: str) -> Array:
     raise DataError(
         f"the function returned {type(result).__name__}, not a numpy array or a tensor on the CPU",
         where=where,
+        hint="return one array for the whole list of paths",
     )

@@ -112,7 +112,9 @@ def _matched(
     listing = ", ".join(f"{spec.name} {show_shape(spec.shape)} {spec.dtype.name}" for spec in specs)
     if len(entries) != len(specs):
         raise ConfigError(
-            f"has {len(entries)} entries but the model has {len(specs)} inputs: {listing}", where=section
+            f"has {len(entries)} entries but the model has {len(specs)} inputs: {listing}",
+            where=section,
+            hint="one entry for each input",
         )
     found: dict[str, tuple[InputParameters, str]] = {}
     for index, entry in enumerate(entries):
@@ -133,7 +135,9 @@ def _matched(
 def _source(spec: InputSpec, entry: InputParameters, where: str, limit: int, base_dir: Path | None) -> Source:
     if entry.dtype is not None and entry.dtype != spec.dtype.name:
         raise ConfigError(
-            f"is {entry.dtype} but the model's input {spec.name} is {spec.dtype.name}", where=f"{where}.dtype"
+            f"is {entry.dtype} but the model's input {spec.name} is {spec.dtype.name}",
+            where=f"{where}.dtype",
+            hint="leave dtype out: it is read from the model",
         )
     shape = _shape(spec, entry, where)
     reader = _reader(spec, entry, shape, where, base_dir)
@@ -152,6 +156,7 @@ def _shape(spec: InputSpec, entry: InputParameters, where: str) -> Shape | None:
             f"{show_shape(entry.input_shape)} does not fit the model's input {spec.name} "
             f"of shape {show_shape(spec.shape)}",
             where=f"{where}.input_shape",
+            hint="leave input_shape out, or set only what the model leaves open",
         )
     # A batch of 1 is how a symbolic batch is written down; any other number is meant.
     leading = None if spec.shape[:1] == (None,) and entry.input_shape[0] == 1 else entry.input_shape[:1]
@@ -184,11 +189,13 @@ def _check_normalisation(spec: InputSpec, entry: InputParameters, layout: ImageL
             raise ConfigError(
                 f"has {len(values)} values but the input {spec.name} has {layout.channels} channels",
                 where=f"{where}.{field}",
+                hint="give one value, or one per channel",
             )
         if not is_float(spec.dtype):
             raise ConfigError(
                 f"makes floats of an image but the input {spec.name} is {spec.dtype.name}",
                 where=f"{where}.{field}",
+                hint="leave mean_value and std_value out",
             )
 
 
@@ -227,7 +234,9 @@ def _check_shapes(source: Source) -> None:
         leading.add(batched[:1])
         if not source.is_free and len(leading) > 1:
             raise DataError(
-                "some files of the list hold a whole batch and some only a part", where=entry.where
+                "some files of the list hold a whole batch and some only a part",
+                where=entry.where,
+                hint="save all of them with the same number of samples",
             )
 
 
@@ -237,6 +246,7 @@ def wrong_shape(source: Source, shape: Sequence[int], where: str) -> DataError:
         f"has the shape {show_shape(tuple(shape))} but the input {source.name} has "
         f"{show_shape(source.shape)}",
         where=where,
+        hint="save the array in the input's shape, with or without the batch dimension",
     )
 
 

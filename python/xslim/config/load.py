@@ -92,21 +92,31 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        raise ConfigError("there is no such config file", where=str(path)) from None
+        raise ConfigError(
+            "there is no such config file",
+            where=str(path),
+            hint="the path is relative to the current folder; xslim init writes a first one",
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read the config file: {error}", where=str(path)) from error
     try:
         raw = json.loads(blank_comments(text), object_pairs_hook=_distinct_keys)
     except json.JSONDecodeError as error:
         place = f"{path}, line {error.lineno}, column {error.colno}"
-        raise ConfigError(f"not valid JSON: {error.msg}", where=place) from error
+        raise ConfigError(
+            f"not valid JSON: {error.msg}",
+            where=place,
+            hint="comments are allowed; a comma too many, or a quote too few, is not",
+        ) from error
     except RecursionError:
         raise ConfigError("not valid JSON: nested too deeply", where=str(path)) from None
     except ConfigError as error:
         raise ConfigError(error.what, where=str(path)) from None
     if not isinstance(raw, dict):
         raise ConfigError(
-            "the config must be a JSON object with sections such as model_parameters", where=str(path)
+            "the config must be a JSON object with sections such as model_parameters",
+            where=str(path),
+            hint="xslim init writes one to start from",
         )
     return raw
 
@@ -116,7 +126,7 @@ def _distinct_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(content) < len(pairs):
         keys = [key for key, _ in pairs]
         twice = sorted({key for key in keys if keys.count(key) > 1})
-        raise ConfigError(f"given twice in the same object: {', '.join(twice)}")
+        raise ConfigError(f"given twice in the same object: {', '.join(twice)}", hint="keep one")
     return content
 
 

@@ -48,6 +48,7 @@ def _spec(value: ir.Value) -> InputSpec:
         raise ModelError(
             f"the model's input has the type {value.type}; only tensors of numbers can be fed",
             where=str(value.name),
+            hint="cut the model behind it",
         )
     shape = None if value.shape is None else tuple(_dimension(dim) for dim in value.shape)
     return InputSpec(str(value.name), shape, value.dtype.numpy())

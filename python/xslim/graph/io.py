@@ -65,7 +65,9 @@ def load_model(source: str | os.PathLike[str] | onnx.ModelProto) -> ir.Model:
     try:
         model = ir.from_proto(proto)
     except (ValueError, KeyError, TypeError, AttributeError, ir.serde.SerdeError) as error:
-        raise ModelError(f"not a valid ONNX graph: {_innermost(error)}", where=where) from error
+        raise ModelError(
+            f"not a valid ONNX graph: {_innermost(error)}", where=where, hint="export it again"
+        ) from error
     ir.external_data.set_base_dir(model.graph, folder)
     check_model(model, where)
     _read_small_weights(model)
@@ -180,7 +182,7 @@ def _read_proto(path: Path) -> onnx.ModelProto:
 
 def _require_graph(proto: onnx.ModelProto, where: str) -> None:
     if not proto.HasField("graph") or not (proto.graph.node or proto.graph.output):
-        raise ModelError("not an ONNX model: it has no graph", where=where)
+        raise ModelError("not an ONNX model: it has no graph", where=where, hint="export it again")
 
 
 def _innermost(error: BaseException) -> BaseException:

@@ -44,7 +44,7 @@ def _check_opset(model: ir.Model, where: str) -> None:
     version = model.opset_imports.get("")
     if version is None:
         if any(node.domain == "" for node in model.graph.all_nodes()):
-            raise ModelError("the model imports no ONNX opset", where=where)
+            raise ModelError("the model imports no ONNX opset", where=where, hint="export it again")
         return
     newest = onnx.defs.onnx_opset_version()
     if not 1 <= version <= newest:
@@ -65,10 +65,15 @@ def _check_producers(model: ir.Model, where: str) -> None:
                     raise ModelError(
                         f"node {_describe(node)} reads tensor {value.name!r}, which nothing produces",
                         where=where,
+                        hint="export the model again",
                     )
         for value in graph.outputs:
             if not _is_produced(value):
-                raise ModelError(f"output {value.name!r} is produced by no node", where=where)
+                raise ModelError(
+                    f"output {value.name!r} is produced by no node",
+                    where=where,
+                    hint="export the model again",
+                )
 
 
 def _check_duplicates(graph: ir.Graph, where: str) -> None:
@@ -76,7 +81,9 @@ def _check_duplicates(graph: ir.Graph, where: str) -> None:
     produced.update(value.name for value in graph.inputs if value.name)
     for name, count in produced.items():
         if count > 1:
-            raise ModelError(f"tensor {name!r} is produced {count} times", where=where)
+            raise ModelError(
+                f"tensor {name!r} is produced {count} times", where=where, hint="export the model again"
+            )
 
 
 def _is_produced(value: ir.Value) -> bool:
@@ -108,6 +115,7 @@ def _check_external_data(model: ir.Model, where: str) -> None:
             raise ModelError(
                 f"external data file {str(file)!r} is cut short: tensor {tensor.name!r} needs {needed} bytes",
                 where=where,
+                hint="fetch it again",
             )
 
 
@@ -123,7 +131,9 @@ def _check_contents(model: ir.Model, where: str) -> None:
             held = tensor.raw.ByteSize() if large else len(tensor.raw.raw_data)
             if held < tensor.nbytes or (held != tensor.nbytes and not large):
                 raise ModelError(
-                    f"initializer {value.name!r} holds {held} bytes, not {tensor.nbytes}", where=where
+                    f"initializer {value.name!r} holds {held} bytes, not {tensor.nbytes}",
+                    where=where,
+                    hint="export or fetch it again",
                 )
 
 
@@ -132,7 +142,9 @@ def _sort(model: ir.Model, where: str) -> None:
     try:
         model.graph.sort()
     except ValueError as error:
-        raise ModelError(f"the nodes form a cycle: {_cycle(model.graph)}", where=where) from error
+        raise ModelError(
+            f"the nodes form a cycle: {_cycle(model.graph)}", where=where, hint="export the model again"
+        ) from error
     if list(model.graph) != before:
         logger.info("nodes were out of order and have been sorted")
 

@@ -110,9 +110,11 @@ def join(parts: Parts, head: ir.Model) -> ir.Model:
 def _distinct(names: Sequence[str]) -> Sequence[str]:
     for name in names:
         if names.count(name) > 1:
-            raise ModelError(f"truncate_var_names: {name!r} is given twice")
+            raise ModelError(f"truncate_var_names: {name!r} is given twice", hint="name it once")
     if not names:
-        raise ModelError("truncate_var_names is empty: there is nothing to cut at")
+        raise ModelError(
+            "truncate_var_names is empty: there is nothing to cut at", hint="leave it out, or name tensors"
+        )
     return names
 
 
@@ -122,7 +124,10 @@ def _computed(graph: ir.Graph, name: str) -> ir.Value:
         return values[name]
     given = {value.name for value in (*graph.inputs, *graph.initializers.values())}
     if name in given:
-        raise ModelError(f"truncate_var_names: {name!r} is an input or a constant: nothing comes before it")
+        raise ModelError(
+            f"truncate_var_names: {name!r} is an input or a constant: nothing comes before it",
+            hint="name a tensor that is computed",
+        )
     raise ModelError(
         f"truncate_var_names: the model has no tensor {name!r}", hint="see its names in a viewer"
     )

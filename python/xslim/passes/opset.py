@@ -29,7 +29,10 @@ def convert_opset(model: ir.Model, target: int, reason: str) -> ir.Model:
     if current in (target, 0):
         return model
     if not 1 <= target <= newest:
-        raise ModelError(f"unknown opset {target}: the installed onnx knows 1 to {newest}")
+        raise ModelError(
+            f"unknown opset {target}: the installed onnx knows 1 to {newest}",
+            hint="choose one of them, or upgrade onnx",
+        )
     obstacle = function_obstacle(model, target) or _scan_obstacle(model, target)
     if obstacle is not None:
         raise ModelError(

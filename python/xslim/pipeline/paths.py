@@ -85,4 +85,8 @@ def prepare_folder(paths: OutputPaths) -> None:
             hint="set working_dir or -o to another folder",
         ) from error
     if paths.model.is_dir():
-        raise OutputError("the output model's path is a folder", where=str(paths.model))
+        raise OutputError(
+            "the output model's path is a folder",
+            where=str(paths.model),
+            hint="choose another output_prefix or -o",
+        )

@@ -91,7 +91,7 @@ def compare_models(first: Path, second: Path, data: Path | None, count: int) -> 
             total.add(expected, found)
         used += 1
     if used == 0:
-        raise DataError("there is no sample", where=str(data))
+        raise DataError("there is no sample", where=str(data), hint="give files or a folder with --data")
     return used, [total.result() for total in totals]
 
 
@@ -111,7 +111,9 @@ class _Totals:
     def add(self, expected: Array, found: Array) -> None:
         if expected.shape != found.shape:
             raise ModelError(
-                f"has shape {expected.shape} in one model and {found.shape} in the other", where=self.name
+                f"has shape {expected.shape} in one model and {found.shape} in the other",
+                where=self.name,
+                hint="compare a model with what was made from it",
             )
         self.floating = self.floating and expected.dtype.kind == "f" and found.dtype.kind == "f"
         self.classes = self.classes and expected.ndim == 2 and expected.shape[1] > 1
@@ -139,10 +141,15 @@ class _Totals:
 def _same_interface(first: ir.Model, second: ir.Model) -> None:
     names = [[spec.name for spec in input_specs(model)] for model in (first, second)]
     if sorted(names[0]) != sorted(names[1]):
-        raise ModelError(f"the models have different inputs: {', '.join(names[0])} and {', '.join(names[1])}")
+        raise ModelError(
+            f"the models have different inputs: {', '.join(names[0])} and {', '.join(names[1])}",
+            hint="compare a model with what was made from it",
+        )
     outputs = [{value.name for value in model.graph.outputs} for model in (first, second)]
     if not outputs[0] & outputs[1]:
-        raise ModelError("the models have no output in common")
+        raise ModelError(
+            "the models have no output in common", hint="compare a model with what was made from it"
+        )
 
 
 def _samples(model: ir.Model, session: Session, data: Path | None, count: int) -> Iterator[Feeds]:
@@ -178,7 +185,11 @@ def _rows(specs: Sequence[InputSpec], path: Path) -> Iterator[Feeds]:
         raise DataError(f"cannot read: {error}", where=str(path)) from error
     missing = [spec.name for spec in specs if spec.name not in arrays]
     if missing:
-        raise DataError(f"holds no array for the input {missing[0]}", where=str(path))
+        raise DataError(
+            f"holds no array for the input {missing[0]}",
+            where=str(path),
+            hint="name its arrays like the model's inputs",
+        )
     columns = {spec.name: arrays[spec.name].astype(spec.dtype) for spec in specs}
     for index in range(min(len(column) for column in columns.values())):
         yield {name: column[index : index + 1] for name, column in columns.items()}

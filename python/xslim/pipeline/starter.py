@@ -250,7 +250,9 @@ def _folders(specs: Sequence[InputSpec], data: Sequence[str]) -> dict[str, Path]
 
 def _files(folder: Path) -> list[Path]:
     if not folder.is_dir():
-        raise DataError("there is no such folder", where=str(folder))
+        raise DataError(
+            "there is no such folder", where=str(folder), hint="--data takes a folder, or INPUT=FOLDER"
+        )
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in FILE_TYPES and path.is_file())
     if not files:
         raise DataError(
@@ -258,7 +260,11 @@ def _files(folder: Path) -> list[Path]:
         )
     kinds = {FILE_TYPES[path.suffix.lower()] for path in files}
     if len(kinds) > 1:
-        raise DataError(f"mixes {' and '.join(sorted(kinds))} files", where=str(folder))
+        raise DataError(
+            f"mixes {' and '.join(sorted(kinds))} files",
+            where=str(folder),
+            hint="keep one kind in the folder",
+        )
     return [path.absolute() for path in files]
 
 

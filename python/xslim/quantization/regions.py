@@ -44,12 +44,20 @@ def region_nodes(graph: ir.Graph, region: Region, where: str) -> list[ir.Node]:
     outputs = _tensors(graph, region.output_names, f"{where}.output_names")
     starts = [value for value in inputs if not is_constant(value)]
     if not starts:
-        raise ConfigError("names only constants", where=f"{where}.input_names")
+        raise ConfigError(
+            "names only constants",
+            where=f"{where}.input_names",
+            hint="name tensors that are computed: xslim plan lists them",
+        )
     below = _reachable((use.node for value in starts for use in value.uses()), _successors)
     above = _reachable((node for value in outputs if (node := value.producer())), _predecessors)
     nodes = [node for node in graph if node in below and node in above]
     if not nodes:
-        raise ConfigError("no operator lies between input_names and output_names", where=where)
+        raise ConfigError(
+            "no operator lies between input_names and output_names",
+            where=where,
+            hint="xslim plan lists the operators in their order",
+        )
     _check_ends(nodes, starts, outputs, where)
     _mention_side_inputs(nodes, inputs, where)
     return nodes
@@ -93,10 +101,18 @@ def _check_ends(nodes: list[ir.Node], starts: list[ir.Value], ends: list[ir.Valu
     inside = set(nodes)
     for value in starts:
         if not any(use.node in inside for use in value.uses()):
-            raise ConfigError(f"no path from {value.name!r} to any of output_names", where=where)
+            raise ConfigError(
+                f"no path from {value.name!r} to any of output_names",
+                where=where,
+                hint="name every tensor that leaves the region",
+            )
     for value in ends:
         if value.producer() not in inside:
-            raise ConfigError(f"no path from any of input_names to {value.name!r}", where=where)
+            raise ConfigError(
+                f"no path from any of input_names to {value.name!r}",
+                where=where,
+                hint="name every tensor that enters the region",
+            )
 
 
 def _mention_side_inputs(nodes: list[ir.Node], inputs: list[ir.Value], where: str) -> None:

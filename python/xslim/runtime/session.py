@@ -89,7 +89,9 @@ class Session:
         try:
             self._session = ort.InferenceSession(source, options, providers=_providers(device))
         except Exception as error:
-            raise ModelError(f"onnxruntime cannot load the model: {error}") from error
+            raise ModelError(
+                f"onnxruntime cannot load the model: {error}", hint="try the model in onnxruntime alone"
+            ) from error
         self.outputs = list(outputs) if outputs is not None else [o.name for o in self._session.get_outputs()]
 
     def run(self, feeds: Feeds) -> list[NDArray[np.generic]]:
@@ -103,7 +105,10 @@ class Session:
         try:
             result: list[NDArray[np.generic]] = self._session.run(self.outputs, dict(feeds))
         except Exception as error:
-            raise ModelError(f"onnxruntime cannot run the model: {error}") from error
+            raise ModelError(
+                f"onnxruntime cannot run the model: {error}",
+                hint="compare the shapes of the samples with xslim info",
+            ) from error
         return result
 
 
