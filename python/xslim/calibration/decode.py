@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,10 @@ _RESIZERS: dict[str | None, Callable[[Array, ImageLayout], Array]] = {
     "PT_IMAGENET": pt_imagenet,
     "IMAGENET": imagenet,
 }
+
+PARSING = Lock()
+"""Headers of npy files are parsed as Python, at which CPython 3.11 fails once in a while when several threads
+do it at a time."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +142,8 @@ class NpyDecoder:
     def decode(self, entry: Entry) -> Array:
         """Return the array as it is in the file, in the type of the input."""
         try:
-            values = np.load(entry.path, allow_pickle=False)
+            with PARSING:
+                values = np.load(entry.path, allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
             raise DataError(
                 f"cannot read the npy file: {error}",
@@ -152,7 +158,8 @@ def _npy_header(entry: Entry) -> tuple[tuple[int, ...], DType]:
         with entry.path.open("rb") as file:
             version = npy_format.read_magic(file)
             read = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
-            shape, _, dtype = read(file)
+            with PARSING:
+                shape, _, dtype = read(file)
     except (OSError, ValueError, EOFError) as error:
         raise DataError(f"not a npy file: {error}", where=entry.where, hint="numpy.save writes it") from error
     if dtype.hasobject:
