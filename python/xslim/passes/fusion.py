@@ -7,13 +7,13 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 import onnx_ir as ir
-from onnxscript.rewriter import RewriteRule
 
 from xslim.graph.ops import opset
 from xslim.passes.folding import fold_constants, infer_shapes
 from xslim.passes.opset import convert_opset, function_obstacle
 from xslim.passes.rewriting import apply_rules, functions_aside, rules_by_root
 from xslim.passes.rules import activations, normalization, softmax
+from xslim.passes.rules.base import AnyRule
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ class Fusion:
     ----------
     operator : str
         Standard operator that results.
-    rules : tuple of RewriteRule
+    rules : tuple of RewriteRule or EveryOrder
         In the order in which they are tried.
     first : int
         The opset that brought the operator.
@@ -35,7 +35,7 @@ class Fusion:
     """
 
     operator: str
-    rules: tuple[RewriteRule, ...]
+    rules: tuple[AnyRule, ...]
     first: int
     last: int | None = None
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import onnx_ir as ir
 from onnxscript.rewriter import RewriteRule
 
+from xslim.passes.rules.base import AnyRule, EveryOrder
 from xslim.passes.tidy import unique_names
 
 logger = logging.getLogger(__name__)
@@ -31,7 +32,7 @@ def functions_aside(model: ir.Model) -> Iterator[None]:
         model.functions.update(functions)
 
 
-def apply_rules(model: ir.Model, rules: Sequence[RewriteRule]) -> Counter[str]:
+def apply_rules(model: ir.Model, rules: Sequence[AnyRule]) -> Counter[str]:
     """Apply the rules until none fires; at one node the first that fires wins.
 
     Returns
@@ -53,15 +54,16 @@ def apply_rules(model: ir.Model, rules: Sequence[RewriteRule]) -> Counter[str]:
     return fired
 
 
-def rules_by_root(model: ir.Model, rules: Sequence[RewriteRule]) -> RulesByRoot:
+def rules_by_root(model: ir.Model, rules: Sequence[AnyRule]) -> RulesByRoot:
     """Sort rules by their last operator, without those whose operators the model does not have."""
     present = {node.op_type for node in model.graph.all_nodes()}
     by_root: dict[str, list[RewriteRule]] = defaultdict(list)
     for rule in rules:
         # The rewriter has no public way to ask a rule for its operators.
-        pattern = rule._target_pattern
+        pattern = (rule.rule if isinstance(rule, EveryOrder) else rule)._target_pattern
         if all(str(node.op_type) in present for node in pattern):
-            by_root[str(pattern.output_node.op_type)].append(rule)
+            orders = rule.orders if isinstance(rule, EveryOrder) else (rule,)
+            by_root[str(pattern.output_node.op_type)].extend(orders)
     return by_root
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import cached_property
+from typing import Any, TypeAlias
 
 import numpy as np
 import onnx_ir as ir
@@ -17,6 +18,24 @@ _CONSTANT_TOLERANCE = 1e-3
 
 class Refusal(Exception):  # noqa: N818 - not an error: the reason why a rule does not fire
     """Why a rule leaves the nodes that it matched as they are."""
+
+
+class EveryOrder:
+    """A rule for every order of the operands of Add and Mul.
+
+    There may be hundreds: they are made when a model has the operators of the rule.
+    """
+
+    def __init__(self, rule: RewriteRule) -> None:
+        self.rule = rule
+
+    @cached_property
+    def orders(self) -> tuple[RewriteRule, ...]:
+        """The rules, that of the written order first."""
+        return tuple(self.rule.commute())
+
+
+AnyRule: TypeAlias = RewriteRule | EveryOrder
 
 
 class Rule(RewriteRuleClassBase):  # type: ignore[misc]
@@ -35,9 +54,9 @@ class Rule(RewriteRuleClassBase):  # type: ignore[misc]
         """Raise `Refusal` when the matched nodes must stay."""
 
     @classmethod
-    def orders(cls, *args: object) -> tuple[RewriteRule, ...]:
+    def orders(cls, *args: object) -> tuple[EveryOrder]:
         """The rule for every order of the operands of Add and Mul."""
-        return tuple(cls.rule(*args).commute())
+        return (EveryOrder(cls.rule(*args)),)
 
 
 def require_scalar(value: ir.Value, *expected: float) -> float:
