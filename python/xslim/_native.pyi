@@ -237,7 +237,7 @@ def range_params(lo: float, hi: float, *, bits: int = 8, symmetric: bool = False
     """Return scale and zero point of the finite range ``[lo, hi]``, extended to contain zero."""
 
 def quantize_per_channel(
-    w: NDArray[Any], axis: int, *, bits: int = 8, method: str = "minmax"
+    w: NDArray[Any], axis: int, *, bits: int = 8, method: str = "minmax", balanced: bool = False
 ) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
     """Quantise weights symmetrically with one scale per channel.
 
@@ -251,6 +251,9 @@ def quantize_per_channel(
         2 to 8; integers lie within ``+-(2^(bits-1) - 1)``.
     method : str
         ``minmax`` or ``mse``: clip where that lowers the squared error of the channel.
+    balanced : bool
+        Round some weights to their second-nearest integer, so that the errors of every kernel (the axes
+        from the third on) and of every channel sum up to little. Inputs that are alike then cancel them.
 
     Returns
     -------

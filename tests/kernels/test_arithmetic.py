@@ -135,6 +135,60 @@ def test_clipped_weights_are_never_worse(w: NDArray[np.float32], bits: int) -> N
     assert (error("mse") <= error("minmax") * (1 + 1e-4) + 1e-12).all()
 
 
+@given(w=WEIGHTS, axis=st.integers(0, 1), bits=st.integers(2, 8), method=st.sampled_from(["minmax", "mse"]))
+def test_balanced_weights_follow_the_definition(
+    w: NDArray[np.float32], axis: int, bits: int, method: str
+) -> None:
+    integers, scales = quantize_per_channel(w, axis, bits=bits, method=method)
+    balanced, same_scales = quantize_per_channel(w, axis, bits=bits, method=method, balanced=True)
+    np.testing.assert_array_equal(same_scales, scales)
+    taps = int(np.prod(w.shape[2:], dtype=int))
+    rows = np.moveaxis(w, axis, 0).reshape(w.shape[axis], -1)
+    nearest = np.moveaxis(integers, axis, 0).reshape(rows.shape)
+    expected = [
+        balance(row, values.copy(), scale, taps, 2 ** (bits - 1) - 1)
+        for row, values, scale in zip(rows, nearest, scales, strict=True)
+    ]
+    np.testing.assert_array_equal(np.moveaxis(balanced, axis, 0).reshape(rows.shape), expected)
+
+
+def balance(
+    row: NDArray[np.float32], values: NDArray[np.int8], scale: np.float32, taps: int, largest: int
+) -> NDArray[np.int8]:
+    """Greedy descent of `sum(e^2) + sum(e)^2`, kernel by kernel and then over the channel."""
+    errors = values.astype(np.float32) - row / scale
+    kernels = [slice(start, start + taps) for start in range(0, len(row), taps)] if taps > 1 else []
+    for part in (*kernels, slice(None)):
+        # One by one, as the last bits decide ties.
+        excess = np.cumsum(errors[part].astype(float))[-1]
+        direction = 1 if excess > 0 else -1
+        residuals = errors[part] * direction
+        residuals[(residuals <= 0) | (values[part] == -direction * largest)] = -np.inf
+        most = int(abs(excess) + 0.5)
+        for moved, index in enumerate(np.argsort(-residuals, kind="stable")[:most]):
+            if abs(excess) - moved + float(residuals[index]) <= 1:
+                break
+            errors[part][index] -= np.float32(direction)
+            values[part][index] -= direction
+    return values
+
+
+def test_balanced_weights_answer_equal_inputs_better() -> None:
+    random = np.random.default_rng(0)
+    w = random.normal(size=(32, 16, 3, 3)).astype(np.float32)
+
+    def error(inputs: NDArray[np.float64], *, balanced: bool) -> float:
+        integers, scales = quantize_per_channel(w, 0, method="mse", balanced=balanced)
+        difference = (integers * scales[:, None, None, None] - w).reshape(32, -1)
+        return float(((difference @ inputs) ** 2).mean())
+
+    alike, independent = np.ones((144, 1)), random.normal(size=(144, 4096))
+    assert error(alike, balanced=True) < error(alike, balanced=False) / 20
+    assert error(independent, balanced=True) < error(independent, balanced=False) * 1.25
+    rectified = np.maximum(independent, 0)
+    assert error(rectified, balanced=True) < error(rectified, balanced=False)
+
+
 def test_weights_that_cannot_be_quantised() -> None:
     w = np.ones((3, 2), np.float32)
     w[1, 0] = np.inf

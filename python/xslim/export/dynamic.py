@@ -27,9 +27,9 @@ def quantize_dynamically(
     """Write int8 weights, and products whose activations are quantised at run time.
 
     The target's table says which form an operator takes (`Operator.dynamic`). Weights are symmetric with one
-    scale per output channel, chosen for the least squared error. An activation is quantised by one node,
-    however many products read it; that of a normalisation with channels of very different size is evened out
-    before, where the error that is to be expected becomes less.
+    scale per output channel, chosen for the least squared error, and rounded so that their errors cancel. An
+    activation is quantised by one node, however many products read it; that of a normalisation with channels
+    of very different size is evened out before, where the error that is to be expected becomes less.
 
     Parameters
     ----------

@@ -85,7 +85,7 @@ class WeightStore:
             array = matrix_of(node)
             if factors is not None:
                 array = array * factors[:, None].astype(np.float32)
-            quantized, scales = kernels.quantize_per_channel(array, 1, method="mse")
+            quantized, scales = kernels.quantize_per_channel(array, 1, method="mse", balanced=True)
             del array
             release(value)
             self._matrices[key] = (
@@ -102,7 +102,7 @@ class WeightStore:
         value = _weight(node, position)
         if value not in self._gates:
             array = _array(value)
-            parts = [kernels.quantize_per_channel(part, 0, method="mse") for part in array]
+            parts = [kernels.quantize_per_channel(part, 0, method="mse", balanced=True) for part in array]
             scales = np.stack([scale for _, scale in parts])
             self._gates[value] = (
                 self._editor.constant(f"{value.name}_quantized", np.stack([part.T for part, _ in parts])),
@@ -147,9 +147,9 @@ def _array(value: ir.Value) -> NDArray[np.float32]:
 def _quantize(value: ir.Value, axis: int | None) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
     array = _array(value)
     if axis is not None:
-        quantized, scales = kernels.quantize_per_channel(array, axis, method="mse")
+        quantized, scales = kernels.quantize_per_channel(array, axis, method="mse", balanced=True)
     else:
-        quantized, scales = kernels.quantize_per_channel(array.reshape(1, -1), 0, method="mse")
+        quantized, scales = kernels.quantize_per_channel(array.reshape(1, -1), 0, method="mse", balanced=True)
         quantized, scales = quantized.reshape(array.shape), scales.reshape(())
     del array
     release(value)

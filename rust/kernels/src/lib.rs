@@ -5,6 +5,7 @@
 //! | [`sketch`] | exactly mergeable histogram of a tensor's values |
 //! | [`threshold`] | scale and zero point from a sketch: minmax, percentile, mse, kl |
 //! | [`weights`] | symmetric quantisation of weights per channel |
+//! | [`balance`] | rounding whose errors cancel where inputs are alike |
 //! | [`fake_quant`] | the arithmetic of QuantizeLinear and DequantizeLinear |
 //! | [`gram`] | second moments of the inputs of a layer |
 //! | [`rounding`] | weights rounded with error feedback |
@@ -16,6 +17,7 @@
 //! machine selects: counts are integers, and floating-point sums run over fixed chunks that are added in
 //! a fixed order.
 
+pub mod balance;
 pub mod error;
 pub mod fake_quant;
 pub mod gram;
