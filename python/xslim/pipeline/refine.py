@@ -179,7 +179,7 @@ class Refinement:
             step = "second-order rounding" if level == 1 else f"{len(FACTORS[level])} scales per channel"
             candidate = Refined(correct_biases(model, plan, numbers, means, self._target), plan, numbers)
             after = self._loss(candidate)
-            if self._judge(step, loss, after):
+            if self._judge(step, loss, after, LEAST_GAIN_DB if level == 1 else LEAST_CHOICE_GAIN_DB):
                 best, loss = candidate, after
         if best.model is model:
             candidate = Refined(correct_biases(model, plan, nearest, means, self._target), plan, nearest)
