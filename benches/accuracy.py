@@ -152,10 +152,13 @@ def load() -> list[Row]:
 def save(rows: Sequence[Row]) -> None:
     """Keep the rows."""
     RECORD.parent.mkdir(exist_ok=True)
-    ordered = sorted(
-        rows, key=lambda row: (list(MODELS).index(row.task), row.samples, str(row.level), row.method)
-    )
-    RECORD.write_text(json.dumps([asdict(row) for row in ordered], indent=1) + "\n", "utf-8")
+    RECORD.write_text(json.dumps([asdict(row) for row in ordered(rows)], indent=1) + "\n", "utf-8")
+
+
+def ordered(rows: Sequence[Row]) -> list[Row]:
+    """Sort the rows by task, then by number of samples, level and method."""
+    tasks = list(MODELS)
+    return sorted(rows, key=lambda row: (tasks.index(row.task), -row.samples, str(row.level), row.method))
 
 
 def page(rows: Sequence[Row]) -> str:
@@ -165,12 +168,12 @@ def page(rows: Sequence[Row]) -> str:
         "",
         "Measured by `make accuracy` on data that calibration never saw, with the Q/DQ pairs executed as",
         "written. SQNR compares the outputs with those of the float model. Seconds depend on the machine and",
-        "on what else it does.",
+        "on what else it does; those of the peers were taken while other programs ran.",
         "",
         "| task | samples | method | level | top-1 (float) | agree | SQNR dB | cosine | s | MB |",
         "|---|---:|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
-    lines += [_line(row) for row in rows]
+    lines += [_line(row) for row in ordered(rows)]
     return "\n".join(lines) + "\n"
 
 
