@@ -200,7 +200,7 @@ class _FoldedRanges:
         self._seen += 1
 
     def without(self, fold: int | None) -> ChannelRanges:
-        """Ranges of all folds but one, which must not be the only one."""
+        """Ranges of all folds but one; the only fold is not left out."""
         return ChannelRanges.merged(
             [part for index, part in enumerate(self._parts) if index != fold or len(self._parts) == 1]
         )

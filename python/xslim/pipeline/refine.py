@@ -55,11 +55,14 @@ class Refined:
         Float, with corrected biases.
     plan, quantization
         What is int8, and with which parameters.
+    loss : float or None
+        Output SQNR in dB on the samples held back, where it was measured.
     """
 
     model: ir.Model
     plan: QuantPlan
     quantization: Quantization
+    loss: float | None = None
 
 
 class Refinement:
@@ -183,9 +186,10 @@ class Refinement:
                 best, loss = candidate, after
         if best.model is model:
             candidate = Refined(correct_biases(model, plan, nearest, means, self._target), plan, nearest)
-            if self._judge("bias correction", loss, self._loss(candidate)):
-                best = candidate
-        return best
+            after = self._loss(candidate)
+            if self._judge("bias correction", loss, after):
+                best, loss = candidate, after
+        return replace(best, loss=loss)
 
     def follow(self, start: Refined, reference: ir.Model) -> Refined:
         """Correct biases on the activations that the quantised network really has."""
@@ -193,10 +197,17 @@ class Refinement:
         corrected = correct_biases_in_sequence(
             reference, start.model, start.plan, start.quantization, self._target, samples
         )
-        candidate = replace(start, model=corrected)
-        before, after = self._loss(start), self._loss(candidate)
-        kept = self._judge("biases in sequence", before, after, LEAST_CHOICE_GAIN_DB)
-        return candidate if kept else start
+        return self._better("biases in sequence", start, replace(start, model=corrected))
+
+    def _better(self, step: str, start: Refined, candidate: Refined) -> Refined:
+        """Return the candidate, one of several choices, where it gains, else the start."""
+        before = self._loss(start) if start.loss is None else start.loss
+        after = self._loss(candidate)
+        return (
+            replace(candidate, loss=after)
+            if self._judge(step, before, after, LEAST_CHOICE_GAIN_DB)
+            else start
+        )
 
     def _followed(self, model: ir.Model, plan: QuantPlan) -> list[Feeds]:
         """Some batches of the fit, spread over all, whose activations fit into memory layer by layer."""
@@ -220,10 +231,8 @@ class Refinement:
         found = search_ranges(exported, start.plan, scales, feeds, reference, trials)
         activations = {name: replace(params, scale=found[name]) for name, params in old.items()}
         candidate = replace(start, quantization=replace(start.quantization, activations=activations))
-        kept = self._judge(
-            "reconstruction of ranges", self._loss(start), self._loss(candidate), LEAST_CHOICE_GAIN_DB
-        )
-        return self.follow(candidate, reference) if kept else start
+        best = self._better("reconstruction of ranges", start, candidate)
+        return start if best is start else self.follow(best, reference)
 
     def _fitting(self) -> list[Feeds]:
         """As many batches as are held back, but others."""
