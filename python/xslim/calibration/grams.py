@@ -14,7 +14,8 @@ from xslim.graph.layers import Vectors, Window
 from xslim.kernels import Gram
 
 VECTORS_PER_COLUMN = 8
-LEAST_VECTORS = 32
+LEAST_VECTORS = 1_024
+"""Vectors of all batches that a matrix takes, so far as there are so many."""
 
 
 class GramCollector:
@@ -57,8 +58,9 @@ class GramCollector:
             array = arrays[vectors.source]
             if array.ndim < 2 or array.size == 0:
                 continue
-            count = max(LEAST_VECTORS, math.ceil(VECTORS_PER_COLUMN * vectors.columns / self._batches))
-            _add(gram, vectors.window, array, np.random.default_rng(number), count)
+            count = max(LEAST_VECTORS, VECTORS_PER_COLUMN * vectors.columns)
+            random = np.random.default_rng(number)
+            _add(gram, vectors.window, array, random, math.ceil(count / self._batches))
 
 
 def _add(

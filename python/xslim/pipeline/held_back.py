@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 
@@ -94,20 +96,26 @@ class HeldBack:
     def __init__(self, model: ir.Model, data: CalibrationData, settings: Settings, chosen: Split) -> None:
         batches = data.batches(settings.batch_size, workers=thread_count(), shard=chosen.shard)
         self.feeds: list[Feeds] = list(islice(batches, FEWEST_BATCHES) if chosen.stride is None else batches)
-        session = Session(_serialized(model))
+        session = Session(_serialized(model), threads=1)
         self._outputs = session.outputs
-        self._expected = [session.run(feeds) for feeds in self.feeds]
+        self._expected = list(run_all(session, self.feeds))
 
     def sqnr(self, quantized: ir.Model) -> float:
         """Signal-to-noise ratio of a quantised model's outputs in dB, averaged over the outputs."""
-        session = Session(_serialized(quantized), self._outputs, qdq_as_written=True)
+        session = Session(_serialized(quantized), self._outputs, threads=1, qdq_as_written=True)
         totals = [kernels.ErrorMetrics() for _ in self._outputs]
-        for feeds, expected in zip(self.feeds, self._expected, strict=True):
-            for total, reference, found in zip(totals, expected, session.run(feeds), strict=True):
+        for expected, outputs in zip(self._expected, run_all(session, self.feeds), strict=True):
+            for total, reference, found in zip(totals, expected, outputs, strict=True):
                 if reference.dtype.kind == "f":
                     total.update(reference, found_for(reference, found))
         measured = [min(total.sqnr_db, MOST_DB) for total in totals if total.count]
         return sum(measured) / len(measured) if measured else MOST_DB
+
+
+def run_all(session: Session, samples: Sequence[Feeds]) -> Iterator[list[NDArray[np.generic]]]:
+    """Outputs of every sample in order, each computed by one thread."""
+    with ThreadPoolExecutor(thread_count()) as pool:
+        yield from pool.map(session.run, samples)
 
 
 def found_for(reference: NDArray[np.generic], found: NDArray[np.generic]) -> NDArray[np.generic]:

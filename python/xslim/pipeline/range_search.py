@@ -23,7 +23,7 @@ from xslim.graph.io import to_proto
 from xslim.graph.ops import is_standard
 from xslim.graph.outputs import with_outputs
 from xslim.graph.scheme import QuantPlan, TensorGroup
-from xslim.pipeline.held_back import found_for
+from xslim.pipeline.held_back import found_for, run_all
 from xslim.runtime import Feeds, Session
 
 Scale = NDArray[np.float32]
@@ -142,19 +142,19 @@ class _Adjustable:
         self._tensors = _open_scales(model.graph, scales)
         model.graph.outputs.extend(restored[name] for name in probes)
         names = [*outputs, *(restored[name].name or "" for name in probes)]
-        self._session = Session(to_proto(model).SerializeToString(), names, qdq_as_written=True)
+        self._session = Session(to_proto(model).SerializeToString(), names, threads=1, qdq_as_written=True)
         self._feeds = feeds
         shown = with_outputs(reference, [*outputs, *probes])
-        session = Session(to_proto(shown).SerializeToString(), [*outputs, *probes])
-        self._expected = [session.run(item) for item in feeds]
+        session = Session(to_proto(shown).SerializeToString(), [*outputs, *probes], threads=1)
+        self._expected = list(run_all(session, feeds))
         self._weights = [1.0] * len(outputs) + [1.0 / len(probes) for _ in probes]
 
     def loss(self, scales: Mapping[str, Scale]) -> float:
         """Noise energy over signal energy, summed over the outputs, with the mean over the probes."""
         given = {name: scales[tensor] for name, tensor in self._tensors.items()}
         totals = [kernels.ErrorMetrics() for _ in self._expected[0]]
-        for feeds, expected in zip(self._feeds, self._expected, strict=True):
-            found = self._session.run({**feeds, **given})
+        runs = run_all(self._session, [{**feeds, **given} for feeds in self._feeds])
+        for expected, found in zip(self._expected, runs, strict=True):
             for total, reference, output in zip(totals, expected, found, strict=True):
                 if reference.dtype.kind == "f":
                     total.update(reference, found_for(reference, output))
