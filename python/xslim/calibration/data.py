@@ -117,9 +117,9 @@ class CalibrationData:
         if any(isinstance(source.reader, UserFunction) for source in self.sources):
             # A user's function need not be safe in threads, and may count its calls.
             workers = min(workers, 1)
-        return map_ahead(load, self._groups(batch_size)[shard[0] :: shard[1]], workers)
+        return map_ahead(load, self._groups(batch_size, shard), workers)
 
-    def _groups(self, batch_size: int) -> list[range]:
+    def _groups(self, batch_size: int, shard: tuple[int, int]) -> Iterator[range]:
         size = self._rows
         if size == 1 and batch_size > 1:
             if all(source.is_free for source in self.sources):
@@ -133,7 +133,8 @@ class CalibrationData:
                 "the model's batch is %d: the last %d of %d samples are left out",
                 self._rows, self._length - end, self._length,
             )  # fmt: skip
-        return [range(start, min(start + size, end)) for start in range(0, end, size)]
+        starts = range(0, end, size)[shard[0] :: shard[1]]
+        return (range(start, min(start + size, end)) for start in starts)
 
     def _load(self, group: range) -> list[Batch]:
         """Decode one batch; several when the shapes of its samples differ."""

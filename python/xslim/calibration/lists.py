@@ -9,20 +9,33 @@ from xslim.config import resolve_path
 from xslim.errors import DataError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
-    """One calibration file and the place that names it.
+    """One calibration file and the place that names it; small, as a list may hold very many.
 
     Attributes
     ----------
-    path : Path
-        The file, absolute.
-    where : str
-        List file, line and file, for error messages.
+    list_file : Path
+        The list, absolute.
+    line : int
+        Number of the line, from 1.
+    name : str
+        The file as the line names it.
     """
 
-    path: Path
-    where: str
+    list_file: Path
+    line: int
+    name: str
+
+    @property
+    def path(self) -> Path:
+        """The file, absolute."""
+        return self.list_file.parent / self.name
+
+    @property
+    def where(self) -> str:
+        """List file, line and file, for error messages."""
+        return f"{self.list_file}, line {self.line}: {self.name}"
 
 
 def read_list(list_path: str, base_dir: Path | None) -> list[Entry]:
@@ -35,7 +48,9 @@ def read_list(list_path: str, base_dir: Path | None) -> list[Entry]:
     """
     path = resolve_path(list_path, base_dir)
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        with path.open(encoding="utf-8-sig", newline="\n") as lines:
+            stripped = enumerate((line.strip() for line in lines), start=1)
+            entries = [Entry(path, number, name) for number, name in stripped if name]
     except FileNotFoundError:
         raise DataError(
             "there is no such list file",
@@ -48,8 +63,6 @@ def read_list(list_path: str, base_dir: Path | None) -> list[Entry]:
             where=str(path),
             hint="it is a text file, one path per line",
         ) from error
-    lines = enumerate((line.strip() for line in text.split("\n")), start=1)
-    entries = [Entry(path.parent / line, f"{path}, line {number}: {line}") for number, line in lines if line]
     if not entries:
         raise DataError("the list file names no file", where=str(path), hint="write one path per line")
     return entries
