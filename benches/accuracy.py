@@ -30,7 +30,12 @@ MODELS = {
     "minilm": "minilm_l6",
 }
 METHODS = ("default", "minmax", "percentile", "mse", "kl")
-PEERS = {"reference": (), "onnxruntime minmax": ("minmax",), "onnxruntime percentile": ("percentile",)}
+PEERS = {
+    "reference": (),
+    "onnxruntime minmax": ("minmax",),
+    "onnxruntime percentile": ("percentile",),
+    "onnxruntime entropy": ("entropy",),
+}
 
 
 @dataclass(frozen=True)
@@ -91,8 +96,8 @@ def wanted(options: argparse.Namespace) -> Iterator[tuple[str, str, int | None, 
                 for method in options.methods:
                     if method == "default" or level < 2:
                         yield task, method, level, samples
-            if options.reference:
-                yield task, "reference", 1, samples
+                if options.reference:
+                    yield task, "reference", level, samples
             if options.onnxruntime:
                 for peer in PEERS:
                     if peer != "reference":

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from xslim import kernels
 from xslim.analysis.local import LocalModel, with_local_copies
 from xslim.errors import InternalError
-from xslim.graph.io import to_proto, weight_bytes
+from xslim.graph.io import weight_bytes
 from xslim.graph.outputs import values_by_name, with_outputs
 from xslim.runtime import Feeds, Session, thread_count
 
@@ -177,10 +177,10 @@ class _Worker:
         self._outputs = outputs
         self._local = local
         lean = weight_bytes(reference) > LEAN_ABOVE
-        self._float = Session(_serialized(with_outputs(reference, names)), names, threads=1, lean=lean)
+        self._float = Session(with_outputs(reference, names), names, threads=1, lean=lean)
         fetched = [*local.accumulated.values(), *local.local.values(), *outputs]
         self._quantized = Session(
-            _serialized(local.model), list(dict.fromkeys(fetched)), threads=1, qdq_as_written=True, lean=lean
+            local.model, list(dict.fromkeys(fetched)), threads=1, qdq_as_written=True, lean=lean
         )
         self._sketched = [name for name in tensors if name in sketched]
         self._axes = {name: channel_axes[name] for name in tensors if name in channel_axes}
@@ -215,11 +215,6 @@ def _in_order(worker: _Worker, samples: Sequence[Feeds], threads: int) -> Iterat
 
 def _run(session: Session, feeds: Feeds) -> dict[str, NDArray[np.generic]]:
     return dict(zip(session.outputs, session.run(feeds), strict=True))
-
-
-def _serialized(model: ir.Model) -> bytes:
-    data: bytes = to_proto(model).SerializeToString()
-    return data
 
 
 def _sums(reference: NDArray[np.generic], test: NDArray[np.generic]) -> kernels.ErrorMetrics:

@@ -14,7 +14,7 @@ from xslim.calibration.data import CalibrationData
 from xslim.calibration.preprocess import UserFunction
 from xslim.calibration.sources import Source
 from xslim.errors import DataError
-from xslim.graph.io import to_proto
+from xslim.runtime.detached import detach
 
 
 def calibration_key(model: ir.Model, tensors: Sequence[str], data: CalibrationData) -> str:
@@ -40,7 +40,10 @@ def calibration_key(model: ir.Model, tensors: Sequence[str], data: CalibrationDa
     DataError
         A file cannot be read.
     """
-    digest = hashlib.sha256(to_proto(model).SerializeToString(deterministic=True))
+    structure, weights = detach(model)
+    digest = hashlib.sha256(structure)
+    for array in weights.values():
+        digest.update(array.data)
     digest.update(json.dumps(list(tensors)).encode())
     content = cache(_file_digest)
     for source in data.sources:

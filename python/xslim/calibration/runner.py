@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 import onnx_ir as ir
 
 from xslim.calibration.collectors import Collector
-from xslim.graph.io import to_proto
 from xslim.graph.outputs import with_outputs
 from xslim.runtime import Feeds, Session, thread_count
 
@@ -56,8 +55,7 @@ def stream(
     """
     names = list(dict.fromkeys(name for collector in collectors for name in collector.tensors))
     visible = list(dict.fromkeys([*exposed, *names]))
-    source = to_proto(with_outputs(model, visible)).SerializeToString()
-    session = Session(source, names, device=device, threads=1)
+    session = Session(with_outputs(model, visible), names, device=device, threads=1)
     queue, turns = _Numbered(batches), _Turns()
 
     def work() -> None:

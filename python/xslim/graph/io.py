@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 # protobuf cannot hold 2 GiB in one message; what is not weights needs room too.
 PROTO_LIMIT_BYTES = 2**31 - 2**26
 # Larger models are written weight by weight.
-STREAM_ABOVE_BYTES = 2**28
+STREAM_ABOVE_BYTES = 2**23
 # The first byte of every ONNX file: field 1 (ir_version) as a varint.
 _ONNX_FIRST_BYTE = b"\x08"
 

@@ -13,7 +13,7 @@ from xslim.export.decisions import log_decisions
 from xslim.export.fp16 import convert_to_half
 from xslim.export.fp16_constants import LARGEST
 from xslim.graph.inputs import input_specs
-from xslim.graph.io import release_weights, to_proto
+from xslim.graph.io import release_weights
 from xslim.graph.outputs import with_outputs
 from xslim.pipeline.first_part import FirstPart
 from xslim.pipeline.kept import kept_operators
@@ -60,8 +60,8 @@ class HalfConversion:
     def look_for_overflow(self, feeds: Feeds) -> bool:
         """Run the float model on one input and keep float32 what exceeds float16; say if there was any."""
         names = _float_tensors(self._prepared)
-        source = to_proto(with_outputs(self._prepared, names)).SerializeToString()
-        arrays = dict(zip(names, Session(source, names).run(feeds), strict=True))
+        session = Session(with_outputs(self._prepared, names), names)
+        arrays = dict(zip(names, session.run(feeds), strict=True))
         found = {name for name, array in arrays.items() if array.size and np.nanmax(np.abs(array)) > LARGEST}
         logger.info("outside the range of fp16 on random input: %s", ", ".join(sorted(found)) or "nothing")
         before = len(self._wide)

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from xslim import kernels
 from xslim.calibration.data import CalibrationData
 from xslim.calibration.observe import Settings
-from xslim.graph.io import to_proto
 from xslim.runtime import Feeds, Session, thread_count
 
 LEAST_STRIDE = 4
@@ -96,13 +95,13 @@ class HeldBack:
     def __init__(self, model: ir.Model, data: CalibrationData, settings: Settings, chosen: Split) -> None:
         batches = data.batches(settings.batch_size, workers=thread_count(), shard=chosen.shard)
         self.feeds: list[Feeds] = list(islice(batches, FEWEST_BATCHES) if chosen.stride is None else batches)
-        session = Session(_serialized(model), threads=1)
+        session = Session(model, threads=1)
         self._outputs = session.outputs
         self._expected = list(run_all(session, self.feeds))
 
     def sqnr(self, quantized: ir.Model) -> float:
         """Signal-to-noise ratio of a quantised model's outputs in dB, averaged over the outputs."""
-        session = Session(_serialized(quantized), self._outputs, threads=1, qdq_as_written=True)
+        session = Session(quantized, self._outputs, threads=1, qdq_as_written=True)
         totals = [kernels.ErrorMetrics() for _ in self._outputs]
         for expected, outputs in zip(self._expected, run_all(session, self.feeds), strict=True):
             for total, reference, found in zip(totals, expected, outputs, strict=True):
@@ -125,8 +124,3 @@ def found_for(reference: NDArray[np.generic], found: NDArray[np.generic]) -> NDA
     of rows is as bad as one that returns none, so that candidates can still be compared.
     """
     return found if found.shape == reference.shape else np.zeros_like(reference)
-
-
-def _serialized(model: ir.Model) -> bytes:
-    data: bytes = to_proto(model).SerializeToString()
-    return data

@@ -19,7 +19,6 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from xslim import kernels
-from xslim.graph.io import to_proto
 from xslim.graph.ops import is_standard
 from xslim.graph.outputs import with_outputs
 from xslim.graph.scheme import QuantPlan, TensorGroup
@@ -142,10 +141,10 @@ class _Adjustable:
         self._tensors = _open_scales(model.graph, scales)
         model.graph.outputs.extend(restored[name] for name in probes)
         names = [*outputs, *(restored[name].name or "" for name in probes)]
-        self._session = Session(to_proto(model).SerializeToString(), names, threads=1, qdq_as_written=True)
+        self._session = Session(model, names, threads=1, qdq_as_written=True)
         self._feeds = feeds
         shown = with_outputs(reference, [*outputs, *probes])
-        session = Session(to_proto(shown).SerializeToString(), [*outputs, *probes], threads=1)
+        session = Session(shown, [*outputs, *probes], threads=1)
         self._expected = list(run_all(session, feeds))
         self._weights = [1.0] * len(outputs) + [1.0 / len(probes) for _ in probes]
 

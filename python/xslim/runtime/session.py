@@ -6,11 +6,14 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
+import onnx_ir as ir
 from numpy.typing import NDArray
 
 from xslim.errors import ConfigError, ModelError
+from xslim.runtime.detached import detach
 
 logger = logging.getLogger(__name__)
 
@@ -40,8 +43,8 @@ class Session:
 
     Parameters
     ----------
-    model : bytes or Path
-        A serialised model, or the path of one (needed where its weights are external).
+    model : onnx_ir.Model, bytes or Path
+        A model, a serialised one, or the path of one (needed where its weights are in other files).
     outputs : sequence of str, optional
         Names of the outputs to fetch; all of the model's by default.
     device : {"cpu", "cuda"}
@@ -56,6 +59,9 @@ class Session:
         Load fast and keep no second copy of the weights, for a single run: without graph optimisation, packed
         weights and memory arena.
 
+    weights : mapping of str to array
+        Initializers that a serialised model declares external; they are read in place.
+
     Raises
     ------
     ModelError
@@ -64,13 +70,14 @@ class Session:
 
     def __init__(
         self,
-        model: bytes | Path,
+        model: ir.Model | bytes | Path,
         outputs: Sequence[str] | None = None,
         *,
         device: str = "cpu",
         threads: int | None = None,
         qdq_as_written: bool = False,
         lean: bool = False,
+        weights: Mapping[str, NDArray[np.generic]] = MappingProxyType({}),
     ) -> None:
         import onnxruntime as ort
 
@@ -85,6 +92,12 @@ class Session:
             options.enable_cpu_mem_arena = False
             # The default order would first cast all weights of a float16 model, then use them.
             options.execution_order = ort.ExecutionOrder.PRIORITY_BASED
+        if isinstance(model, ir.Model):
+            model, weights = detach(model)
+        # onnxruntime does not copy what it is given here.
+        self._weights = [ort.OrtValue.ortvalue_from_numpy(array) for array in weights.values()]
+        if self._weights:
+            options.add_external_initializers(list(weights), self._weights)
         source = model if isinstance(model, bytes) else str(model)
         try:
             self._session = ort.InferenceSession(source, options, providers=_providers(device))

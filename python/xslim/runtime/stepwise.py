@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from xslim.graph.io import to_proto
+from xslim.runtime.detached import detach
 from xslim.runtime.session import Feeds, Session, thread_count
 
 if TYPE_CHECKING:
@@ -36,7 +36,10 @@ class Stepwise:
     """
 
     def __init__(self, model: ir.Model, samples: Sequence[Feeds], *, qdq_as_written: bool = False) -> None:
-        self._proto = to_proto(model)
+        import onnx
+
+        data, self._weights = detach(model)
+        self._proto = onnx.ModelProto.FromString(data)
         self._qdq_as_written = qdq_as_written
         self._constants = {tensor.name: tensor for tensor in self._proto.graph.initializer}
         self._waiting = dict(enumerate(self._proto.graph.node))
@@ -71,6 +74,7 @@ class Stepwise:
         if name not in self._constants:
             return False
         self._constants[name] = numpy_helper.from_array(array, name)
+        self._weights.pop(name, None)
         return True
 
     def _missing(self, name: str) -> list[int]:
@@ -90,12 +94,13 @@ class Stepwise:
             self._unread.subtract(_reads(node))
         kept = [name for name in made if name == target or self._unread[name] > 0]
         given = [name for name in read if name in self._live[0]]
-        weights = [self._constants[name] for name in read if name in self._constants]
+        constants = [self._constants[name] for name in read if name in self._constants]
         session = Session(
-            self._piece(nodes, given, weights, kept),
+            self._piece(nodes, given, constants, kept),
             kept,
             threads=1,
             qdq_as_written=self._qdq_as_written,
+            weights={name: self._weights[name] for name in read if name in self._weights},
         )
 
         def run(live: dict[str, Array]) -> None:
@@ -110,7 +115,7 @@ class Stepwise:
         self,
         nodes: Sequence[onnx.NodeProto],
         given: Sequence[str],
-        weights: Sequence[onnx.TensorProto],
+        constants: Sequence[onnx.TensorProto],
         kept: Sequence[str],
     ) -> bytes:
         from onnx import ValueInfoProto, helper
@@ -120,7 +125,7 @@ class Stepwise:
             for name, array in ((name, self._live[0][name]) for name in given)
         ]
         outputs = [ValueInfoProto(name=name) for name in kept]
-        graph = helper.make_graph(nodes, "piece", inputs, outputs, weights)
+        graph = helper.make_graph(nodes, "piece", inputs, outputs, constants)
         model = helper.make_model(
             graph,
             opset_imports=self._proto.opset_import,

@@ -13,7 +13,6 @@ from xslim.analysis.report import Finding
 from xslim.analysis.subject import Subject
 from xslim.config import InputParameters
 from xslim.graph.inputs import input_specs
-from xslim.graph.io import to_proto
 from xslim.runtime import Feeds, Session
 
 PIXEL_MAX = 255.0
@@ -159,7 +158,7 @@ def _confidence(name: str, subject: Subject) -> dict[str, Any]:
     output = _class_output(subject)
     if axis is None or output is None or len(subject.samples) < FEWEST_SWAPS:
         return {}
-    session = Session(to_proto(subject.reference).SerializeToString(), [output])
+    session = Session(subject.reference, [output])
     gains: list[float] = []
     for sample in subject.samples:
         swapped = np.ascontiguousarray(np.flip(sample[name], axis))
