@@ -117,6 +117,28 @@ def test_quantisers_around_a_float_operator_are_found() -> None:
     assert (finding.kind, finding.node) == ("never-int8", "t")
 
 
+def test_a_float_operator_between_convolutions_may_have_their_quantisers() -> None:
+    conv = "Conv<kernel_shape = [1, 1]>"
+    text = f"""(float[1,2,4,4] x) => (float[1,2,4,4] y) {{
+        xq = QuantizeLinear(x, s, z)
+        xd = DequantizeLinear(xq, s, z)
+        wd = DequantizeLinear<axis = 0>(w, ws, wz)
+        c = {conv}(xd, wd)
+        cq = QuantizeLinear(c, s, z)
+        cd = DequantizeLinear(cq, s, z)
+        t = Sqrt(cd)
+        tq = QuantizeLinear(t, s, z)
+        td = DequantizeLinear(tq, s, z)
+        d = {conv}(td, wd)
+        yq = QuantizeLinear(d, s, z)
+        y = DequantizeLinear(yq, s, z)
+    }}"""
+    assert check(text).findings == ()
+    for before, after in ((f"c = {conv}(xd, wd)", "c = Exp(xd)"), (f"d = {conv}(td, wd)", "d = Exp(td)")):
+        found = check(text.replace(before, after)).findings
+        assert {finding.kind for finding in found} == {"never-int8"}
+
+
 FLOAT_READER = """(float[1,2,4,4] x) => (float[1,2,4,4] y) {
     BEFORE
     wd = DequantizeLinear<axis = 0>(w, ws, wz)

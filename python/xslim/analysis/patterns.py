@@ -95,6 +95,20 @@ class Site:
             following = sole_consumer(value)
         return following if following is not None and is_standard(following, "QuantizeLinear") else None
 
+    def is_made_in_int8(self, dequantizer: ir.Node) -> bool:
+        """Whether an operator in int8 computes what a DequantizeLinear of an activation gives."""
+        quantizer = dequantizer.inputs[0].producer() if dequantizer.inputs[0] is not None else None
+        value = quantizer.inputs[0] if quantizer is not None else None
+        maker = self._before(value) if value is not None else None
+        if maker is None or is_standard(maker, "DequantizeLinear"):
+            return maker is not None
+        return self.target.entry(maker).role != "float"
+
+    def is_read_in_int8(self, quantizer: ir.Node) -> bool:
+        """Whether an operator in int8 reads what a QuantizeLinear gives."""
+        readers = [use.node for pair in quantizer.outputs[0].uses() for use in pair.node.outputs[0].uses()]
+        return any(self.target.entry(reader).role != "float" for reader in readers)
+
     def weight(self) -> ir.Value | None:
         """The input that is a weight when it is constant."""
         return _input(self.node, self.operator.weight_input)
@@ -171,7 +185,10 @@ def _unequal_parameters(site: Site) -> Iterator[str]:
 
 
 def _never_int8(site: Site) -> Iterator[str]:
-    if site.operator.role == "float" and site.quantizer is not None:
+    """Quantisers that nobody else needs: neighbours in int8 have them for their own results and inputs."""
+    if site.operator.role != "float" or site.quantizer is None:
+        return
+    if not (all(map(site.is_made_in_int8, site.activations)) and site.is_read_in_int8(site.quantizer)):
         yield f"{site.target.name} runs it in float between its quantisers"
 
 
