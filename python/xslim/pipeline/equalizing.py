@@ -29,8 +29,8 @@ from xslim.quantization.parameters import params_of_range
 from xslim.runtime import thread_count
 from xslim.targets import Target
 
-MANY_BATCHES = 64
-"""From so many on, one fold judges and every second batch is enough for the ranges of channels."""
+MANY_BATCHES, RANGE_BATCHES = 64, 50
+"""From so many on, one fold judges and so many, at most every second one, give the ranges of channels."""
 FOLDS = 2
 STRENGTHS = (1.0, 0.5)
 """More of them are no better: what int8 activations gain by 0.75, rounding the weights can lose."""
@@ -112,7 +112,7 @@ def search_equalization(
     chosen, judge = held_back
     batches = -(-len(data) // settings.batch_size)
     many = batches >= MANY_BATCHES
-    count, step = (chosen.stride or 1, 2) if many else (min(FOLDS, batches), 1)
+    count, step = (chosen.stride or 1, max(2, batches // RANGE_BATCHES)) if many else (min(FOLDS, batches), 1)
     ranges = _FoldedRanges({**dict.fromkeys(extended_plan.observed), **axes}, count, step)
     stream(
         extended,

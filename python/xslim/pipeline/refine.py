@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 LEAST_GAIN_DB = 0.05
 LEAST_CHOICE_GAIN_DB = 0.2
 """A choice among alternatives has to show more than a step that follows from a formula."""
-RUNS_PER_BATCH = {2: 3, 3: 10}
+RUNS_PER_BATCH = {2: 2, 3: 10}
 """Runs of the quantised model that reconstruction may take, by finetune level, per calibration batch."""
 FOLLOWED = {1: 16, 2: 32, 3: 64}
 """Batches that both networks run layer by layer, by finetune level."""
