@@ -173,7 +173,7 @@ def page(rows: Sequence[Row]) -> str:
         "",
         "Measured by `make accuracy` on data that calibration never saw, with the Q/DQ pairs executed as",
         "written. SQNR compares the outputs with those of the float model. Seconds depend on the machine and",
-        "on what else it does; those of the peers were taken while other programs ran.",
+        "on what else it does; the reference had one core of two, and onnxruntime was not alone.",
         "",
         "| task | samples | method | level | top-1 (float) | agree | SQNR dB | cosine | s | MB |",
         "|---|---:|---|---:|---:|---:|---:|---:|---:|---:|",
