@@ -132,7 +132,7 @@ def measure(key: tuple[str, str, int | None, int], folder: Path, options: argpar
         judged["sqnr_db"],
         judged["cosine"],
         timed.get("wall_s", 0.0),
-        timed.get("peak_mb", 0.0),
+        timed.get("peak_mb", timed.get("rss_mb", 0.0)),
     )
 
 
