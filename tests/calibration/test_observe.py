@@ -240,9 +240,12 @@ class Failing:
 def test_the_first_error_ends_the_run(case: Case, monkeypatch: pytest.MonkeyPatch, threads: str) -> None:
     monkeypatch.setenv("XSLIM_THREADS", threads)
     collector = Failing(case.tensors[0], at=2)
+    batches = case.data.batches()
     with pytest.raises(ModelError, match="broken on purpose"):
-        stream(case.model, [collector], case.data.batches())
+        stream(case.model, [collector], batches)
     assert collector.seen == 2
+    with pytest.raises(StopIteration):
+        next(batches)
 
 
 def test_a_sketch_file_survives_the_round_trip(case: Case, tmp_path: Path) -> None:

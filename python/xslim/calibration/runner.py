@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import onnx_ir as ir
@@ -91,7 +91,8 @@ class _Numbered:
     """An iterator that several threads may share; it numbers what it hands out."""
 
     def __init__(self, items: Iterable[Feeds]) -> None:
-        self._items = enumerate(items)
+        self._items = iter(items)
+        self._count = 0
         self._lock = threading.Lock()
         self._closed = False
 
@@ -102,11 +103,16 @@ class _Numbered:
         with self._lock:
             if self._closed:
                 raise StopIteration
-            return next(self._items)
+            item = next(self._items)
+            self._count += 1
+            return self._count - 1, item
 
     def close(self) -> None:
-        """Hand out nothing more."""
-        self._closed = True
+        """Hand out nothing more, and end a generator here: it must not be left to one of its own threads."""
+        with self._lock:
+            self._closed = True
+            if isinstance(self._items, Generator):
+                self._items.close()
 
 
 class _Turns:
