@@ -165,8 +165,10 @@ def test_an_interrupted_run_goes_on_where_it_was(
 ) -> None:
     expected = case.observe()
     store = tmp_path / "sketches"
+    given = []
 
     def interrupted(samples: Iterable[Feeds], total: int) -> Iterable[Feeds]:
+        given.append(iter(samples))
         assert total == SAMPLES
         for index, feeds in enumerate(samples):
             if index == 3:
@@ -176,6 +178,7 @@ def test_an_interrupted_run_goes_on_where_it_was(
     monkeypatch.setenv("XSLIM_THREADS", "1")
     with pytest.raises(KeyboardInterrupt):
         case.observe(store=store, track=interrupted)
+    assert next(given[0], None) is None
     checkpoint = load_sketches(store)
     assert checkpoint is not None
     assert (checkpoint.complete, set(checkpoint.batches.values())) == (False, {3})

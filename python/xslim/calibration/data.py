@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -98,7 +98,7 @@ class CalibrationData:
 
     def samples(
         self, batch_size: int = 1, workers: int = 1, shard: tuple[int, int] = (0, 1)
-    ) -> Iterator[Batch]:
+    ) -> Generator[Batch, None, None]:
         """Decode the samples as `batches` does, but hand them out one by one.
 
         The last bits of a float model depend on the size of its batch; run one by one, samples give the same

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -228,8 +229,12 @@ def _pass(
 ) -> None:
     samples = data.samples(settings.batch_size, workers=thread_count(), shard=settings.shard)
     total = -(-len(data) // settings.shard[1])
-    rest = islice(settings.track(samples, total), skip, None)
-    count = stream(model, collectors, rest, exposed=exposed, device=settings.device, after_batch=after_batch)
+    # However the pass ends, decoding ends here: a garbage collector in one of its threads could not do it.
+    with closing(samples):
+        rest = islice(settings.track(samples, total), skip, None)
+        count = stream(
+            model, collectors, rest, exposed=exposed, device=settings.device, after_batch=after_batch
+        )
     if count + skip == 0:
         index, total = settings.shard
         raise DataError(f"shard {index + 1} of {total} holds no sample", hint="make fewer shards")
