@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 
 from tests import models
+from xslim.cli import main
 
 SHAPE = (1, 3, 8, 8)
 
@@ -101,3 +102,11 @@ def make_workspace(folder: Path) -> Workspace:
         "quantization_parameters": {"finetune_level": 0, "analysis_enable": False},
     }
     return Workspace(folder, config)
+
+
+def collect_in_two(workspace: Workspace, config: str) -> list[str]:
+    """Collect both halves of the samples for themselves; return the files."""
+    shards = [str(workspace.folder / f"part{index}") for index in (1, 2)]
+    for index, shard in enumerate(shards, start=1):
+        assert main(["collect", "-c", config, "--shard", f"{index}/2", "-o", shard, "--quiet"]) == 0
+    return shards

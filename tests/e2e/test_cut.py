@@ -15,7 +15,7 @@ from onnx import TensorProto, helper
 
 import xslim
 from tests import models
-from tests.cli.workspace import SHAPE, Workspace, make_workspace
+from tests.cli.workspace import SHAPE, Workspace, collect_in_two, make_workspace
 from xslim.cli import main
 from xslim.errors import ConfigError, ModelError
 
@@ -130,10 +130,7 @@ def test_shards_and_the_plan_follow_the_cut(workspace: Workspace, capfd: pytest.
     config = str(workspace.write_config())
     assert main(["-c", config, "--quiet"]) == 0
     expected = (workspace.output / "net.q.onnx").read_bytes()
-    shards = [str(workspace.folder / f"part{index}") for index in (1, 2)]
-    for index, shard in enumerate(shards, start=1):
-        assert main(["collect", "-c", config, "--shard", f"{index}/2", "-o", shard, "--quiet"]) == 0
-    folder = workspace.folder / "joined"
+    shards, folder = collect_in_two(workspace, config), workspace.folder / "joined"
     assert main(["quantize", "-c", config, "--sketch", *shards, "-o", str(folder), "--quiet"]) == 0
     assert (folder / "net.q.onnx").read_bytes() == expected
     capfd.readouterr()

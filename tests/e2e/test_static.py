@@ -17,7 +17,7 @@ import pytest
 
 import xslim
 from tests import models
-from tests.cli.workspace import SHAPE, Workspace, make_workspace
+from tests.cli.workspace import SHAPE, Workspace, collect_in_two, make_workspace
 from xslim.cli import main
 
 
@@ -60,10 +60,7 @@ def test_shards_give_the_bytes_of_the_undivided_run(workspace: Workspace, finetu
     config = str(workspace.write_config())
     assert main(["-c", config, "--quiet"]) == 0
     expected = output(workspace)
-    shards = [str(workspace.folder / f"part{index}") for index in (1, 2)]
-    for index, shard in enumerate(shards, start=1):
-        assert main(["collect", "-c", config, "--shard", f"{index}/2", "-o", shard, "--quiet"]) == 0
-    folder = workspace.folder / "joined"
+    shards, folder = collect_in_two(workspace, config), workspace.folder / "joined"
     assert main(["quantize", "-c", config, "--sketch", *shards, "-o", str(folder), "--quiet"]) == 0
     assert (folder / "net.q.onnx").read_bytes() == expected
 

@@ -8,9 +8,10 @@ import numpy as np
 import onnx
 import pytest
 
-from tests import models
 from tests.quantization.build import (
+    NETS,
     exported,
+    feeds_of,
     fused,
     graph,
     normal,
@@ -24,16 +25,10 @@ from tests.quantization.build import (
 from xslim.quantization.integer_bias import integer_biases
 from xslim.targets import load_target
 
-NETS = [models.conv_net, models.mlp, models.depthwise_net, models.residual_net]
 INTEGER = {"QLinearConv", "QGemm", "QLinearMatMul", "MatMulIntegerToFloat"}
 FLOAT = {"Conv", "FusedConv", "Gemm", "FusedGemm", "MatMul", "FusedMatMul"}
 SIGNED = {"spacemit": True, "generic": False}
 """Targets, and whether onnxruntime has to be told that it may take int8 kernels on x86-64."""
-
-
-def feeds_of(proto: onnx.ModelProto) -> list[dict[str, np.ndarray]]:
-    shape = [dim.dim_value for dim in proto.graph.input[0].type.tensor_type.shape.dim]
-    return [{"x": normal(seed, *shape)} for seed in range(4)]
 
 
 @pytest.mark.parametrize("make", NETS, ids=lambda make: make.__name__)

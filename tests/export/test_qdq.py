@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 import xslim
 from tests import models
 from tests.quantization.build import (
+    NETS,
     exported,
+    feeds_of,
     graph,
     normal,
     plan_of,
@@ -28,16 +30,9 @@ from xslim.graph.scheme import QuantParams
 from xslim.kernels import fake_quantize
 from xslim.targets import load_target
 
-NETS = [models.conv_net, models.mlp, models.depthwise_net, models.residual_net]
-
 
 def images(count: int = 4) -> list[dict[str, np.ndarray]]:
     return [{"x": normal(seed, 1, 3, 8, 8)} for seed in range(count)]
-
-
-def feeds_of(proto: onnx.ModelProto) -> list[dict[str, np.ndarray]]:
-    shape = [dim.dim_value for dim in proto.graph.input[0].type.tensor_type.shape.dim]
-    return [{"x": normal(seed, *shape)} for seed in range(4)]
 
 
 def fake(values: np.ndarray, params: QuantParams) -> np.ndarray:

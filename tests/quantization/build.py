@@ -13,6 +13,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
+from tests import models
 from xslim.export.qdq import export_qdq
 from xslim.graph.io import load_model, to_proto
 from xslim.graph.outputs import with_outputs
@@ -24,6 +25,7 @@ from xslim.quantization.plan import make_plan
 from xslim.quantization.rules import Region, Rules, Settings
 from xslim.targets import Target, load_target
 
+NETS = [models.conv_net, models.mlp, models.depthwise_net, models.residual_net]
 Feeds = Mapping[str, NDArray[np.generic]]
 
 
@@ -104,6 +106,12 @@ def exported(model: ir.Model, plan: QuantPlan, found: Quantization, target: Targ
     proto = to_proto(export_qdq(model, plan, found, target))
     onnx.checker.check_model(proto, full_check=True)
     return proto
+
+
+def feeds_of(proto: onnx.ModelProto) -> list[dict[str, np.ndarray]]:
+    """Four samples for a model of tests.models whose shapes are known."""
+    shape = [dim.dim_value for dim in proto.graph.input[0].type.tensor_type.shape.dim]
+    return [{"x": normal(seed, *shape)} for seed in range(4)]
 
 
 def run(proto: onnx.ModelProto, feeds: Feeds, *, as_written: bool = True) -> list[NDArray[np.generic]]:
