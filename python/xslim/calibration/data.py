@@ -69,7 +69,7 @@ class CalibrationData:
 
     def batches(
         self, batch_size: int = 1, workers: int = 1, shard: tuple[int, int] = (0, 1)
-    ) -> Iterator[Batch]:
+    ) -> Generator[Batch, None, None]:
         """Decode the samples, ahead of the caller.
 
         Parameters

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
@@ -229,15 +229,19 @@ def _pass(
 ) -> None:
     samples = data.samples(settings.batch_size, workers=thread_count(), shard=settings.shard)
     total = -(-len(data) // settings.shard[1])
-    # However the pass ends, decoding ends here: a garbage collector in one of its threads could not do it.
-    with closing(samples):
-        rest = islice(settings.track(samples, total), skip, None)
-        count = stream(
-            model, collectors, rest, exposed=exposed, device=settings.device, after_batch=after_batch
-        )
+    shown = _shown(samples, total, settings.track, skip)
+    count = stream(model, collectors, shown, exposed=exposed, device=settings.device, after_batch=after_batch)
     if count + skip == 0:
         index, total = settings.shard
         raise DataError(f"shard {index + 1} of {total} holds no sample", hint="make fewer shards")
+
+
+def _shown(
+    samples: Generator[Feeds, None, None], total: int, track: Track, skip: int
+) -> Generator[Feeds, None, None]:
+    """The samples with their progress shown; they end with this generator, whatever holds on to them."""
+    with closing(samples):
+        yield from islice(track(samples, total), skip, None)
 
 
 def _stored(key: str, tensors: Sequence[str], settings: Settings) -> StoredSketches | None:

@@ -34,7 +34,7 @@ def stream(
     collectors : sequence of Collector
         They are updated batch by batch, in the order of `batches`.
     batches : iterable of feeds
-        Arrays by input name. Never more than one batch per thread is held.
+        Arrays by input name; a generator is closed at the end. Never more than one batch per thread is held.
     exposed : sequence of str
         Tensors that the session shows although no collector reads them. onnxruntime optimises around
         outputs, so the last bits of all values depend on this set.
@@ -108,7 +108,10 @@ class _Numbered:
             return self._count - 1, item
 
     def close(self) -> None:
-        """Hand out nothing more, and end a generator here: it must not be left to one of its own threads."""
+        """Hand out nothing more, and end a generator here.
+
+        Left to the garbage collector, one of the generator's own threads might have to wait for itself.
+        """
         with self._lock:
             self._closed = True
             if isinstance(self._items, Generator):
