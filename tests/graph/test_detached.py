@@ -9,9 +9,9 @@ import onnx_ir as ir
 import pytest
 from onnx import helper, numpy_helper
 
+from xslim.graph.detached import detach
 from xslim.graph.io import load_model, to_proto
 from xslim.runtime import Session
-from xslim.runtime.detached import detach
 
 
 def product(weight: np.ndarray, cast: int | None = None) -> ir.Model:

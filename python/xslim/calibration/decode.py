@@ -24,6 +24,7 @@ _RESIZERS: dict[str | None, Callable[[Array, ImageLayout], Array]] = {
     "IMAGENET": imagenet,
 }
 
+UNREADABLE = "check the file's permissions, or remove its line"
 PARSING = Lock()
 """Headers of npy files are parsed as Python, at which CPython 3.11 fails once in a while when several threads
 do it at a time."""
@@ -100,7 +101,7 @@ def _read_image(entry: Entry, channels: int) -> Array:
         raise DataError(
             f"cannot read the image: {error.strerror}",
             where=entry.where,
-            hint="check the file's permissions, or remove its line",
+            hint=UNREADABLE,
         ) from error
     except cv2.error:
         image = None
@@ -148,7 +149,7 @@ class NpyDecoder:
             raise DataError(
                 f"cannot read the npy file: {error}",
                 where=entry.where,
-                hint="check the file's permissions, or remove its line",
+                hint=UNREADABLE,
             ) from error
         return converted(values, self.dtype, entry.where)
 

@@ -14,7 +14,7 @@ from xslim.calibration.data import CalibrationData
 from xslim.calibration.preprocess import UserFunction
 from xslim.calibration.sources import Source
 from xslim.errors import DataError
-from xslim.runtime.detached import detach
+from xslim.graph.detached import detach
 
 
 def calibration_key(model: ir.Model, tensors: Sequence[str], data: CalibrationData) -> str:

@@ -6,6 +6,8 @@ most models once, and needs three copies of them.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -37,21 +39,31 @@ def detach(model: ir.Model) -> tuple[bytes, Weights]:
         The detached weights; contiguous, and not copied where they already were.
     """
     weights: Weights = {}
-    taken: dict[ir.Value, ir.TensorProtocol] = {}
-    try:
-        for name, value in model.graph.initializers.items():
-            tensor = value.const_value
-            if tensor is None or tensor.dtype == ir.DataType.STRING or tensor.nbytes < LEAST_BYTES:
-                continue
-            array = np.ascontiguousarray(tensor.numpy())
-            if array.dtype.kind in PLAIN and array.nbytes == tensor.nbytes:
-                weights[name], taken[value] = array, tensor
-                shape = ir.Shape(array.shape)
-                value.const_value = ir.ExternalTensor(
-                    LOCATION, 0, array.nbytes, tensor.dtype, shape=shape, name=tensor.name or name
-                )
+    stand_ins: dict[ir.Value, ir.TensorProtocol] = {}
+    for name, value in model.graph.initializers.items():
+        tensor = value.const_value
+        if tensor is None or tensor.dtype == ir.DataType.STRING or tensor.nbytes < LEAST_BYTES:
+            continue
+        array = np.ascontiguousarray(tensor.numpy())
+        if array.dtype.kind in PLAIN and array.nbytes == tensor.nbytes:
+            weights[name] = array
+            shape = ir.Shape(array.shape)
+            stand_ins[value] = ir.ExternalTensor(
+                LOCATION, 0, array.nbytes, tensor.dtype, shape=shape, name=tensor.name or name
+            )
+    with standing_in(stand_ins):
         data: bytes = ir.to_proto(model).SerializeToString(deterministic=True)
-    finally:
-        for value, tensor in taken.items():
-            value.const_value = tensor
     return data, weights
+
+
+@contextlib.contextmanager
+def standing_in(stand_ins: Mapping[ir.Value, ir.TensorProtocol]) -> Iterator[None]:
+    """While open, these tensors take the place of the constants of their values."""
+    constants = {value: value.const_value for value in stand_ins}
+    for value, tensor in stand_ins.items():
+        value.const_value = tensor
+    try:
+        yield
+    finally:
+        for value, constant in constants.items():
+            value.const_value = constant

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import onnx_ir as ir
 
 from xslim.errors import ModelError, OutputError
+from xslim.graph.detached import standing_in
 from xslim.graph.outside import is_large
 from xslim.graph.stream import write_streaming
 from xslim.graph.validate import check_model
@@ -86,7 +87,7 @@ def to_proto(model: ir.Model) -> onnx.ModelProto:
         raise ModelError(
             "the model exceeds 2 GB and does not fit one ModelProto", hint="save it to a file instead"
         )
-    with _weights_in_memory(model):
+    with standing_in(_in_memory(model)):
         return ir.to_proto(model)
 
 
@@ -206,17 +207,13 @@ def _weights(model: ir.Model) -> Iterator[tuple[ir.Value, ir.TensorProtocol]]:
                 yield value, value.const_value
 
 
-@contextlib.contextmanager
-def _weights_in_memory(model: ir.Model) -> Iterator[None]:
-    """While open, external tensors stand in the model as memory views, so that serialising embeds them."""
-    external = [(value, tensor) for value, tensor in _weights(model) if isinstance(tensor, ir.ExternalTensor)]
-    for value, tensor in external:
-        value.const_value = ir.Tensor(tensor.numpy(), dtype=tensor.dtype, name=tensor.name)
-    try:
-        yield
-    finally:
-        for value, tensor in external:
-            value.const_value = tensor
+def _in_memory(model: ir.Model) -> dict[ir.Value, ir.TensorProtocol]:
+    """External tensors as memory views, which serialising embeds."""
+    return {
+        value: ir.Tensor(tensor.numpy(), dtype=tensor.dtype, name=tensor.name)
+        for value, tensor in _weights(model)
+        if isinstance(tensor, ir.ExternalTensor)
+    }
 
 
 def _write(model: ir.Model, file: Path, external_name: str | None) -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -97,27 +96,29 @@ class HeldBack:
         self.feeds: list[Feeds] = list(islice(batches, FEWEST_BATCHES) if chosen.stride is None else batches)
         session = Session(model, threads=1)
         self._outputs = session.outputs
-        self._expected = list(run_all(session, self.feeds))
+        self._expected = list(session.run_all(self.feeds))
 
     def sqnr(self, quantized: ir.Model) -> float:
         """Signal-to-noise ratio of a quantised model's outputs in dB, averaged over the outputs."""
         session = Session(quantized, self._outputs, threads=1, qdq_as_written=True)
-        totals = [kernels.ErrorMetrics() for _ in self._outputs]
-        for expected, outputs in zip(self._expected, run_all(session, self.feeds), strict=True):
-            for total, reference, found in zip(totals, expected, outputs, strict=True):
-                if reference.dtype.kind == "f":
-                    total.update(reference, found_for(reference, found))
+        totals = output_errors(session, self.feeds, self._expected)
         measured = [min(total.sqnr_db, MOST_DB) for total in totals if total.count]
         return sum(measured) / len(measured) if measured else MOST_DB
 
 
-def run_all(session: Session, samples: Sequence[Feeds]) -> Iterator[list[NDArray[np.generic]]]:
-    """Outputs of every sample in order, each computed by one thread."""
-    with ThreadPoolExecutor(thread_count()) as pool:
-        yield from pool.map(session.run, samples)
+def output_errors(
+    session: Session, samples: Sequence[Feeds], expected: Sequence[Sequence[NDArray[np.generic]]]
+) -> list[kernels.ErrorMetrics]:
+    """Errors of every output of a session over all samples; nothing is counted for whole numbers."""
+    totals = [kernels.ErrorMetrics() for _ in session.outputs]
+    for references, outputs in zip(expected, session.run_all(samples), strict=True):
+        for total, reference, found in zip(totals, references, outputs, strict=True):
+            if reference.dtype.kind == "f":
+                total.update(reference, _found_for(reference, found))
+    return totals
 
 
-def found_for(reference: NDArray[np.generic], found: NDArray[np.generic]) -> NDArray[np.generic]:
+def _found_for(reference: NDArray[np.generic], found: NDArray[np.generic]) -> NDArray[np.generic]:
     """What a quantised model returned, or zeros where its shape is another.
 
     A shape may depend on values, as behind non-maximum suppression. Then a model that returns another number

@@ -18,11 +18,10 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from xslim import kernels
 from xslim.graph.ops import is_standard
 from xslim.graph.outputs import with_outputs
 from xslim.graph.scheme import QuantPlan, TensorGroup
-from xslim.pipeline.held_back import found_for, run_all
+from xslim.pipeline.held_back import output_errors
 from xslim.runtime import Feeds, Session
 
 Scale = NDArray[np.float32]
@@ -145,18 +144,13 @@ class _Adjustable:
         self._feeds = feeds
         shown = with_outputs(reference, [*outputs, *probes])
         session = Session(shown, [*outputs, *probes], threads=1)
-        self._expected = list(run_all(session, feeds))
+        self._expected = list(session.run_all(feeds))
         self._weights = [1.0] * len(outputs) + [1.0 / len(probes) for _ in probes]
 
     def loss(self, scales: Mapping[str, Scale]) -> float:
         """Noise energy over signal energy, summed over the outputs, with the mean over the probes."""
         given = {name: scales[tensor] for name, tensor in self._tensors.items()}
-        totals = [kernels.ErrorMetrics() for _ in self._expected[0]]
-        runs = run_all(self._session, [{**feeds, **given} for feeds in self._feeds])
-        for expected, found in zip(self._expected, runs, strict=True):
-            for total, reference, output in zip(totals, expected, found, strict=True):
-                if reference.dtype.kind == "f":
-                    total.update(reference, found_for(reference, output))
+        totals = output_errors(self._session, [{**feeds, **given} for feeds in self._feeds], self._expected)
         return sum(
             weight * total.noise_energy / max(total.reference_energy, 1e-30)
             for weight, total in zip(self._weights, totals, strict=True)

@@ -26,6 +26,8 @@ from xslim.runtime import Feeds, Session, random_feeds
 
 Array = NDArray[np.generic]
 
+COMPARABLE = "compare a model with what was made from it"
+
 
 @dataclass(frozen=True)
 class OutputPair:
@@ -113,7 +115,7 @@ class _Totals:
             raise ModelError(
                 f"has shape {expected.shape} in one model and {found.shape} in the other",
                 where=self.name,
-                hint="compare a model with what was made from it",
+                hint=COMPARABLE,
             )
         self.floating = self.floating and expected.dtype.kind == "f" and found.dtype.kind == "f"
         self.classes = self.classes and expected.ndim == 2 and expected.shape[1] > 1
@@ -143,13 +145,11 @@ def _same_interface(first: ir.Model, second: ir.Model) -> None:
     if sorted(names[0]) != sorted(names[1]):
         raise ModelError(
             f"the models have different inputs: {', '.join(names[0])} and {', '.join(names[1])}",
-            hint="compare a model with what was made from it",
+            hint=COMPARABLE,
         )
     outputs = [{value.name for value in model.graph.outputs} for model in (first, second)]
     if not outputs[0] & outputs[1]:
-        raise ModelError(
-            "the models have no output in common", hint="compare a model with what was made from it"
-        )
+        raise ModelError("the models have no output in common", hint=COMPARABLE)
 
 
 def _samples(model: ir.Model, session: Session, data: Path | None, count: int) -> Iterator[Feeds]:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
 from xslim.errors import ConfigError, ModelError
-from xslim.runtime.detached import detach
+from xslim.graph.detached import detach
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +58,6 @@ class Session:
     lean : bool
         Load fast and keep no second copy of the weights, for a single run: without graph optimisation, packed
         weights and memory arena.
-
     weights : mapping of str to array
         Initializers that a serialised model declares external; they are read in place.
 
@@ -77,7 +76,7 @@ class Session:
         threads: int | None = None,
         qdq_as_written: bool = False,
         lean: bool = False,
-        weights: Mapping[str, NDArray[np.generic]] = MappingProxyType({}),
+        weights: Mapping[str, NDArray[np.generic]] | None = None,
     ) -> None:
         import onnxruntime as ort
 
@@ -92,12 +91,13 @@ class Session:
             options.enable_cpu_mem_arena = False
             # The default order would first cast all weights of a float16 model, then use them.
             options.execution_order = ort.ExecutionOrder.PRIORITY_BASED
+        given = dict(weights or {})
         if isinstance(model, ir.Model):
-            model, weights = detach(model)
+            model, given = detach(model)
         # onnxruntime does not copy what it is given here.
-        self._weights = [ort.OrtValue.ortvalue_from_numpy(array) for array in weights.values()]
+        self._weights = [ort.OrtValue.ortvalue_from_numpy(array) for array in given.values()]
         if self._weights:
-            options.add_external_initializers(list(weights), self._weights)
+            options.add_external_initializers(list(given), self._weights)
         source = model if isinstance(model, bytes) else str(model)
         try:
             self._session = ort.InferenceSession(source, options, providers=_providers(device))
@@ -123,6 +123,17 @@ class Session:
                 hint="compare the shapes of the samples with xslim info",
             ) from error
         return result
+
+    def run_all(self, samples: Sequence[Feeds]) -> Iterator[list[NDArray[np.generic]]]:
+        """Run all samples, as many at a time as there are threads, and return their outputs in order.
+
+        Raises
+        ------
+        ModelError
+            As `run`.
+        """
+        with ThreadPoolExecutor(thread_count()) as pool:
+            yield from pool.map(self.run, samples)
 
 
 def _providers(device: str) -> list[str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from xslim.runtime.detached import detach
+from xslim.graph.detached import detach
 from xslim.runtime.session import Feeds, Session, thread_count
 
 if TYPE_CHECKING:
