@@ -23,7 +23,7 @@ def problem(message: str, where: str = "") -> PydanticCustomError:
 def _checked(test: Callable[[Value], bool], message: str) -> AfterValidator:
     def check(value: Value) -> Value:
         if not test(value):
-            raise problem(f"{message}, got {value!r}")
+            raise problem(f"{message}, got {shown(value)}")
         return value
 
     return AfterValidator(check)
@@ -46,7 +46,8 @@ def _is_plain_name(value: str) -> bool:
 
 def _is_preprocess(value: str) -> bool:
     file, _, function = value.rpartition(":")
-    return value in PRESETS or (file.endswith(".py") and function.isidentifier())
+    is_function = file.endswith(".py") and function.isidentifier() and _has_no_nul(file)
+    return value in PRESETS or is_function
 
 
 def describe(value: object) -> str:
@@ -62,11 +63,27 @@ def describe(value: object) -> str:
     name = names.get(type(value), "list" if isinstance(value, (list, tuple)) else type(value).__name__)
     if value is None or isinstance(value, (dict, list, tuple)):
         return name
-    text = repr(value)
-    return f"{name} {text if len(text) <= 60 else text[:57] + '...'}"
+    return f"{name} {shown(value)}"
 
 
-Text = Annotated[str, StringConstraints(min_length=1)]
+def shown(value: object) -> str:
+    """Return a value as text, cut where it is long."""
+    try:
+        text = repr(value)
+    except ValueError:
+        # Python writes no integer of more than a few thousand digits.
+        return "<too many digits>"
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _has_no_nul(value: str) -> bool:
+    return "\0" not in value
+
+
+# No path and no name of ONNX holds a NUL; the operating system refuses it with an error of its own.
+Text = Annotated[
+    str, StringConstraints(min_length=1), _checked(_has_no_nul, "must not contain a NUL character")
+]
 PathText = Annotated[Text, BeforeValidator(_path_text)]
 PlainName = Annotated[
     Text, _checked(_is_plain_name, "must be a file name without folders (working_dir names the folder)")
@@ -84,7 +101,9 @@ SomeTexts = Annotated[tuple[Text, ...], Field(strict=False, min_length=1)]
 Divisors = Annotated[
     Numbers, _checked(lambda values: all(value != 0 for value in values), "must not contain 0")
 ]
-Shape = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(strict=False)]
+# The largest size that every library takes.
+Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
+Shape = Annotated[tuple[Count, ...], Field(strict=False)]
 
 CalibrationType = Literal["default", "kl", "minmax", "percentile", "mse"]
 FileType = Literal["img", "npy", "raw"]

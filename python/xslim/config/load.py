@@ -15,6 +15,7 @@ from xslim.config.jsonc import blank_comments
 from xslim.config.model import Config
 from xslim.config.problems import describe_problems
 from xslim.errors import ConfigError
+from xslim.files import require_content
 
 logger = logging.getLogger(__name__)
 
@@ -90,6 +91,7 @@ def _validate(raw: Mapping[str, Any], where: str) -> Config:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
+        require_content(path)
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise ConfigError(
@@ -97,7 +99,7 @@ def _read_json(path: Path) -> dict[str, Any]:
             where=str(path),
             hint="the path is relative to the current folder; xslim init writes a first one",
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise ConfigError(f"cannot read the config file: {error}", where=str(path)) from error
     try:
         raw = json.loads(blank_comments(text), object_pairs_hook=_distinct_keys)
@@ -110,6 +112,8 @@ def _read_json(path: Path) -> dict[str, Any]:
         ) from error
     except RecursionError:
         raise ConfigError("not valid JSON: nested too deeply", where=str(path)) from None
+    except ValueError as error:
+        raise ConfigError("not valid JSON: a number has too many digits", where=str(path)) from error
     except ConfigError as error:
         raise ConfigError(error.what, where=str(path)) from None
     if not isinstance(raw, dict):

@@ -43,7 +43,7 @@ class ModelParameters(_Section):
     """Leave out the general simplification of the graph."""
     functions: bool = True
     """Make detection heads and window shuffles functions of the target; `false` keeps plain operators."""
-    opset: Annotated[int, Field(ge=1)] | None = None
+    opset: f.Count | None = None
     """Version of the default operator set that the output must have."""
 
 
@@ -91,15 +91,15 @@ class InputParameters(_Section):
 class CalibrationParameters(_Section):
     """Which samples, and how a range is chosen from what they produce."""
 
-    calibration_step: Annotated[int, Field(ge=1)] = 100
+    calibration_step: f.Count = 100
     """Largest number of samples to use; 10 to 1000 are sensible."""
-    calibration_batch_size: Annotated[int, Field(ge=1)] = 1
+    calibration_batch_size: f.Count = 1
     """Samples that are decoded together; the model runs on them one by one."""
     calibration_device: f.Device = "cuda"
     """`cuda` when there is such a device, else `cpu`."""
     calibration_type: f.CalibrationType = "default"
     """How the range of a tensor is chosen."""
-    calibration_memory_mb: Annotated[int, Field(ge=1)] | None = None
+    calibration_memory_mb: f.Count | None = None
     """Budget for the observed tensors under way, in MiB; by default a quarter of the machine."""
     input_parameters: Annotated[tuple[InputParameters, ...], Field(strict=False)] = Field(
         (), validation_alias=AliasChoices("input_parametres", "input_parameters")

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from xslim.config.fields import describe
+from xslim.config.fields import describe, shown
 from xslim.config.model import (
     CalibrationParameters,
     Config,
@@ -75,9 +75,9 @@ def _range_message(kind: str, context: Mapping[str, Any], value: object) -> str 
         hint = f", did you mean '{near[0]}'?" if near else ""
         return f"must be {context['expected']}, got {describe(value)}{hint}"
     if kind == "greater_than_equal":
-        return f"must be at least {context['ge']:g}, got {value}"
+        return f"must be at least {context['ge']:g}, got {shown(value)}"
     if kind == "less_than_equal":
-        return f"must be at most {context['le']:g}, got {value}"
+        return f"must be at most {context['le']:g}, got {shown(value)}"
     if kind in {"string_too_short", "too_short"}:
         return "must not be empty"
     if kind == "string_pattern_mismatch":
