@@ -147,7 +147,7 @@ class CalibrationData:
         """Decode one batch and take it apart again, unless the model wants it whole."""
         loaded = self._load(group)
         parts = len(group)
-        whole = self._rows > 1 or len(loaded) > 1
+        whole = self._rows > 1 or len(loaded) > 1 or parts == 1
         if whole or any(values.shape[0] % parts for values in loaded[0].values()):
             return loaded
         split = {name: np.split(values, parts) for name, values in loaded[0].items()}
@@ -178,7 +178,9 @@ def _rows_of_all(sources: Sequence[Source]) -> int:
         if wanted > 1 and rows[source.name] != wanted and not shared and not source.is_free:
             raise DataError(
                 f"one run takes {wanted} files for some inputs but {rows[source.name]} for {source.name}",
-                hint="save the files of all inputs with the same number of samples",
+                hint="save the files of all inputs with the same number of samples"
+                if source.shape
+                else "give this input a list of one line",
             )
     return wanted
 
@@ -213,6 +215,8 @@ def _decode(source: Source, entry: Entry) -> Array:
 def _call(source: Source, function: UserFunction, entries: Sequence[Entry]) -> Array:
     values = function(entries)
     expected = source.shape
+    if expected == () and values.size == 1:
+        return values.reshape(())
     if expected is not None:
         expected = (expected[0] or len(entries), *expected[1:]) if expected else ()
         if not fits(values.shape, expected):

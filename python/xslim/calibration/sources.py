@@ -58,11 +58,14 @@ class Source:
     def batched(self, shape: Sequence[int]) -> tuple[int, ...] | None:
         """Return a file's shape with a batch dimension; None when the input cannot take it.
 
-        A file may hold a whole batch, or one row of it with or without the leading 1.
+        A file may hold a whole batch, or one row of it with or without the leading 1. For an input without
+        dimensions, it holds one number.
         """
         expected = self.shape
         if expected is None:
             return tuple(shape)
+        if not expected:
+            return () if all(size == 1 for size in shape) else None
         if fits(shape, expected):
             return tuple(shape)
         if expected and len(shape) == len(expected) - 1 and fits(shape, expected[1:]):

@@ -191,8 +191,16 @@ def _rows(specs: Sequence[InputSpec], path: Path) -> Iterator[Feeds]:
             hint="name its arrays like the model's inputs",
         )
     columns = {spec.name: arrays[spec.name].astype(spec.dtype) for spec in specs}
-    for index in range(min(len(column) for column in columns.values())):
-        yield {name: column[index : index + 1] for name, column in columns.items()}
+    counts = [len(column) for column in columns.values() if column.ndim]
+    for index in range(min(counts, default=1)):
+        yield {spec.name: _row(columns[spec.name], spec, index) for spec in specs}
+
+
+def _row(column: Array, spec: InputSpec, index: int) -> Array:
+    """One sample: a single number serves all, and an input without dimensions takes one number of many."""
+    if column.ndim == 0:
+        return column if spec.shape == () else column.reshape((1,) * len(spec.shape or (1,)))
+    return np.asarray(column[index]) if spec.shape == () else column[index : index + 1]
 
 
 @contextmanager
