@@ -9,17 +9,17 @@ import onnx_ir as ir
 import pytest
 
 from tests import models
-from tests.quantization.build import graph, plan_of, prepared
+from tests.quantization.build import graph, normal, plan_of, prepared
 from xslim.calibration.grams import GramCollector
 from xslim.export.qdq import export_qdq
 from xslim.graph.io import to_proto
 from xslim.graph.layers import layers, weight_of
 from xslim.graph.ops import constant
 from xslim.graph.outputs import with_outputs
-from xslim.graph.scheme import Quantization
+from xslim.graph.scheme import ConstantPlan, Quantization
 from xslim.kernels import Sketch
 from xslim.quantization.balancing import SUFFIX, insert_factors, remove_unused_factors
-from xslim.quantization.bias_correction import correct_biases
+from xslim.quantization.bias_correction import add_to_bias, correct_biases
 from xslim.quantization.channels import trace_channels
 from xslim.quantization.equalization import equalize
 from xslim.quantization.parameters import find_parameters
@@ -109,6 +109,19 @@ def test_corrected_biases_keep_the_mean(bias: bool) -> None:
         return float(np.abs(np.concatenate(errors).mean(axis=(0, 2, 3))).max())
 
     assert shift(corrected) < 0.3 * shift(model)
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_only_a_bias_that_stays_float_is_corrected(stored: bool) -> None:
+    text = "(float[1,3,4] x) => (float[1,3,5] y) { m = MatMul(x, w)  y = Add(m, b) }"
+    model = prepared(graph(text, {"w": normal(1, 4, 5), "b": normal(2, 5)}))
+    plan = plan_of(model)
+    if stored:
+        plan = replace(plan, constants=(*plan.constants, ConstantPlan("b", None, False, ("y",))))
+    bias = add_to_bias(model.graph.node("m"), TARGET, plan, np.ones(5))
+    assert (bias is None) is stored
+    change = np.asarray(constant(model.graph.initializers["b"])) - normal(2, 5)
+    np.testing.assert_allclose(change, 0 if stored else 1, rtol=1e-6)
 
 
 def test_feedback_lowers_the_error_of_a_network() -> None:

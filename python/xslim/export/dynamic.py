@@ -211,7 +211,7 @@ def _bias(writer: _Writer, node: ir.Node, channels: int) -> tuple[ir.Value | Non
         return None, value
     if array.ndim == 1:
         return value, None
-    if array.shape[-1] != channels:
+    if array.shape[-1:] not in ((), (channels,)):
         return None, value
     return writer.constant(f"{value.name}_vector", array.reshape(channels)), None
 

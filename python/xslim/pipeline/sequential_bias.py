@@ -68,7 +68,7 @@ def correct_biases_in_sequence(
         axis = 1 if layer.vectors.window is not None else -1
         name = outputs[layer.node]
         shift = _shift(float_run.reach(wanted[layer.node]), int8_run.reach(name), axis)
-        bias = add_to_bias(node, target, shift)
+        bias = add_to_bias(node, target, plan, shift)
         if bias is None:
             continue
         if bias in node.inputs:

@@ -52,7 +52,7 @@ def correct_biases(
         weight = contents(model.graph.initializers[constant.tensor])
         assert weight is not None
         error = _restored(quantization.constants[constant]) - weight
-        add_to_bias(nodes[layer.node], target, -layer.mean_output(layer.matrix(error), mean))
+        add_to_bias(nodes[layer.node], target, plan, -layer.mean_output(layer.matrix(error), mean))
     return corrected
 
 
@@ -73,14 +73,18 @@ def _restored(quantized: QuantizedTensor) -> NDArray[Any]:
     return quantized.values * params.scale.astype(np.float64).reshape(shape)
 
 
-def add_to_bias(node: ir.Node, target: Target, shift: FloatArray) -> ir.Value | None:
+def add_to_bias(node: ir.Node, target: Target, plan: QuantPlan, shift: FloatArray) -> ir.Value | None:
     """Add a vector to the bias of a layer; None where it has none of its own and can have none.
 
-    The bias is an input of the node, or the constant that its only consumer adds. It is returned.
+    The bias is an input of the node, or the constant that its only consumer adds and that stays float. It is
+    returned.
     """
     position = target.entry(node).bias_input
     if position is None:
-        return _add_to_following(node, shift)
+        bias = _added_by_consumer(node)
+        # An int8 constant is stored already: a change of its float values would not reach the result.
+        stored = bias is not None and any(bias.name == constant.tensor for constant in plan.constants)
+        return None if bias is None or stored else _add_to_constant(bias, shift)
     bias = node.inputs[position] if position < len(node.inputs) else None
     if bias is not None:
         return _add_to_constant(bias, shift)
@@ -96,19 +100,20 @@ def add_to_bias(node: ir.Node, target: Target, shift: FloatArray) -> ir.Value | 
     return value
 
 
-def _add_to_following(node: ir.Node, shift: FloatArray) -> ir.Value | None:
+def _added_by_consumer(node: ir.Node) -> ir.Value | None:
     consumer = sole_consumer(node.outputs[0])
     if consumer is None or not is_standard(consumer, "Add"):
         return None
     others = [value for value in consumer.inputs if value is not None and value is not node.outputs[0]]
-    return _add_to_constant(others[0], shift) if len(others) == 1 else None
+    return others[0] if len(others) == 1 else None
 
 
 def _add_to_constant(bias: ir.Value, shift: FloatArray) -> ir.Value | None:
     old: NDArray[Any] | None = contents(bias)
-    if old is None or not is_constant(bias) or len(bias.uses()) > 1 or old.size != shift.size:
+    if old is None or not is_constant(bias) or len(bias.uses()) > 1:
         return None
-    if old.shape[-1] != shift.size:
+    # A bias of one channel may have no dimension at all.
+    if old.size != shift.size or old.shape[-1:] not in ((), (shift.size,)):
         return None
     array = (old + shift.reshape(old.shape)).astype(old.dtype)
     bias.const_value = ir.tensor(array, name=bias.name)

@@ -87,7 +87,7 @@ def fit_bias(
     """
     channels = weight.params.scale.size
     per_channel = weight.params.axis is not None
-    if per_channel and bias.size != channels:
+    if per_channel and (bias.size != channels or bias.shape[-1:] not in ((), (channels,))):
         return None
     flat = bias.reshape(-1)
     needed = np.abs(flat) / (input_scale * LARGEST_BIAS)

@@ -83,7 +83,7 @@ def _group(root: ir.Value, values: list[ir.Value], flow: Flow, default: Settings
     node = root.producer()
     fixed = flow.entry(node).output_range if node is not None else None
     settings = _settings(root, flow) or default
-    absorbed = node is not None and node.inputs[0] in flow.fused
+    absorbed = node is not None and any(value in flow.fused for value in node.inputs[:1])
     return TensorGroup(
         tensors=tuple(value.name or "" for value in values),
         observed=() if fixed else (root.name or "",),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from xslim.errors import InternalError
 from xslim.graph.detached import detach
 from xslim.runtime.session import Feeds, Session, thread_count
 
@@ -67,15 +68,20 @@ class Stepwise:
         for live in self._live:
             live[name] = function(live[name])
 
-    def set_constant(self, name: str, array: Array) -> bool:
-        """Replace an initializer for all that is still to run; False where there is none of that name."""
+    def set_constant(self, name: str, array: Array) -> None:
+        """Replace an initializer for all that is still to run.
+
+        Raises
+        ------
+        InternalError
+            There is none of that name.
+        """
         from onnx import numpy_helper
 
         if name not in self._constants:
-            return False
+            raise InternalError("the model under way has no such constant", where=name)
         self._constants[name] = numpy_helper.from_array(array, name)
         self._weights.pop(name, None)
-        return True
 
     def _missing(self, name: str) -> list[int]:
         found: set[int] = set()
