@@ -8,12 +8,13 @@ weights and run in one session.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
 
 from xslim.errors import InternalError
+from xslim.graph.quantizers import quantizer_pairs
 
 
 @dataclass(frozen=True)
@@ -74,24 +75,11 @@ def _names(values: Mapping[str, ir.Value]) -> dict[str, str]:
     return {tensor: value.name or "" for tensor, value in values.items()}
 
 
-def _pairs(graph: ir.Graph) -> Iterator[tuple[str, tuple[ir.Node, ir.Node]]]:
-    """Every quantiser of an activation with its dequantiser, by the name of the tensor."""
-    for quantize in graph:
-        if quantize.op_type != "QuantizeLinear":
-            continue
-        for restore in (use.node for use in quantize.outputs[0].uses()):
-            source, restored = quantize.inputs[0], restore.outputs[0]
-            if restore.op_type == "DequantizeLinear" and source is not None:
-                # Where an output of the model is int8, its name belongs to the dequantised form.
-                named = restored if restored.is_graph_output() else source
-                yield named.name or "", (quantize, restore)
-
-
 class _Writer:
     def __init__(self, graph: ir.Graph, int8_operators: Collection[str]) -> None:
         self._graph = graph
         self._int8 = int8_operators
-        self._pairs = dict(_pairs(graph))
+        self._pairs = dict(quantizer_pairs(graph))
         self._tensors = {restore.outputs[0]: name for name, (_, restore) in self._pairs.items()}
         self._copies: dict[ir.Value, ir.Value] = {}
         self.given: dict[str, ir.Value] = {}

@@ -18,8 +18,9 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from xslim.graph.ops import is_standard
+from xslim.graph.ops import is_constant
 from xslim.graph.outputs import with_outputs
+from xslim.graph.quantizers import Pair, quantizer_pairs
 from xslim.graph.scheme import QuantPlan, TensorGroup
 from xslim.pipeline.held_back import output_errors
 from xslim.runtime import Feeds, Session
@@ -135,9 +136,10 @@ class _Adjustable:
     ) -> None:
         model = exported.clone()
         outputs = [value.name or "" for value in exported.graph.outputs]
-        restored = _restored(model.graph)
+        pairs = dict(quantizer_pairs(model.graph))
+        restored = {name: restore.outputs[0] for name, (_, restore) in pairs.items()}
         probes = [name for name in probes if name in restored and name not in outputs]
-        self._tensors = _open_scales(model.graph, scales)
+        self._tensors = _open_scales(model.graph, pairs, scales)
         model.graph.outputs.extend(restored[name] for name in probes)
         names = [*outputs, *(restored[name].name or "" for name in probes)]
         self._session = Session(model, names, threads=1, qdq_as_written=True)
@@ -163,29 +165,12 @@ def _probes(groups: Sequence[TensorGroup]) -> list[str]:
     return [group.name for group in later[:: max(1, math.ceil(len(later) / MOST_PROBES))]]
 
 
-def _restored(graph: ir.Graph) -> dict[str, ir.Value]:
-    """The dequantised value of every quantised activation, by the tensor's name."""
-    found: dict[str, ir.Value] = {}
-    for node in graph:
-        source = node.inputs[0] if is_standard(node, "QuantizeLinear") else None
-        reader = next((use.node for use in node.outputs[0].uses()), None) if source is not None else None
-        if source is not None and reader is not None and is_standard(reader, "DequantizeLinear"):
-            found[(source.name or "").removesuffix("_float")] = reader.outputs[0]
-    return found
-
-
-def _open_scales(graph: ir.Graph, known: Collection[str]) -> dict[str, str]:
+def _open_scales(graph: ir.Graph, pairs: Mapping[str, Pair], known: Collection[str]) -> dict[str, str]:
     """Turn the scales of activations into inputs; return the quantised tensor of each."""
     opened: dict[str, str] = {}
-    for node in graph:
-        if not is_standard(node, "QuantizeLinear"):
-            continue
-        source, scale = node.inputs[0], node.inputs[1]
-        if source is None or scale is None or not scale.is_initializer() or scale.is_graph_input():
-            continue
-        # The exporter renames a tensor whose place among the outputs the dequantised one takes.
-        tensor = (source.name or "").removesuffix("_float")
-        if tensor not in known:
+    for tensor, (quantize, _) in pairs.items():
+        scale = quantize.inputs[1]
+        if tensor not in known or scale is None or not is_constant(scale):
             continue
         del graph.initializers[scale.name or ""]
         scale.const_value = None

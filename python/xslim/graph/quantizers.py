@@ -1,0 +1,25 @@
+"""The quantisers of activations in an exported model, by the tensor that each stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import onnx_ir as ir
+
+from xslim.graph.ops import is_standard
+
+Pair = tuple[ir.Node, ir.Node]
+
+
+def quantizer_pairs(graph: ir.Graph) -> Iterator[tuple[str, Pair]]:
+    """Every QuantizeLinear with the DequantizeLinear behind it, by the name of the tensor."""
+    for quantize in graph:
+        source = quantize.inputs[0] if is_standard(quantize, "QuantizeLinear") else None
+        if source is None:
+            continue
+        for restore in (use.node for use in quantize.outputs[0].uses()):
+            if is_standard(restore, "DequantizeLinear"):
+                restored = restore.outputs[0]
+                # Where an output of the model is int8, its name belongs to the dequantised form.
+                named = restored if restored.is_graph_output() else source
+                yield named.name or "", (quantize, restore)
