@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 
+import numpy as np
 import pytest
 
 from tests import models
-from tests.quantization.build import int8, plan_of, prepared, reason
+from tests.quantization.build import graph, int8, normal, plan_of, prepared, reason
 from xslim.config import load_config
 from xslim.errors import ConfigError
 from xslim.quantization.rules import Region, rules_from
@@ -116,3 +117,28 @@ def test_rules_are_read_from_the_configuration() -> None:
     inside = region.override(rules.settings)
     assert (inside.precision_level, inside.method, inside.max_percentile) == (1, "minmax", 0.999)
     assert tuple(rules.ignore_op_types) == ("Softmax",)
+
+
+ABSORBED = """(float[1,4,8,8] x, float[1,8,4] t) => (float[1,4,8,8] y, float[1,8,4] z) {
+    c = Conv <pads=[1,1,1,1]> (x, w)
+    relu = Relu(c)
+    s = Add(relu, x)
+    clip = Clip(s, zero, six)
+    y = Conv <pads=[1,1,1,1]> (clip, w)
+    m = MatMul(t, u)
+    bias = Add(m, b)
+    z = MatMul(bias, u)
+}"""
+
+
+@pytest.mark.parametrize("level", [3, 4])
+@pytest.mark.parametrize(("source", "name"), [("c", "relu"), ("s", "clip"), ("m", "bias")])
+def test_a_float_region_holds_for_an_operator_that_would_be_absorbed(
+    source: str, name: str, level: int
+) -> None:
+    weights = {"w": normal(1, 4, 4, 3, 3), "u": normal(2, 4, 4), "b": normal(3, 4)}
+    bounds = {"zero": np.float32(0), "six": np.float32(6)}
+    model = prepared(graph(ABSORBED, weights | bounds))
+    assert reason(plan_of(model), name).startswith("applied by")
+    plan = plan_of(model, regions=[Region((source,), (name,), precision_level=level)])
+    assert reason(plan, name) == f"custom_setting: precision level {level} is float in a static run"

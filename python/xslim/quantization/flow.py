@@ -8,7 +8,7 @@ import onnx_ir as ir
 
 from xslim.graph.ops import constant, is_constant, sole_consumer
 from xslim.graph.scheme import OperatorPlan
-from xslim.quantization.operators import Context, data_positions, moving_inputs
+from xslim.quantization.operators import FLOAT_LEVELS, Context, data_positions, moving_inputs
 from xslim.targets import Operator
 
 
@@ -128,9 +128,12 @@ def _absorb(last: ir.Node, owner: ir.Node, flow: Flow) -> ir.Node:
 def _follower(node: ir.Node, flow: Flow) -> ir.Node | None:
     """Return the only consumer of the node where it may be absorbed."""
     consumer = sole_consumer(node.outputs[0])
-    if consumer is None or consumer not in flow.operators or consumer in flow.context.ignored:
+    context = flow.context
+    if consumer is None or consumer not in flow.operators or consumer in context.ignored:
         return None
-    if flow.context.target.refusal(consumer) or consumer.outputs[0] in flow.context.masks:
+    if context.settings[consumer].precision_level in FLOAT_LEVELS:
+        return None
+    if context.target.refusal(consumer) or consumer.outputs[0] in context.masks:
         return None
     return consumer
 

@@ -13,7 +13,7 @@ from xslim.quantization.protected import FLOAT_TYPES
 from xslim.quantization.rules import Settings
 from xslim.targets import Operator, Target
 
-DYNAMIC, HALF = 3, 4
+FLOAT_LEVELS = (3, 4)
 """Precision levels that mean float inside a static run."""
 
 
@@ -93,7 +93,7 @@ def _target_refusal(node: ir.Node, operator: Operator, target: Target) -> str | 
 
 
 def _level_refusal(node: ir.Node, operator: Operator, level: int) -> str | None:
-    if level in (DYNAMIC, HALF):
+    if level in FLOAT_LEVELS:
         return f"custom_setting: precision level {level} is float in a static run"
     allowed = max_level(node, operator)
     return f"float above precision level {allowed}" if level > allowed else None
