@@ -27,6 +27,17 @@ def test_the_same_model_gets_the_same_numbers():
     np.testing.assert_array_equal(first["x"], second["x"])
 
 
+@pytest.mark.parametrize("rows", [1, 2, 3])
+def test_indices_stay_inside_a_small_table(rows):
+    nodes = [helper.make_node("Gather", ["table", "ids"], ["y"])]
+    proto = model(
+        nodes, {"ids": [1, "length"]}, {"y": [1, "length", 4]}, {"table": draw(1, rows, 4)},
+        input_type=TensorProto.INT64,
+    )  # fmt: skip
+    ids = next(iter(random_feeds(load_model(proto))))["ids"]
+    assert set(ids.ravel().tolist()) == set(range(rows))
+
+
 def test_indices_stay_inside_their_table():
     nodes = [
         helper.make_node("Cast", ["ids"], ["i"], to=TensorProto.INT32),

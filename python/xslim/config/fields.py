@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Annotated, Literal, TypeVar
+from importlib import resources
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 from pydantic_core import PydanticCustomError
 
 PRESETS = ("PT_IMAGENET", "IMAGENET")
+DEFAULT_TARGET = "spacemit"
 
 Value = TypeVar("Value")
 
@@ -38,6 +40,13 @@ def _whole_number(value: object) -> object:
     if type(value) is not int:
         raise problem(f"must be an integer, got {describe(value)}")
     return value
+
+
+def target_names() -> tuple[str, ...]:
+    """Names of the operator tables that the package carries, the default one first."""
+    files = resources.files("xslim").joinpath("targets").iterdir()
+    names = [file.name.removesuffix(".toml") for file in files if file.name.endswith(".toml")]
+    return tuple(sorted(names, key=lambda name: (name != DEFAULT_TARGET, name)))
 
 
 def _is_plain_name(value: str) -> bool:
@@ -113,7 +122,10 @@ Dtype = Literal[
     "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
 ]  # fmt: skip
 BiasType = Literal["float", "int32"]
-TargetName = Literal["spacemit", "generic"]
+if TYPE_CHECKING:
+    TargetName = str
+else:
+    TargetName = Literal[target_names()]
 Percentile = Annotated[float, Field(ge=0.99, le=1)]
 GlobalLevel = Annotated[Literal[0, 1, 2, 3, 4, 100], BeforeValidator(_whole_number)]
 RegionLevel = Annotated[Literal[0, 1, 2, 3, 4], BeforeValidator(_whole_number)]

@@ -21,7 +21,8 @@ SEQUENCE_SIZES = (16, 64, 256, 512, 1)
 """What other unknown dimensions are tried with."""
 
 SMALLEST_TABLE = 2
-"""Whole numbers are 0 or 1, which suits masks, flags and most indices, unless they look up a table."""
+"""Whole numbers are 0 or 1, which suits masks, flags and most indices, unless they look up a table: one of a
+single row takes 0 alone."""
 
 
 def random_feeds(model: ir.Model) -> Iterator[dict[str, NDArray[np.generic]]]:
@@ -80,13 +81,16 @@ def _draw(spec: InputSpec, shape: list[int], limit: int, random: np.random.Gener
 
 def _table_size(value: ir.Value) -> int:
     """Rows of the smallest table that the value looks up; `SMALLEST_TABLE` when it is no index."""
+    return min(_tables(value), default=SMALLEST_TABLE)
+
+
+def _tables(value: ir.Value) -> list[int]:
+    """Rows of every table that the value looks up, whatever its type is there."""
     sizes = []
     for node, position in value.uses():
-        if is_standard(node, "Gather") and position == 1:
+        if is_standard(node, "Cast"):
+            sizes += _tables(node.outputs[0])
+        elif is_standard(node, "Gather") and position == 1:
             shape = static_shape(node.inputs[0])
-            axis = node.attributes.get_int("axis", 0)
-            sizes.append(shape[axis] if shape is not None else SMALLEST_TABLE)
-        else:
-            sizes.append(_table_size(node.outputs[0]) if is_standard(node, "Cast") else SMALLEST_TABLE)
-    tables = [size for size in sizes if size > SMALLEST_TABLE]
-    return min(tables, default=SMALLEST_TABLE)
+            sizes += [shape[node.attributes.get_int("axis", 0)]] if shape else []
+    return [size for size in sizes if size > 0]

@@ -12,6 +12,7 @@ from typing import Any
 
 import onnx_ir as ir
 
+from xslim.config.fields import target_names
 from xslim.errors import ConfigError
 from xslim.graph.ops import attribute, scalar
 from xslim.targets.constraints import Constraint, Scalar
@@ -212,12 +213,6 @@ class Target:
 _UNLISTED = Operator(role="float")
 
 
-def target_names() -> list[str]:
-    """Names of the targets that the package carries."""
-    files = resources.files(__package__).iterdir()
-    return sorted(file.name.removesuffix(".toml") for file in files if file.name.endswith(".toml"))
-
-
 @cache
 def load_target(name: str = "spacemit") -> Target:
     """Read the table of a target.
@@ -228,7 +223,9 @@ def load_target(name: str = "spacemit") -> Target:
         No such target.
     """
     if name not in target_names():
-        raise ConfigError(f"unknown target {name!r}", hint=f"choose one of {', '.join(target_names())}")
+        raise ConfigError(
+            f"unknown target {name!r}", hint=f"choose one of {', '.join(sorted(target_names()))}"
+        )
     table = tomllib.loads(resources.files(__package__).joinpath(f"{name}.toml").read_text("utf-8"))
     operators = {
         key: _operator({**section, **entry}, table["types"])
