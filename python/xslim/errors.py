@@ -49,6 +49,10 @@ class ModelError(XSlimError):
     """The model cannot be read, is not valid ONNX, or cannot be quantised."""
 
 
+class CrashError(ModelError):
+    """The process in which onnxruntime loaded or ran the model died."""
+
+
 class OutputError(XSlimError):
     """An output file or folder cannot be written."""
 

@@ -12,9 +12,9 @@ import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from xslim.errors import InternalError, ModelError
+from xslim.errors import CrashError, InternalError, ModelError
 from xslim.export.verify import OutputComparison, compare_by_name
-from xslim.runtime import Feeds, Session, random_feeds, unknown_operators
+from xslim.runtime import Feeds, Isolated, random_feeds, unknown_operators, with_less_optimisation
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +31,9 @@ class TrialRun:
     names: Sequence[str]
 
 
-def run_float_model(source: bytes | Path, model: ir.Model, *, lean: bool) -> TrialRun | None:
+def run_float_model(
+    source: bytes | Path, model: ir.Model, isolated: Isolated, *, lean: bool
+) -> TrialRun | None:
     """Run the float model once on random input of the right type, unless it has operators that no one knows.
 
     Parameters
@@ -40,6 +42,8 @@ def run_float_model(source: bytes | Path, model: ir.Model, *, lean: bool) -> Tri
         The float model, serialised or as a file.
     model : onnx_ir.Model
         The same model, whose inputs say what to feed.
+    isolated : Isolated
+        The process that runs it.
     lean : bool
         See `Session`.
 
@@ -47,23 +51,39 @@ def run_float_model(source: bytes | Path, model: ir.Model, *, lean: bool) -> Tri
     -------
     TrialRun or None
         None, with a warning, when onnxruntime lacks an operator or the model takes none of the inputs tried.
+
+    Raises
+    ------
+    CrashError
+        onnxruntime dies of the model.
+    ModelError
+        onnxruntime cannot load it.
     """
     if unknown := unknown_operators(model):
         logger.warning("onnxruntime has no operator %s: the result is neither run nor compared", unknown[0])
         return None
-    session = Session(source, lean=lean)
     refusal = ""
-    for feeds in random_feeds(model):
-        try:
-            return TrialRun(feeds, session.run(feeds), session.outputs)
-        except ModelError as error:
-            refusal = error.what
+
+    def attempt(optimisation: str) -> TrialRun | None:
+        nonlocal refusal
+        session = isolated.session(source, lean=lean, optimisation=optimisation)
+        for feeds in random_feeds(model):
+            try:
+                return TrialRun(feeds, session.run(feeds), session.outputs)
+            except CrashError:
+                raise
+            except ModelError as error:
+                refusal = error.what
+        return None
+
+    if trial := with_less_optimisation(attempt, "the float model"):
+        return trial
     logger.warning("the float model does not run on random input, so nothing is compared: %s", refusal)
     return None
 
 
 def check_file(
-    file: Path, trial: TrialRun | None, *, lean: bool, loads: bool = True
+    file: Path, trial: TrialRun | None, isolated: Isolated, *, lean: bool, loads: bool = True
 ) -> list[OutputComparison]:
     """Check a converted model and compare it with the float model.
 
@@ -73,6 +93,8 @@ def check_file(
         The converted model.
     trial : TrialRun or None
         The run of the float model; without one the model is only loaded.
+    isolated : Isolated
+        The process that runs the converted model.
     lean : bool
         See `Session`.
     loads : bool
@@ -95,9 +117,14 @@ def check_file(
         raise InternalError(f"the converted model is not valid: {error}") from error
     if not loads:
         return []
+
+    def attempt(optimisation: str) -> Sequence[NDArray[np.generic]]:
+        names = trial.names if trial else None
+        session = isolated.session(file, names, lean=lean, optimisation=optimisation)
+        return session.run(trial.feeds) if trial else []
+
     try:
-        session = Session(file, trial.names if trial else None, lean=lean)
-        outputs = session.run(trial.feeds) if trial else []
+        outputs = with_less_optimisation(attempt, "the converted model")
     except ModelError as error:
         raise InternalError(f"the converted model does not run: {error.what}") from error
     if trial is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,14 @@ from numpy.typing import NDArray
 
 from xslim import kernels
 from xslim.errors import InternalError, XSlimError
-from xslim.runtime import Feeds, Session
+from xslim.runtime import Feeds, Isolated, with_less_optimisation
 
 logger = logging.getLogger(__name__)
 
 Array = NDArray[np.generic]
+
+_Runs = tuple[Sequence[str], list[list[Array]]]
+"""The names of a model's outputs, and their values for every sample."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ class NotFiniteError(InternalError):
 
 
 def compare_outputs(
-    float_model: bytes | Path, quantized: onnx.ModelProto, samples: Sequence[Feeds]
+    float_model: bytes | Path, quantized: onnx.ModelProto, samples: Sequence[Feeds], isolated: Isolated
 ) -> list[OutputComparison]:
     """Check the quantised model and compare it with the float model on a few samples.
 
@@ -47,6 +51,8 @@ def compare_outputs(
         What is about to be written.
     samples : sequence of feeds
         What both models run on; at least one.
+    isolated : Isolated
+        The process that runs them.
 
     Returns
     -------
@@ -61,14 +67,18 @@ def compare_outputs(
     """
     serialized = quantized.SerializeToString()
     check_valid(serialized)
-    reference = Session(float_model)
+
+    def run(model: bytes | Path, names: Sequence[str] | None, optimisation: str) -> _Runs:
+        session = isolated.session(model, names, optimisation=optimisation)
+        return session.outputs, [session.run(feeds) for feeds in samples]
+
+    names, expected = with_less_optimisation(partial(run, float_model, None), "the float model")
     try:
-        candidate = Session(serialized, reference.outputs)
-        pairs = [(reference.run(feeds), candidate.run(feeds)) for feeds in samples]
+        _, found = with_less_optimisation(partial(run, serialized, names), "the quantised model")
     except XSlimError as error:
         raise InternalError(f"the quantised model does not run: {error.what}") from error
-    outputs = zip(*(zip(a, b, strict=True) for a, b in pairs), strict=True)
-    return compare_by_name(dict(zip(reference.outputs, outputs, strict=True)))
+    outputs = zip(*(zip(a, b, strict=True) for a, b in zip(expected, found, strict=True)), strict=True)
+    return compare_by_name(dict(zip(names, outputs, strict=True)))
 
 
 def check_valid(quantized: bytes) -> None:

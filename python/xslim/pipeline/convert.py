@@ -19,14 +19,16 @@ from xslim.pipeline.load import ModelSource
 from xslim.pipeline.paths import OutputPaths
 from xslim.pipeline.slimming import operator_table, slim_model
 from xslim.pipeline.summary import log_comparison
-from xslim.runtime import unknown_operators
+from xslim.runtime import Isolated, unknown_operators
 
 logger = logging.getLogger(__name__)
 
 DYNAMIC = 3
 
 
-def convert(model: ir.Model, config: Config, source: ModelSource, paths: OutputPaths) -> ir.Model:
+def convert(
+    model: ir.Model, config: Config, source: ModelSource, paths: OutputPaths, isolated: Isolated
+) -> ir.Model:
     """Convert a float model as precision level 3, 4 or 100 says, and write it once it has proved itself.
 
     Parameters
@@ -39,6 +41,8 @@ def convert(model: ir.Model, config: Config, source: ModelSource, paths: OutputP
         Where the model came from; a file is compared with as it is.
     paths : OutputPaths
         Where the result goes.
+    isolated : Isolated
+        The process that runs the float model and the result.
 
     Raises
     ------
@@ -47,7 +51,7 @@ def convert(model: ir.Model, config: Config, source: ModelSource, paths: OutputP
     InternalError
         The result is not valid, does not run, or returns something that is not finite.
     """
-    output = _Output.of(model, source, paths.model)
+    output = _Output.of(model, source, paths.model, isolated)
     level = config.quantization_parameters.precision_level
     if level == SLIM_ONLY:
         result = output.write(slim_model(model, config))
@@ -66,7 +70,7 @@ def _write_half(conversion: HalfConversion, output: _Output) -> ir.Model:
     try:
         return output.write(conversion.convert())
     except NotFiniteError:
-        if output.trial is None or not conversion.look_for_overflow(output.trial.feeds):
+        if output.trial is None or not conversion.look_for_overflow(output.trial.feeds, output.isolated):
             raise
     return output.write(conversion.convert())
 
@@ -76,24 +80,25 @@ class _Output:
     """The file to write, and what the float model says about it."""
 
     path: Path
+    isolated: Isolated
     trial: TrialRun | None
     lean: bool
     loads: bool
     comparison: list[OutputComparison] = field(default_factory=list)
 
     @classmethod
-    def of(cls, model: ir.Model, source: ModelSource, path: Path) -> _Output:
+    def of(cls, model: ir.Model, source: ModelSource, path: Path, isolated: Isolated) -> _Output:
         lean = weight_bytes(model) > LEAN_ABOVE
         reference = source if isinstance(source, Path) else to_proto(model).SerializeToString()
-        trial = run_float_model(reference, model, lean=lean)
+        trial = run_float_model(reference, model, isolated, lean=lean)
         release_weights(model)
-        return cls(path, trial, lean, loads=not unknown_operators(model))
+        return cls(path, isolated, trial, lean, loads=not unknown_operators(model))
 
     def write(self, model: ir.Model) -> ir.Model:
         """Write the model aside, check it there, and move it into its place."""
 
         def check(file: Path) -> None:
-            self.comparison = check_file(file, self.trial, lean=self.lean, loads=self.loads)
+            self.comparison = check_file(file, self.trial, self.isolated, lean=self.lean, loads=self.loads)
 
         save_model(model, self.path, check=check)
         release_weights(model)

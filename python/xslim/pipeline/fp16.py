@@ -18,7 +18,7 @@ from xslim.graph.outputs import with_outputs
 from xslim.pipeline.first_part import FirstPart
 from xslim.pipeline.kept import kept_operators
 from xslim.pipeline.load import prepare_model
-from xslim.runtime import Feeds, Session, require_runnable
+from xslim.runtime import Feeds, Isolated, require_runnable
 from xslim.targets import load_target
 
 logger = logging.getLogger(__name__)
@@ -57,10 +57,10 @@ class HalfConversion:
             logger.warning("no operator of the main graph can be float16: the model is only slimmed")
         return part.whole(conversion.model)
 
-    def look_for_overflow(self, feeds: Feeds) -> bool:
+    def look_for_overflow(self, feeds: Feeds, isolated: Isolated) -> bool:
         """Run the float model on one input and keep float32 what exceeds float16; say if there was any."""
         names = _float_tensors(self._prepared)
-        session = Session(with_outputs(self._prepared, names), names)
+        session = isolated.session(with_outputs(self._prepared, names), names)
         arrays = dict(zip(names, session.run(feeds), strict=True))
         found = {name for name, array in arrays.items() if array.size and np.nanmax(np.abs(array)) > LARGEST}
         logger.info("outside the range of fp16 on random input: %s", ", ".join(sorted(found)) or "nothing")

@@ -15,6 +15,7 @@ from xslim.config import Config
 from xslim.graph.io import PROTO_LIMIT_BYTES, to_proto, weight_bytes
 from xslim.pipeline.load import load_float_model, model_source, read_config
 from xslim.pipeline.paths import output_paths, prepare_folder
+from xslim.runtime import Isolated
 
 logger = logging.getLogger(__name__)
 
@@ -75,16 +76,19 @@ def _run(
     source = model_source(config, model_or_path)
     file = source if isinstance(source, Path) else None
     paths = output_paths(config, file, output_path, given=model_or_path is not None)
-    model = load_float_model(config, source)
-    prepare_folder(paths)
-    # Imported when needed: each kind of run starts faster without what only the other needs.
-    if config.is_static:
-        from xslim.pipeline.static_run import run_static
+    # The child imports onnxruntime while this process reads and prepares the model.
+    with Isolated() as isolated:
+        model = load_float_model(config, source)
+        prepare_folder(paths)
+        # Imported when needed: each kind of run starts faster without what only the other needs.
+        if config.is_static:
+            from xslim.pipeline.static_run import run_static
 
-        result = run_static(model, source, config, paths, [Path(name) for name in sketch_files])
-    else:
-        from xslim.pipeline.convert import convert
+            shards = [Path(name) for name in sketch_files]
+            result = run_static(model, source, config, paths, shards, isolated)
+        else:
+            from xslim.pipeline.convert import convert
 
-        result = convert(model, config, source, paths)
+            result = convert(model, config, source, paths, isolated)
     logger.info("wrote %s in %.1f s", paths.model, time.monotonic() - started)
     return result, paths.model

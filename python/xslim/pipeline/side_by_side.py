@@ -22,7 +22,7 @@ from xslim.errors import DataError, ModelError
 from xslim.graph.inputs import InputSpec, input_specs
 from xslim.graph.io import load_model
 from xslim.pipeline.starter import FILE_TYPES, guess_entries
-from xslim.runtime import Feeds, Session, random_feeds
+from xslim.runtime import Feeds, Isolated, Runs, random_feeds
 
 Array = NDArray[np.generic]
 
@@ -81,17 +81,15 @@ def compare_models(first: Path, second: Path, data: Path | None, count: int) -> 
         The data are wrong.
     """
     model = load_model(first)
-    _same_interface(model, load_model(second))
-    a, b = Session(first), Session(second)
-    names = [name for name in a.outputs if name in b.outputs]
-    b = Session(second, names)
-    a.outputs = names
+    names = _shared_outputs(model, load_model(second))
     totals = [_Totals(name) for name in names]
     used = 0
-    for feeds in _samples(model, a, data, count):
-        for total, expected, found in zip(totals, a.run(feeds), b.run(feeds), strict=True):
-            total.add(expected, found)
-        used += 1
+    with Isolated() as isolated:
+        a, b = isolated.session(first, names), isolated.session(second, names)
+        for feeds in _samples(model, a, data, count):
+            for total, expected, found in zip(totals, a.run(feeds), b.run(feeds), strict=True):
+                total.add(expected, found)
+            used += 1
     if used == 0:
         raise DataError("there is no sample", where=str(data), hint="give files or a folder with --data")
     return used, [total.result() for total in totals]
@@ -140,19 +138,22 @@ class _Totals:
         )
 
 
-def _same_interface(first: ir.Model, second: ir.Model) -> None:
+def _shared_outputs(first: ir.Model, second: ir.Model) -> list[str]:
+    """Names of the outputs of both; the inputs must be the same."""
     names = [[spec.name for spec in input_specs(model)] for model in (first, second)]
     if sorted(names[0]) != sorted(names[1]):
         raise ModelError(
             f"the models have different inputs: {', '.join(names[0])} and {', '.join(names[1])}",
             hint=COMPARABLE,
         )
-    outputs = [{value.name for value in model.graph.outputs} for model in (first, second)]
-    if not outputs[0] & outputs[1]:
+    others = {value.name for value in second.graph.outputs}
+    shared = [value.name for value in first.graph.outputs if value.name and value.name in others]
+    if not shared:
         raise ModelError("the models have no output in common", hint=COMPARABLE)
+    return shared
 
 
-def _samples(model: ir.Model, session: Session, data: Path | None, count: int) -> Iterator[Feeds]:
+def _samples(model: ir.Model, session: Runs, data: Path | None, count: int) -> Iterator[Feeds]:
     if data is None:
         yield _random_sample(model, session)
     elif data.suffix == ".npz":
@@ -166,7 +167,7 @@ def _samples(model: ir.Model, session: Session, data: Path | None, count: int) -
             yield from islice(CalibrationData(input_specs(model), parameters).batches(1), count)
 
 
-def _random_sample(model: ir.Model, session: Session) -> Feeds:
+def _random_sample(model: ir.Model, session: Runs) -> Feeds:
     refusal = ""
     for feeds in random_feeds(model):
         try:

@@ -18,7 +18,7 @@ from xslim.pipeline.paths import OutputPaths
 from xslim.pipeline.refine import log_gains
 from xslim.pipeline.static import quantize_static
 from xslim.pipeline.summary import log_comparison
-from xslim.runtime import Feeds, unknown_operators
+from xslim.runtime import Feeds, Isolated, unknown_operators
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +26,12 @@ COMPARED_SAMPLES = 4
 
 
 def run_static(
-    model: ir.Model, source: ModelSource, config: Config, paths: OutputPaths, sketch_files: Sequence[Path]
+    model: ir.Model,
+    source: ModelSource,
+    config: Config,
+    paths: OutputPaths,
+    sketch_files: Sequence[Path],
+    isolated: Isolated,
 ) -> ir.Model:
     """Quantise a float model as precision level 0, 1 or 2 says, write it and its report.
 
@@ -42,6 +47,8 @@ def run_static(
         Where everything goes.
     sketch_files : sequence of Path
         Sketches that ``xslim collect`` wrote, to be used instead of calibrating.
+    isolated : Isolated
+        The process that runs the float model first, and the result.
 
     Raises
     ------
@@ -55,7 +62,7 @@ def run_static(
     result = quantize_static(part.model, config, paths.beside(".sketches"), sketch_files)
     whole = part.whole(result.model)
     log_gains(result.gains)
-    comparison = _compare(original, whole, result.samples[:COMPARED_SAMPLES])
+    comparison = _compare(original, whole, result.samples[:COMPARED_SAMPLES], isolated)
     wanted = config.quantization_parameters.analysis_enable
     # The report is about the part that changed; sizes too.
     before = model if part.parts is None else part.model
@@ -68,11 +75,13 @@ def run_static(
     return whole
 
 
-def _compare(original: bytes | Path, whole: ir.Model, samples: Sequence[Feeds]) -> list[OutputComparison]:
+def _compare(
+    original: bytes | Path, whole: ir.Model, samples: Sequence[Feeds], isolated: Isolated
+) -> list[OutputComparison]:
     """Check the result and compare it with the float model, unless the part behind a cut cannot be run."""
     proto = to_proto(whole)
     if unknown := unknown_operators(whole):
         check_valid(proto.SerializeToString())
         logger.warning("onnxruntime has no operator %s: the result is neither run nor compared", unknown[0])
         return []
-    return compare_outputs(original, proto, samples)
+    return compare_outputs(original, proto, samples, isolated)

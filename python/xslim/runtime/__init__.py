@@ -1,16 +1,21 @@
 """Running models: the only part of the package that knows onnxruntime."""
 
+from xslim.runtime.isolated import Isolated, Runs, with_less_optimisation
 from xslim.runtime.random_input import random_feeds
-from xslim.runtime.session import Feeds, Session, thread_count
+from xslim.runtime.session import Feeds, Session
 from xslim.runtime.stepwise import Stepwise
+from xslim.runtime.threads import thread_count
 from xslim.runtime.unknown import require_runnable, unknown_operators
 
 __all__ = [
     "Feeds",
+    "Isolated",
+    "Runs",
     "Session",
     "Stepwise",
     "random_feeds",
     "require_runnable",
     "thread_count",
     "unknown_operators",
+    "with_less_optimisation",
 ]

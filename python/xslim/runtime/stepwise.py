@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from xslim.errors import InternalError
 from xslim.graph.detached import detach
-from xslim.runtime.session import Feeds, Session, thread_count
+from xslim.runtime.session import Feeds, Session
+from xslim.runtime.threads import thread_count
 
 if TYPE_CHECKING:
     import onnx

@@ -1,0 +1,135 @@
+"""How a session is made and asked: the one place that calls onnxruntime, in this process or in a child.
+
+A child imports this module without the rest of the package, so it needs numpy and onnxruntime alone.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xslim.errors import ModelError
+
+logger = logging.getLogger(__name__)
+
+LOG_FATAL = 4
+
+FULL, NONE = "ORT_ENABLE_ALL", "ORT_DISABLE_ALL"
+
+OPTIMISATIONS = (FULL, "ORT_ENABLE_EXTENDED", "ORT_ENABLE_BASIC", NONE)
+"""onnxruntime's levels of graph optimisation, from its default downwards."""
+
+
+@dataclass(frozen=True)
+class SessionOptions:
+    """How a model is run.
+
+    Attributes
+    ----------
+    device : {"cpu", "cuda"}
+        ``cuda`` falls back to the CPU where the installed onnxruntime has no CUDA provider.
+    threads : int
+        Threads of one run; 0 leaves the choice to onnxruntime.
+    optimisation : str
+        One of `OPTIMISATIONS`.
+    qdq_as_written : bool
+        Execute QuantizeLinear/DequantizeLinear pairs one by one instead of fusing them into integer
+        kernels, so that results are those of the quantised arithmetic on any machine.
+    lean : bool
+        Load fast and keep no second copy of the weights, for a single run: without graph optimisation, packed
+        weights and memory arena.
+    """
+
+    device: str = "cpu"
+    threads: int = 0
+    optimisation: str = FULL
+    qdq_as_written: bool = False
+    lean: bool = False
+
+
+class Engine:
+    """An onnxruntime session.
+
+    Parameters
+    ----------
+    source : bytes or Path
+        A serialised model, or the file of one.
+    outputs : sequence of str or None
+        Names of the outputs to fetch; None for all of the model's.
+    options : SessionOptions
+        How to run it.
+    weights : mapping of str to array
+        Initializers that a serialised model declares external; they are read in place.
+
+    Raises
+    ------
+    ModelError
+        onnxruntime cannot load the model.
+    """
+
+    def __init__(
+        self,
+        source: bytes | Path,
+        outputs: Sequence[str] | None,
+        options: SessionOptions,
+        weights: Mapping[str, NDArray[Any]],
+    ) -> None:
+        import onnxruntime as ort
+
+        settings = ort.SessionOptions()
+        settings.intra_op_num_threads = options.threads
+        settings.log_severity_level = LOG_FATAL
+        level = NONE if options.lean else options.optimisation
+        settings.graph_optimization_level = getattr(ort.GraphOptimizationLevel, level)
+        if options.qdq_as_written:
+            settings.add_session_config_entry("session.disable_quant_qdq", "1")
+        if options.lean:
+            settings.add_session_config_entry("session.disable_prepacking", "1")
+            settings.enable_cpu_mem_arena = False
+            # The default order would first cast all weights of a float16 model, then use them.
+            settings.execution_order = ort.ExecutionOrder.PRIORITY_BASED
+        # onnxruntime does not copy what it is given here.
+        self._weights = [ort.OrtValue.ortvalue_from_numpy(array) for array in weights.values()]
+        if self._weights:
+            settings.add_external_initializers(list(weights), self._weights)
+        given = source if isinstance(source, bytes) else str(source)
+        try:
+            self._session = ort.InferenceSession(given, settings, providers=_providers(options.device))
+        except Exception as error:
+            raise ModelError(
+                f"onnxruntime cannot load the model: {error}", hint="try the model in onnxruntime alone"
+            ) from error
+        self.outputs = list(outputs) if outputs is not None else [o.name for o in self._session.get_outputs()]
+
+    def run(self, feeds: Mapping[str, NDArray[np.generic]]) -> list[Any]:
+        """Run the model once and return its outputs in the order of ``outputs``.
+
+        Raises
+        ------
+        ModelError
+            onnxruntime refuses the feeds or fails.
+        """
+        try:
+            result: list[Any] = self._session.run(self.outputs, dict(feeds))
+        except Exception as error:
+            raise ModelError(
+                f"onnxruntime cannot run the model: {error}",
+                hint="compare the shapes of the samples with xslim info",
+            ) from error
+        return result
+
+
+def _providers(device: str) -> list[str]:
+    import onnxruntime as ort
+
+    if device == "cuda":
+        if "CUDAExecutionProvider" in ort.get_available_providers():
+            return ["CUDAExecutionProvider", "CPUExecutionProvider"]
+        logger.info("calibration_device is cuda, but the installed onnxruntime has none: using the CPU")
+    return ["CPUExecutionProvider"]

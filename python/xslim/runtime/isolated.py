@@ -1,0 +1,324 @@
+"""Models that run in a process of their own, where a crash of onnxruntime takes nothing else down."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import count
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Protocol, TypeVar
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from xslim.errors import CrashError, ModelError
+from xslim.graph.detached import detach
+from xslim.runtime import wire, worker
+from xslim.runtime.engine import FULL, OPTIMISATIONS, Engine, SessionOptions
+from xslim.runtime.threads import thread_count
+
+logger = logging.getLogger(__name__)
+
+Feeds = Mapping[str, NDArray[np.generic]]
+T = TypeVar("T")
+
+SECONDS = 600.0
+"""What loading a model, or running it once, may take."""
+
+# The child finds what its parent finds, but runs no `__init__` of the package, which would import much more.
+_BOOT = """
+import json, sys, types
+sys.path[:], folders = json.loads(sys.argv[2])
+for name, folder in folders.items():
+    package = sys.modules[name] = types.ModuleType(name)
+    package.__path__ = [folder]
+from xslim.runtime.worker import serve
+serve()
+"""
+
+# Exit codes with which Windows ends a process.
+_WINDOWS = {0xC0000005: "access violation", 0xC00000FD: "stack overflow", 0xC0000409: "abort"}
+
+
+class Runs(Protocol):
+    """What can run a model: a session in this process or in a child."""
+
+    outputs: list[str]
+
+    def run(self, feeds: Feeds) -> list[Any]:
+        """Run the model once and return its outputs in the order of ``outputs``."""
+
+
+class Isolated:
+    """A child process that runs models; it starts at once, and again after a crash.
+
+    Where no process can be started, models run in this one. Closing it, and the end of this process however
+    that comes, end the child. One thread at a time may use it.
+
+    Parameters
+    ----------
+    seconds : float
+        Time limit of each step: loading a model, one run.
+    memory : int, optional
+        Bytes of address space that the child may use; no limit by default.
+    """
+
+    def __init__(self, *, seconds: float = SECONDS, memory: int | None = None) -> None:
+        self.seconds = seconds
+        self._memory = memory
+        self._numbers = count()
+        self._child = _start(memory)
+
+    def __enter__(self) -> Isolated:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def pid(self) -> int | None:
+        """Number of the child process; None where models run in this one."""
+        return self._child.pid if self._child is not None else None
+
+    def close(self) -> None:
+        """End the child."""
+        if self._child is not None:
+            self._child.end()
+
+    def session(
+        self,
+        model: ir.Model | bytes | Path,
+        outputs: Sequence[str] | None = None,
+        *,
+        threads: int | None = None,
+        optimisation: str = FULL,
+        qdq_as_written: bool = False,
+        lean: bool = False,
+    ) -> Runs:
+        """Make a model ready to run in the child; parameters are those of `Session`.
+
+        Raises
+        ------
+        CrashError
+            onnxruntime died of the model.
+        ModelError
+            onnxruntime cannot load the model, or a limit was reached.
+        """
+        weights: Mapping[str, NDArray[Any]] = {}
+        if isinstance(model, ir.Model):
+            model, weights = detach(model)
+        options = SessionOptions("cpu", threads or thread_count(), optimisation, qdq_as_written, lean)
+        if self._child is not None and not self._child.alive:
+            self._child.end()
+            self._child = _start(self._memory)
+        source = model.resolve() if isinstance(model, Path) else model
+        if self._child is None or not self._child.usable(self.seconds):
+            return Engine(source, outputs, options, weights)
+        return _Remote(self._child, next(self._numbers), self.seconds, source, outputs, options, weights)
+
+
+class _Remote:
+    """A session in the child."""
+
+    def __init__(
+        self,
+        child: _Child,
+        number: int,
+        seconds: float,
+        source: bytes | Path,
+        outputs: Sequence[str] | None,
+        options: SessionOptions,
+        weights: Mapping[str, NDArray[Any]],
+    ) -> None:
+        self._child, self._number, self._seconds = child, number, seconds
+        wanted = list(outputs) if outputs is not None else None
+        request = worker.opening(number, source, wanted, options, dict(weights))
+        self.outputs: list[str] = child.ask(request, seconds)
+        # The child hears of it with the next request.
+        weakref.finalize(self, child.dropped.append, number)
+
+    def run(self, feeds: Feeds) -> list[Any]:
+        """Run the model once and return its outputs in the order of ``outputs``.
+
+        Raises
+        ------
+        CrashError
+            onnxruntime died of the model.
+        ModelError
+            onnxruntime refuses the feeds or fails, or a limit was reached.
+        """
+        result: list[Any] = self._child.ask({"session": self._number, "feeds": dict(feeds)}, self._seconds)
+        return result
+
+
+class _Child:
+    """The process, and the conversation with it."""
+
+    def __init__(self, process: subprocess.Popen[bytes], errors: IO[bytes]) -> None:
+        self._process, self._errors = process, errors
+        self._version: str | None = None
+        self._refused = False
+        self.dropped: list[int] = []
+
+    @property
+    def pid(self) -> int | None:
+        return None if self._refused else self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        return self._refused or self._process.poll() is None
+
+    def usable(self, seconds: float) -> bool:
+        """Wait until it is ready; False when it never will be."""
+        if self._version is None and not self._refused:
+            try:
+                self._version = self._exchange(None, seconds)["version"]
+            except (ModelError, OSError, KeyError) as error:
+                self._refused = True
+                logger.debug("no process can be started, so models run in this one: %s", error)
+        return not self._refused
+
+    def ask(self, request: dict[str, Any], seconds: float) -> Any:
+        """Send a request and wait for the answer; whatever interrupts that ends the child."""
+        dropped = [self.dropped.pop() for _ in range(len(self.dropped))]
+        reply = self._exchange({**request, "dropped": dropped}, seconds)
+        if "refused" in reply:
+            raise ModelError(**reply["refused"])
+        if "memory" in reply:
+            raise ModelError("running the model takes too much memory", hint="give smaller inputs")
+        return reply["result"]
+
+    def _exchange(self, request: dict[str, Any] | None, seconds: float) -> Any:
+        with self._limited_to(seconds) as late:
+            try:
+                # The pipe may break before the request is through; the reason shows at the answer.
+                with contextlib.suppress(BrokenPipeError):
+                    if request is not None:
+                        wire.send(self._pipe(self._process.stdin), request)
+                return wire.receive(self._pipe(self._process.stdout))
+            except EOFError:
+                code = self._process.wait()
+            except BaseException:
+                self._process.kill()
+                raise
+        if late.is_set():
+            raise ModelError(
+                f"loading or running the model takes more than {seconds:g} seconds",
+                hint="give smaller inputs",
+            )
+        cause = cause_of_death(code) + self._last_words()
+        raise CrashError(
+            f"onnxruntime {self._version or ''} died of the model: {cause}",
+            hint="try the model in onnxruntime alone, and report it there",
+        )
+
+    @contextlib.contextmanager
+    def _limited_to(self, seconds: float) -> Iterator[threading.Event]:
+        late = threading.Event()
+
+        def end() -> None:
+            late.set()
+            self._process.kill()
+
+        timer = threading.Timer(seconds, end)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield late
+        finally:
+            timer.cancel()
+
+    def _last_words(self) -> str:
+        self._errors.seek(0)
+        lines = self._errors.read(1 << 16).decode(errors="replace").split("\n")
+        words = [line.strip() for line in lines if line.strip()]
+        return f" ({words[-1][:200]})" if words else ""
+
+    def end(self) -> None:
+        """End the process and wait for its end."""
+        self._process.kill()
+        for pipe in (self._process.stdin, self._process.stdout):
+            # What could not be sent is lost on purpose.
+            with contextlib.suppress(OSError):
+                self._pipe(pipe).close()
+        self._process.wait()
+        self._errors.close()
+
+    @staticmethod
+    def _pipe(pipe: IO[bytes] | None) -> Any:
+        assert pipe is not None
+        return pipe
+
+
+def cause_of_death(code: int) -> str:
+    """Say what an exit code means: the name of a signal where it tells of one."""
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        return _WINDOWS.get(code & 0xFFFFFFFF, f"exit status {code}")
+    return f"{name}, perhaps for want of memory" if name == "SIGKILL" else name
+
+
+def _start(memory: int | None) -> _Child | None:
+    folders = {"xslim": Path(__file__).parents[1], "xslim.runtime": Path(__file__).parent}
+    found = json.dumps([sys.path, {name: str(folder) for name, folder in folders.items()}])
+    try:
+        errors = tempfile.TemporaryFile()  # noqa: SIM115 - `_Child.end` closes it
+        process = subprocess.Popen(
+            [sys.executable, "-I", "-c", _BOOT, str(memory or 0), found],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+        )
+    except OSError as error:
+        logger.debug("no process can be started, so models run in this one: %s", error)
+        return None
+    return _Child(process, errors)
+
+
+def with_less_optimisation(attempt: Callable[[str], T], model: str) -> T:
+    """Do something that runs a model; when onnxruntime dies of that, do it again with less optimisation.
+
+    The last step is without any. A warning then says how the model can be loaded.
+
+    Parameters
+    ----------
+    attempt : callable
+        Takes the value for `optimisation` of a session.
+    model : str
+        What the warning calls the model.
+
+    Raises
+    ------
+    CrashError
+        onnxruntime dies without any optimisation too; the error tells of the first death.
+    XSlimError
+        Whatever else the attempt raises.
+    """
+    first: CrashError | None = None
+    for optimisation in OPTIMISATIONS:
+        try:
+            result = attempt(optimisation)
+        except CrashError as error:
+            first = first or error
+            continue
+        if first is not None:
+            logger.warning("%s: %s; it lives with the optimisation level %s", model, first.what, optimisation)
+        return result
+    assert first is not None
+    raise first
