@@ -100,6 +100,8 @@ def _is_weight(value: ir.Value) -> bool:
     if tensor is None or not value.is_initializer():
         return False
     dtype = tensor.dtype
+    if dtype == ir.DataType.STRING:
+        return False
     return dtype.is_floating_point() or (dtype.itemsize <= 1 and dtype != ir.DataType.BOOL)
 
 

@@ -39,7 +39,7 @@ def detach(model: ir.Model) -> tuple[bytes, Weights]:
         The detached weights; contiguous, and not copied where they already were.
     """
     weights: Weights = {}
-    stand_ins: dict[ir.Value, ir.TensorProtocol] = {}
+    stand_ins: dict[ir.Value, ir.TensorProtocol] = dict(_embedded(model))
     for name, value in model.graph.initializers.items():
         tensor = value.const_value
         if tensor is None or tensor.dtype == ir.DataType.STRING or tensor.nbytes < LEAST_BYTES:
@@ -54,6 +54,15 @@ def detach(model: ir.Model) -> tuple[bytes, Weights]:
     with standing_in(stand_ins):
         data: bytes = ir.to_proto(model).SerializeToString(deterministic=True)
     return data, weights
+
+
+def _embedded(model: ir.Model) -> Iterator[tuple[ir.Value, ir.TensorProtocol]]:
+    """Weights in other files as they are inside a message: who reads the message does not know the files."""
+    for graph in model.graphs():
+        for value in graph.initializers.values():
+            tensor = value.const_value
+            if isinstance(tensor, ir.ExternalTensor):
+                yield value, ir.Tensor(tensor.numpy(), dtype=tensor.dtype, name=tensor.name)
 
 
 @contextlib.contextmanager

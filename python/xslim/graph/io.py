@@ -14,7 +14,9 @@ import onnx_ir as ir
 
 from xslim.errors import ModelError, OutputError
 from xslim.graph.detached import standing_in
+from xslim.graph.external import embed, locate, location
 from xslim.graph.outside import is_large
+from xslim.graph.reading import attribute_tensors, initializers, normalise
 from xslim.graph.stream import write_streaming
 from xslim.graph.validate import check_model
 
@@ -39,8 +41,8 @@ def load_model(source: str | os.PathLike[str] | onnx.ModelProto) -> ir.Model:
     Parameters
     ----------
     source : path or onnx.ModelProto
-        A ``.onnx`` file, or a model in memory (which stays as it is; relative external data is then
-        looked up in the current directory).
+        A ``.onnx`` file, or a model in memory (which stays as it is; external data is then looked up in the
+        current directory).
 
     Returns
     -------
@@ -50,8 +52,8 @@ def load_model(source: str | os.PathLike[str] | onnx.ModelProto) -> ir.Model:
     Raises
     ------
     ModelError
-        The file is missing, is not ONNX or is cut short, external data is missing or too short, the opset is
-        unknown, a tensor has no producer or two, or nodes form a cycle.
+        The file is missing, is not ONNX or is cut short, external data is missing, too short or outside of
+        the model's folder, the opset is unknown, a tensor has no producer or two, or nodes form a cycle.
     """
     import onnx
 
@@ -63,16 +65,30 @@ def load_model(source: str | os.PathLike[str] | onnx.ModelProto) -> ir.Model:
         path = Path(source)
         where, folder, proto = str(path), path.parent, _read_proto(path)
     _require_graph(proto, where)
+    for tensor in initializers(proto):
+        locate(tensor, folder, where)
+    for tensor in attribute_tensors(proto):
+        locate(tensor, folder, where)
+        embed(tensor)
+    normalise(proto, where)
     try:
         model = ir.from_proto(proto)
     except (ValueError, KeyError, TypeError, AttributeError, ir.serde.SerdeError) as error:
         raise ModelError(
             f"not a valid ONNX graph: {_innermost(error)}", where=where, hint="export it again"
         ) from error
-    ir.external_data.set_base_dir(model.graph, folder)
     check_model(model, where)
     _read_small_weights(model)
     return model
+
+
+def load_linked(path: Path) -> ir.Model | None:
+    """Load a model whose weights lie behind symbolic links out of its folder; None when they do not."""
+    proto, folder = _read_proto(path), path.resolve().parent
+    tensors = (*initializers(proto), *attribute_tensors(proto))
+    files = {location(tensor) for tensor in tensors} - {""}
+    linked = any(folder not in (path.parent / file).resolve().parents for file in files)
+    return load_model(path) if linked else None
 
 
 def to_proto(model: ir.Model) -> onnx.ModelProto:

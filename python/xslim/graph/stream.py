@@ -60,7 +60,9 @@ def _without_large_weights(model: ir.Model) -> Iterator[list[tuple[str, ir.Tenso
     large = [
         (name, value.const_value)
         for name, value in everything
-        if value.const_value is not None and value.const_value.nbytes >= _STREAMED_BYTES
+        if value.const_value is not None
+        and value.const_value.dtype != ir.DataType.STRING
+        and value.const_value.nbytes >= _STREAMED_BYTES
     ]
     for name, _ in large:
         del initializers[name]

@@ -104,11 +104,11 @@ def _external_tensors(model: ir.Model) -> Iterator[ir.ExternalTensor]:
 def _check_external_data(model: ir.Model, where: str) -> None:
     for tensor in _external_tensors(model):
         file = Path(tensor.path)
-        if not file.is_file():
+        if tensor.length is not None and tensor.length < tensor.nbytes:
             raise ModelError(
-                f"external data file {str(file)!r} of tensor {tensor.name!r} is missing",
+                f"tensor {tensor.name!r} has {tensor.length} bytes of external data, not {tensor.nbytes}",
                 where=where,
-                hint="keep it in the model's folder",
+                hint="export or fetch it again",
             )
         needed = (tensor.offset or 0) + (tensor.length if tensor.length is not None else tensor.nbytes)
         if file.stat().st_size < needed:
@@ -120,21 +120,28 @@ def _check_external_data(model: ir.Model, where: str) -> None:
 
 
 def _check_contents(model: ir.Model, where: str) -> None:
-    """An initializer inside the file must hold as many bytes as its shape and type need."""
+    """A tensor inside the file must hold as many bytes as its shape and type need."""
     for graph in model.graphs():
         for value in graph.initializers.values():
-            tensor = value.const_value
-            if not isinstance(tensor, ir.TensorProtoTensor) or not tensor.raw.HasField("raw_data"):
-                continue
-            # Reading the field copies it; the size of the message tells enough about a large one.
-            large = tensor.nbytes > _COPIED_BYTES
-            held = tensor.raw.ByteSize() if large else len(tensor.raw.raw_data)
-            if held < tensor.nbytes or (held != tensor.nbytes and not large):
-                raise ModelError(
-                    f"initializer {value.name!r} holds {held} bytes, not {tensor.nbytes}",
-                    where=where,
-                    hint="export or fetch it again",
-                )
+            _check_content(f"initializer {value.name!r}", value.const_value, where)
+    for node in model.graph.all_nodes():
+        for attribute in node.attributes.values():
+            if attribute.type == ir.AttributeType.TENSOR and not attribute.is_ref():
+                _check_content(f"{attribute.name} of node {_describe(node)}", attribute.value, where)
+
+
+def _check_content(what: str, tensor: ir.TensorProtocol | None, where: str) -> None:
+    if tensor is not None and tensor.dtype == ir.DataType.UNDEFINED:
+        raise ModelError(f"{what} has no element type", where=where, hint="export the model again")
+    if not isinstance(tensor, ir.TensorProtoTensor) or not tensor.raw.HasField("raw_data"):
+        return
+    # Reading the field copies it; the size of the message tells enough about a large one.
+    large = tensor.nbytes > _COPIED_BYTES
+    held = tensor.raw.ByteSize() if large else len(tensor.raw.raw_data)
+    if held < tensor.nbytes or (held != tensor.nbytes and not large):
+        raise ModelError(
+            f"{what} holds {held} bytes, not {tensor.nbytes}", where=where, hint="export or fetch it again"
+        )
 
 
 def _sort(model: ir.Model, where: str) -> None:

@@ -19,7 +19,16 @@ _NEVER_FOLDED = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear")
 
 def infer_shapes(model: ir.Model) -> None:
     """Give every value the type and shape that follow from the inputs; symbolic names stay."""
+    graph = model.graph
+    inputs = list(graph.inputs)
+    constants = [(value, value.const_value) for value in graph.initializers.values()]
     common.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model)
+    # Where the model cannot be serialised, the pass leaves its initializers among the inputs.
+    if len(graph.inputs) != len(inputs):
+        graph.inputs[:] = inputs
+        for value, tensor in constants:
+            value.const_value = tensor
+            graph.register_initializer(value)
 
 
 def fold_constants(model: ir.Model) -> bool:
@@ -49,4 +58,10 @@ def remove_unused(model: ir.Model) -> bool:
 
 def _should_fold(node: ir.Node) -> bool | None:
     """Decide for the folder: True folds, False does not; random operators never arrive here."""
-    return not is_standard(node, *_NEVER_FOLDED)
+    return not is_standard(node, *_NEVER_FOLDED) and not _has_strings(node)
+
+
+def _has_strings(node: ir.Node) -> bool:
+    """Whether a node reads or makes strings: the folder does not keep every string as it is."""
+    values = (*node.inputs, *node.outputs)
+    return any(value is not None and value.dtype == ir.DataType.STRING for value in values)

@@ -9,6 +9,7 @@ from onnx_ir.passes import common
 from onnx_ir.passes.common import naming
 
 from xslim.graph.ops import constant, fresh_name, is_standard, new_constant, rank, static_shape
+from xslim.graph.reading import INITIALIZERS_OFF_INPUTS
 
 logger = logging.getLogger(__name__)
 
@@ -17,8 +18,6 @@ _WITH_KERNEL = ("Conv", "ConvTranspose")
 _PREFIX = 64
 _COMMUTATIVE = ("Add", "Mul")
 _ARITHMETIC = (*_COMMUTATIVE, "Sub", "Div", "Pow")
-# The first IR version in which an initializer need not be listed as an input.
-_INITIALIZERS_OFF_INPUTS = 4
 
 
 class _NamesByOperator(naming.SimpleNameGenerator):
@@ -32,7 +31,7 @@ def unlist_initializers(model: ir.Model) -> bool:
     """Take initializers off the list of inputs (IR version 3 demands them there)."""
     changed: bool = common.RemoveInitializersFromInputsPass()(model).modified
     if changed:
-        model.ir_version = max(model.ir_version or 0, _INITIALIZERS_OFF_INPUTS)
+        model.ir_version = max(model.ir_version or 0, INITIALIZERS_OFF_INPUTS)
         logger.info("initializers were listed as inputs: they are constants now")
     return changed
 
@@ -85,14 +84,14 @@ def kernel_shapes(model: ir.Model) -> int:
 
 
 def fit_ir_version(model: ir.Model) -> None:
-    """Raise the IR version to the least that the imported opsets (and functions) need."""
+    """Raise the IR version to the least that opsets, functions and unlisted initializers need."""
     from onnx import helper
 
     imports = [helper.make_opsetid(domain, version) for domain, version in model.opset_imports.items()]
     needed = helper.find_min_ir_version_for(imports, ignore_unknown=True)
     if model.functions:
         needed = max(needed, 8)
-    model.ir_version = max(model.ir_version or 0, needed)
+    model.ir_version = max(model.ir_version or 0, needed, INITIALIZERS_OFF_INPUTS)
 
 
 def order_operands(model: ir.Model) -> int:

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from xslim.errors import CrashError, ModelError
 from xslim.graph.detached import detach
+from xslim.graph.io import load_linked
 from xslim.runtime import wire, worker
 from xslim.runtime.engine import FULL, OPTIMISATIONS, Engine, SessionOptions
 from xslim.runtime.threads import thread_count
@@ -119,14 +120,26 @@ class Isolated:
         ModelError
             onnxruntime cannot load the model, or a limit was reached.
         """
-        weights: Mapping[str, NDArray[Any]] = {}
-        if isinstance(model, ir.Model):
-            model, weights = detach(model)
         options = SessionOptions("cpu", threads or thread_count(), optimisation, qdq_as_written, lean)
         if self._child is not None and not self._child.alive:
             self._child.end()
             self._child = _start(self._memory)
-        source = model.resolve() if isinstance(model, Path) else model
+        try:
+            return self._made(model, outputs, options)
+        except ModelError:
+            # onnxruntime does not follow links out of the model's folder.
+            linked = load_linked(model) if isinstance(model, Path) else None
+            if linked is None:
+                raise
+            return self._made(linked, outputs, options)
+
+    def _made(
+        self, model: ir.Model | bytes | Path, outputs: Sequence[str] | None, options: SessionOptions
+    ) -> Runs:
+        weights: Mapping[str, NDArray[Any]] = {}
+        if isinstance(model, ir.Model):
+            model, weights = detach(model)
+        source = model.absolute() if isinstance(model, Path) else model
         if self._child is None or not self._child.usable(self.seconds):
             return Engine(source, outputs, options, weights)
         return _Remote(self._child, next(self._numbers), self.seconds, source, outputs, options, weights)

@@ -10,7 +10,9 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from xslim.errors import ModelError
 from xslim.graph.detached import detach
+from xslim.graph.io import load_linked
 from xslim.runtime.engine import FULL, Engine, SessionOptions
 from xslim.runtime.threads import thread_count
 
@@ -57,7 +59,15 @@ class Session(Engine):
         if isinstance(model, ir.Model):
             model, given = detach(model)
         options = SessionOptions(device, threads or thread_count(), FULL, qdq_as_written, lean)
-        super().__init__(model, outputs, options, given)
+        try:
+            super().__init__(model, outputs, options, given)
+        except ModelError:
+            # onnxruntime does not follow links out of the model's folder.
+            linked = load_linked(model) if isinstance(model, Path) else None
+            if linked is None:
+                raise
+            source, given = detach(linked)
+            super().__init__(source, outputs, options, given)
 
     def run_all(self, samples: Sequence[Feeds]) -> Iterator[list[NDArray[np.generic]]]:
         """Run all samples, as many at a time as there are threads, and return their outputs in order.

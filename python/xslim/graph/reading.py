@@ -1,0 +1,153 @@
+"""What runtimes accept beside the letter of the standard, in the one form that every later step expects."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx_ir as ir
+
+from xslim.errors import ModelError
+
+if TYPE_CHECKING:
+    import onnx
+
+logger = logging.getLogger(__name__)
+
+# The standard domain has two spellings.
+_STANDARD = "ai.onnx"
+# The first IR version in which an initializer need not be listed as an input.
+INITIALIZERS_OFF_INPUTS = 4
+# A sparse tensor of a few bytes can stand for any number of zeros.
+LARGEST_DENSE_BYTES = 2**31
+
+
+def normalise(proto: onnx.ModelProto, where: str) -> None:
+    """Bring a model into the form that this package reads; it means the same afterwards.
+
+    The standard domain is spelt ``""``; the IR version allows the initializers that the model has; sparse
+    initializers and sparse constants are dense.
+
+    Parameters
+    ----------
+    proto : onnx.ModelProto
+        Changed in place.
+    where : str
+        What errors name as the place.
+
+    Raises
+    ------
+    ModelError
+        A sparse tensor contradicts itself, or is too large when it is dense.
+    """
+    for holder in (proto, *proto.functions):
+        _spell_standard_domain(holder)
+    graphs = list(_graphs(proto))
+    for graph in graphs:
+        _densify(graph, where)
+    listed = {value.name for graph in graphs for value in graph.input}
+    if any(tensor.name not in listed for graph in graphs for tensor in graph.initializer):
+        proto.ir_version = max(proto.ir_version, INITIALIZERS_OFF_INPUTS)
+
+
+def initializers(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    """Every initializer, those of nested graphs included; of a sparse one its values and its indices."""
+    for graph in _graphs(proto):
+        yield from graph.initializer
+        for sparse in graph.sparse_initializer:
+            yield from (sparse.values, sparse.indices)
+
+
+def attribute_tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    """Every tensor in an attribute of a node, in nested graphs and functions too."""
+    for node in _nodes(proto):
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                yield attribute.t
+            yield from attribute.tensors
+            if attribute.HasField("sparse_tensor"):
+                yield from (attribute.sparse_tensor.values, attribute.sparse_tensor.indices)
+
+
+def _spell_standard_domain(holder: onnx.ModelProto | onnx.FunctionProto) -> None:
+    versions = [entry.version for entry in holder.opset_import if entry.domain in ("", _STANDARD)]
+    if not any(entry.domain == _STANDARD for entry in holder.opset_import):
+        return
+    others = [entry for entry in holder.opset_import if entry.domain not in ("", _STANDARD)]
+    standard = type(holder.opset_import[0])(domain="", version=max(versions))
+    del holder.opset_import[:]
+    holder.opset_import.extend([standard, *others])
+
+
+def _graphs(proto: onnx.ModelProto) -> Iterator[onnx.GraphProto]:
+    """The main graph and every nested one."""
+    waiting = [proto.graph]
+    bodies = [node for function in proto.functions for node in function.node]
+    while True:
+        for node in bodies:
+            for attribute in node.attribute:
+                if attribute.HasField("g"):
+                    waiting.append(attribute.g)
+                waiting.extend(attribute.graphs)
+        if not waiting:
+            return
+        graph = waiting.pop()
+        yield graph
+        bodies = list(graph.node)
+
+
+def _nodes(proto: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
+    for graph in _graphs(proto):
+        yield from graph.node
+    for function in proto.functions:
+        yield from function.node
+
+
+def _densify(graph: onnx.GraphProto, where: str) -> None:
+    """Make the sparse initializers of a graph, and the sparse constants of its nodes, dense."""
+    if graph.sparse_initializer:
+        logger.info("%d sparse initializers are dense now", len(graph.sparse_initializer))
+    for sparse in graph.sparse_initializer:
+        graph.initializer.append(_dense(sparse, sparse.values.name, where))
+    del graph.sparse_initializer[:]
+    for node in graph.node:
+        for attribute in node.attribute:
+            if node.op_type == "Constant" and attribute.HasField("sparse_tensor"):
+                dense = _dense(attribute.sparse_tensor, node.output[0] if node.output else "", where)
+                attribute.Clear()
+                attribute.name, attribute.type = "value", attribute.TENSOR
+                attribute.t.CopyFrom(dense)
+
+
+def _dense(sparse: onnx.SparseTensorProto, name: str, where: str) -> onnx.TensorProto:
+    from onnx import numpy_helper
+
+    def refuse(what: str) -> ModelError:
+        return ModelError(f"sparse tensor {name!r} {what}", where=where, hint="export the model again")
+
+    shape = tuple(sparse.dims)
+    try:
+        values = ir.serde.deserialize_tensor(sparse.values).numpy().reshape(-1)
+        indices = ir.serde.deserialize_tensor(sparse.indices).numpy()
+    except (ValueError, TypeError, OSError, ir.serde.SerdeError) as error:
+        raise refuse(f"cannot be read: {error}") from error
+    if sparse.values.data_type == sparse.values.STRING or any(size < 0 for size in shape):
+        raise refuse("has a type or a shape that no sparse tensor can have")
+    elements = 1
+    for size in shape:
+        elements *= size
+    if elements * values.itemsize > LARGEST_DENSE_BYTES:
+        raise refuse(f"is larger than {LARGEST_DENSE_BYTES} bytes when it is dense")
+    if indices.ndim == 2 and indices.shape[1] == len(shape):
+        inside = ((indices >= 0) & (indices < np.asarray(shape, np.int64))).all()
+        flat = np.ravel_multi_index(tuple(indices.T), shape) if inside and elements else indices[:, 0]
+    else:
+        flat = indices.reshape(-1)
+        inside = ((flat >= 0) & (flat < elements)).all()
+    if not inside or len(flat) != len(values):
+        raise refuse("has indices that do not fit its values or its shape")
+    dense = np.zeros(elements, values.dtype)
+    dense[flat] = values
+    return numpy_helper.from_array(dense.reshape(shape), name)
