@@ -7,7 +7,7 @@ PY := $(VENV)/bin/python
 RUST_SOURCES := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-rust test-python test-lowest lint licenses format bench accuracy wheel cross-wheels clean check-cargo check-python
+.PHONY: help setup demo test test-rust test-python test-lowest lint licenses format bench accuracy corpus fuzz wheel cross-wheels clean check-cargo check-python
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*  ## ' $(MAKEFILE_LIST) | awk -F ':.*  ## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -79,6 +79,14 @@ bench: setup  ## kernel and pipeline benchmarks, one table
 
 accuracy: setup  ## accuracy table over the real models of ../shared
 	$(PY) benches/accuracy.py
+
+corpus: setup  ## every command over all models of a folder: make corpus FOLDER=models ARGS='--only *yolo*'
+	$(PY) -m tools.corpus $(FOLDER) $(ARGS)
+
+FUZZ_SECONDS ?= 60
+
+fuzz: setup  ## mutated models, configurations and files for FUZZ_SECONDS each
+	XSLIM_FUZZ_SECONDS=$(FUZZ_SECONDS) $(PY) -m pytest tests/fuzz
 
 wheel: check-python check-cargo $(VENV)/.tools  ## build the abi3 wheel and the sdist into dist/
 	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(VENV)/bin/maturin build --release --out dist

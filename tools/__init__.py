@@ -1,0 +1,1 @@
+"""Programs for those who develop XSlim; no part of the package."""
