@@ -20,7 +20,14 @@ if TYPE_CHECKING:
         OutputError,
         XSlimError,
     )
-    from xslim.pipeline import convert_fp16, quantize_dynamic, quantize_onnx_model, slim
+    from xslim.pipeline import (
+        convert_fp16,
+        convert_to_fp16_onnx_model,
+        dynamic_quantize_onnx_model,
+        quantize_dynamic,
+        quantize_onnx_model,
+        slim,
+    )
 
     __version__: str
 
@@ -33,6 +40,8 @@ __all__ = [
     "XSlimError",
     "__version__",
     "convert_fp16",
+    "convert_to_fp16_onnx_model",
+    "dynamic_quantize_onnx_model",
     "load_config",
     "quantize_dynamic",
     "quantize_onnx_model",
@@ -41,6 +50,8 @@ __all__ = [
 
 _HOMES = {
     "convert_fp16": "xslim.pipeline",
+    "convert_to_fp16_onnx_model": "xslim.pipeline",
+    "dynamic_quantize_onnx_model": "xslim.pipeline",
     "load_config": "xslim.config",
     "quantize_dynamic": "xslim.pipeline",
     "quantize_onnx_model": "xslim.pipeline",

@@ -94,8 +94,8 @@ def test_wrong_lists(tmp_path: Path, text: str, fragment: str) -> None:
 
 def test_a_list_that_is_no_text(tmp_path: Path) -> None:
     entry = listing(tmp_path, "x", rows(1, 1, 3))
-    for path in (tmp_path, tmp_path / "x0.npy"):
-        with pytest.raises(DataError, match="cannot read the list file"):
+    for path, problem in ((tmp_path, "this is a folder"), (tmp_path / "x0.npy", "is not UTF-8 text")):
+        with pytest.raises(DataError, match=problem):
             CalibrationData([spec()], parameters(entry | {"data_list_path": str(path)}))
 
 

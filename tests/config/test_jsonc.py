@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xslim.config import load_config
-from xslim.config.jsonc import blank_comments
+from xslim.config.jsonc import plain_json
 from xslim.errors import ConfigError
 
 json_values = st.recursive(
@@ -21,12 +21,12 @@ json_values = st.recursive(
 @given(json_values)
 def test_json_without_comments_stays_as_it_is(value: object) -> None:
     for text in (json.dumps(value), json.dumps(value, ensure_ascii=False, indent=1)):
-        assert blank_comments(text) == text
+        assert plain_json(text) == text
 
 
 def test_comments_are_blanked_where_they_stand() -> None:
     text = '{ // a "quoted" comment\n  "a": "//no /* comment */", /* one\n two */ "b": "\\"//" }'
-    blank = blank_comments(text)
+    blank = plain_json(text)
     assert json.loads(blank) == {"a": "//no /* comment */", "b": '"//'}
     assert [len(line) for line in blank.splitlines()] == [len(line) for line in text.splitlines()]
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from xslim.config import resolve_path
+from xslim.config import expand_home, missing_hint, resolve_path
 from xslim.errors import DataError
+
+BINARY_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".npy", ".npz", ".bin", ".raw")
+"""Endings of samples, which are sometimes given where a list is wanted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,7 @@ class Entry:
     @property
     def path(self) -> Path:
         """The file, absolute."""
-        return self.list_file.parent / self.name
+        return self.list_file.parent / expand_home(self.name)
 
     @property
     def where(self) -> str:
@@ -55,9 +58,22 @@ def read_list(list_path: str, base_dir: Path | None) -> list[Entry]:
         raise DataError(
             "there is no such list file",
             where=str(path),
-            hint="data_list_path is relative to the configuration",
+            hint=missing_hint(
+                list_path, "data_list_path is relative to the current folder, then to the configuration"
+            ),
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
+    except IsADirectoryError:
+        raise DataError(
+            "this is a folder, not a list file",
+            where=str(path),
+            hint="list its files in a text file, one path per line; xslim init --data FOLDER does so",
+        ) from None
+    except UnicodeDecodeError as error:
+        hint = "save the list as UTF-8"
+        if path.suffix.lower() in BINARY_ENDINGS:
+            hint = "data_list_path names a text file with one path per line, not a sample"
+        raise DataError(f"the list file is not UTF-8 text: {error}", where=str(path), hint=hint) from error
+    except OSError as error:
         raise DataError(
             f"cannot read the list file: {error}",
             where=str(path),
@@ -83,5 +99,5 @@ def check_files(entries: list[Entry]) -> None:
         except (OSError, ValueError):
             pass
         problem = "this is a folder, not a file" if entry.path.is_dir() else "there is no such file"
-        hint = "paths are relative to the list: correct or remove the line"
+        hint = missing_hint(entry.name, "paths are relative to the list: correct or remove the line")
         raise DataError(problem, where=entry.where, hint=hint)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,7 +15,8 @@ import numpy as np
 
 from xslim.calibration.arrays import Array, DType, converted
 from xslim.calibration.lists import Entry
-from xslim.config import resolve_path
+from xslim.config import missing_hint, resolve_path
+from xslim.config.fields import split_preprocess
 from xslim.errors import DataError
 
 
@@ -74,13 +76,13 @@ def load_function(
     DataError
         The file is missing or fails, or has no such function.
     """
-    file, _, name = reference.rpartition(":")
+    file, name = split_preprocess(reference)
     path = resolve_path(file, base_dir)
     if not path.is_file():
         raise DataError(
             "there is no such file",
             where=f"preprocess_file {path}",
-            hint="preprocess_file is relative to the configuration: file.py:function",
+            hint=missing_hint(file, "preprocess_file is relative to the configuration: file.py:function"),
         )
     module = _execute(path)
     function = getattr(module, name, None)
@@ -88,7 +90,7 @@ def load_function(
         raise DataError(
             f"the file has no function {name!r}",
             where=f"preprocess_file {path}",
-            hint="name it after a colon: file.py:function",
+            hint=f"name it after a colon: {path.name}:{_own_functions(module) or 'function'}",
         )
     return UserFunction(reference, path, function, parameters, dtype)
 
@@ -113,6 +115,16 @@ def _execute(path: Path) -> object:
     finally:
         del sys.modules[name]
     return module
+
+
+def _own_functions(module: object) -> str:
+    """Names of the functions that a file defines itself, as a choice."""
+    functions = [
+        name
+        for name, item in vars(module).items()
+        if inspect.isfunction(item) and item.__module__ == getattr(module, "__name__", None)
+    ]
+    return " or ".join(functions)
 
 
 @contextmanager

@@ -99,7 +99,8 @@ def make_sources(
     DataError
         A list or a file is wrong.
     """
-    matched = _matched(specs, parameters.input_parameters)
+    section = f"calibration_parameters.{parameters.inputs_name}"
+    matched = _matched(specs, parameters.input_parameters, section)
     return [
         _source(spec, entry, where, parameters.calibration_step, base_dir)
         for spec, (entry, where) in zip(specs, matched, strict=True)
@@ -107,11 +108,10 @@ def make_sources(
 
 
 def _matched(
-    specs: Sequence[InputSpec], entries: Sequence[InputParameters]
+    specs: Sequence[InputSpec], entries: Sequence[InputParameters], section: str
 ) -> list[tuple[InputParameters, str]]:
     """Return an entry and its config path for each input: by name where given, else by position."""
     names = [spec.name for spec in specs]
-    section = "calibration_parameters.input_parameters"
     listing = ", ".join(f"{spec.name} {show_shape(spec.shape)} {spec.dtype.name}" for spec in specs)
     if len(entries) != len(specs):
         raise ConfigError(
@@ -144,6 +144,12 @@ def _source(spec: InputSpec, entry: InputParameters, where: str, limit: int, bas
         )
     shape = _shape(spec, entry, where)
     reader = _reader(spec, entry, shape, where, base_dir)
+    if entry.data_list_path is None:
+        raise ConfigError(
+            "required where calibration data are read",
+            where=f"{where}.data_list_path",
+            hint="name the text file that lists the calibration files, one path per line",
+        )
     entries = read_list(entry.data_list_path, base_dir)[:limit]
     check_files(entries)
     source = Source(spec.name, shape, entries, reader, entry)

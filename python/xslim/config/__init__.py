@@ -11,7 +11,7 @@ from xslim.config.model import (
     ModelParameters,
     QuantizationParameters,
 )
-from xslim.config.paths import resolve_path
+from xslim.config.paths import expand_home, missing_hint, resolve_path
 from xslim.config.schema import schema
 
 __all__ = [
@@ -23,7 +23,9 @@ __all__ = [
     "InputParameters",
     "ModelParameters",
     "QuantizationParameters",
+    "expand_home",
     "load_config",
+    "missing_hint",
     "resolve_path",
     "schema",
 ]

@@ -10,8 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 from pydantic_core import PydanticCustomError
 
+from xslim.config.paths import expand_home
+
 PRESETS = ("PT_IMAGENET", "IMAGENET")
 DEFAULT_TARGET = "spacemit"
+DEFAULT_FUNCTION = "preprocess_impl"
+"""Function of a ``preprocess_file`` that names only the file, as in the examples of XSlim 2."""
 
 Value = TypeVar("Value")
 
@@ -32,7 +36,7 @@ def _checked(test: Callable[[Value], bool], message: str) -> AfterValidator:
 
 
 def _path_text(value: object) -> object:
-    return os.fspath(value) if isinstance(value, os.PathLike) else value
+    return expand_home(value) if isinstance(value, (str, os.PathLike)) else value
 
 
 def _whole_number(value: object) -> object:
@@ -54,9 +58,17 @@ def _is_plain_name(value: str) -> bool:
 
 
 def _is_preprocess(value: str) -> bool:
-    file, _, function = value.rpartition(":")
+    file, function = split_preprocess(value)
     is_function = file.endswith(".py") and function.isidentifier() and _has_no_nul(file)
     return value in PRESETS or is_function
+
+
+def split_preprocess(reference: str) -> tuple[str, str]:
+    """Split ``path/to/file.py:function``; without a function, the name is `DEFAULT_FUNCTION`."""
+    if reference.endswith(".py"):
+        return reference, DEFAULT_FUNCTION
+    file, _, function = reference.rpartition(":")
+    return file, function
 
 
 def describe(value: object) -> str:
@@ -98,7 +110,9 @@ PlainName = Annotated[
     Text, _checked(_is_plain_name, "must be a file name without folders (working_dir names the folder)")
 ]
 Preprocess = Annotated[
-    str, _checked(_is_preprocess, f'must be {", ".join(PRESETS)} or "path/to/file.py:function"')
+    str,
+    BeforeValidator(_path_text),
+    _checked(_is_preprocess, f'must be {", ".join(PRESETS)} or "path/to/file.py:function"'),
 ]
 Device = Annotated[str, StringConstraints(pattern=r"^(cpu|cuda(:\d+)?)$")]
 

@@ -1,16 +1,22 @@
-"""JSON with comments, as the starter configuration is written."""
+"""JSON as people write it: with comments, and with a comma behind the last entry."""
 
 from __future__ import annotations
 
 import re
 
-# A string comes first, so that slashes inside it start no comment.
-_STRING_OR_COMMENT = re.compile(r'"(?:[^"\\\n]|\\.)*"|//[^\n]*|/\*.*?\*/', re.DOTALL)
+# A string comes first, so that slashes, hashes and commas inside a string mean nothing.
+_STRING = r'"(?:[^"\\\n]|\\.)*"'
+_STRING_OR_COMMENT = re.compile(rf"{_STRING}|//[^\n]*|#[^\n]*|/\*.*?\*/", re.DOTALL)
+# Only a comma that follows a value: `[,]` and `[1,,]` stay wrong.
+_STRING_OR_LAST_COMMA = re.compile(rf'{_STRING}|(?<=[\w\]}}"])\s*,(?=\s*[\]}}])')
 
 
-def blank_comments(text: str) -> str:
-    """Replace ``//`` and ``/* */`` comments by blanks; lines and columns stay where they are."""
-    return _STRING_OR_COMMENT.sub(_blank, text)
+def plain_json(text: str) -> str:
+    """Replace comments (``//``, ``#``, ``/* */``) and trailing commas by blanks.
+
+    Lines and columns stay where they are, so that an error of the JSON reader names the right place.
+    """
+    return _STRING_OR_LAST_COMMA.sub(_blank, _STRING_OR_COMMENT.sub(_blank, text))
 
 
 def _blank(match: re.Match[str]) -> str:

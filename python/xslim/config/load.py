@@ -11,9 +11,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from xslim.config.jsonc import blank_comments
+from xslim.config.jsonc import plain_json
 from xslim.config.model import Config
+from xslim.config.paths import expand_home
 from xslim.config.problems import describe_problems
+from xslim.config.spellings import COMMENT_PREFIXES, as_documented
 from xslim.errors import ConfigError
 from xslim.files import require_content
 
@@ -57,12 +59,12 @@ def load_config(
     """
     base_dir, where = None, "config"
     if isinstance(source, Config):
-        base_dir, raw = source.base_dir, source.model_dump(exclude_unset=True)
+        base_dir, raw = source.base_dir, _as_written(source)
     elif isinstance(source, Mapping):
-        raw = dict(source)
+        raw = as_documented(source)
     elif isinstance(source, (str, os.PathLike)):
-        path = Path(source)
-        raw, base_dir, where = _read_json(path), path.absolute().parent, str(path)
+        path = Path(expand_home(source))
+        raw, base_dir, where = as_documented(_read_json(path)), path.absolute().parent, str(path)
     else:
         raise ConfigError(
             f"must be a dict or the path of a JSON file, not {type(source).__name__}", where=where
@@ -76,6 +78,16 @@ def load_config(
     config._base_dir = base_dir
     _warn_about_step(config)
     return config
+
+
+def _as_written(config: Config) -> dict[str, Any]:
+    """Return the fields that were given, the list of inputs under the name that the user wrote."""
+    raw = config.model_dump(exclude_unset=True)
+    calibration = raw.get("calibration_parameters", {})
+    if "input_parameters" in calibration:
+        entries = calibration.pop("input_parameters")
+        calibration[config.calibration_parameters.inputs_name] = entries
+    return raw
 
 
 def _validate(raw: Mapping[str, Any], where: str) -> Config:
@@ -99,16 +111,18 @@ def _read_json(path: Path) -> dict[str, Any]:
             where=str(path),
             hint="the path is relative to the current folder; xslim init writes a first one",
         ) from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"the config file is not UTF-8 text: {error}", where=str(path), hint="save the file as UTF-8"
+        ) from error
     except (OSError, ValueError) as error:
         raise ConfigError(f"cannot read the config file: {error}", where=str(path)) from error
     try:
-        raw = json.loads(blank_comments(text), object_pairs_hook=_distinct_keys)
+        raw = json.loads(plain_json(text), object_pairs_hook=_distinct_keys)
     except json.JSONDecodeError as error:
         place = f"{path}, line {error.lineno}, column {error.colno}"
         raise ConfigError(
-            f"not valid JSON: {error.msg}",
-            where=place,
-            hint="comments are allowed; a comma too many, or a quote too few, is not",
+            f"not valid JSON: {error.msg}", where=place, hint=_json_hint(path, error)
         ) from error
     except RecursionError:
         raise ConfigError("not valid JSON: nested too deeply", where=str(path)) from None
@@ -125,12 +139,21 @@ def _read_json(path: Path) -> dict[str, Any]:
     return raw
 
 
+def _json_hint(path: Path, error: json.JSONDecodeError) -> str:
+    if path.suffix.lower() in (".yaml", ".yml", ".toml"):
+        return "only JSON is read: write the configuration as JSON; xslim init writes one to start from"
+    if error.msg.startswith("Invalid \\escape"):
+        return "in a path, write / or two backslashes instead of one backslash"
+    return "comments and a comma behind the last entry are allowed; a comma or a quote too few is not"
+
+
 def _distinct_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     content = dict(pairs)
     if len(content) < len(pairs):
-        keys = [key for key, _ in pairs]
+        keys = [key for key, _ in pairs if not key.startswith(COMMENT_PREFIXES)]
         twice = sorted({key for key in keys if keys.count(key) > 1})
-        raise ConfigError(f"given twice in the same object: {', '.join(twice)}", hint="keep one")
+        if twice:
+            raise ConfigError(f"given twice in the same object: {', '.join(twice)}", hint="keep one")
     return content
 
 

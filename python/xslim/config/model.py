@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +11,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    ModelWrapValidatorHandler,
     PrivateAttr,
     ValidationInfo,
     field_validator,
@@ -66,8 +68,9 @@ class InputParameters(_Section):
     """Each channel of an image is divided by it after subtracting the mean."""
     preprocess_file: f.Preprocess | None = None
     """`PT_IMAGENET`, `IMAGENET`, or a function of one's own as `path/to/file.py:function`."""
-    data_list_path: f.PathText
-    """Text file with one calibration file per line, absolute or relative to the list's folder."""
+    data_list_path: f.PathText | None = None
+    """Text file with one calibration file per line, absolute or relative to the list's folder; required for
+    precision levels 0 to 2."""
 
     @field_validator("std_value")
     @classmethod
@@ -105,6 +108,33 @@ class CalibrationParameters(_Section):
         (), validation_alias=AliasChoices("input_parametres", "input_parameters")
     )
     """One entry per model input; the spelling `input_parametres` means the same."""
+
+    _inputs_name: str = PrivateAttr("input_parameters")
+
+    @property
+    def inputs_name(self) -> str:
+        """The spelling of `input_parameters` in the configuration, for messages."""
+        return self._inputs_name
+
+    @property
+    def has_data(self) -> bool:
+        """Whether every entry names its calibration files."""
+        lists = [entry.data_list_path for entry in self.input_parameters]
+        return bool(lists) and None not in lists
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _remember_spelling(
+        cls, data: Any, handler: ModelWrapValidatorHandler[CalibrationParameters]
+    ) -> CalibrationParameters:
+        section = handler(data)
+        if isinstance(data, Mapping) and "input_parametres" in data:
+            section._inputs_name = "input_parametres"
+        return section
+
+    def __eq__(self, other: object) -> bool:
+        """Compare the values; the spelling of a field makes no difference."""
+        return isinstance(other, CalibrationParameters) and self.model_dump() == other.model_dump()
 
     @field_validator("input_parameters")
     @classmethod
@@ -183,11 +213,18 @@ class Config(_Section):
     def _static_needs_data(cls, quantization: QuantizationParameters, info: ValidationInfo) -> Any:
         calibration = info.data.get("calibration_parameters")
         level = quantization.precision_level
-        if calibration is not None and level in STATIC_LEVELS and not calibration.input_parameters:
-            raise problem(
-                f"required for precision_level {level}, one entry per model input",
-                where="calibration_parameters.input_parameters",
-            )
+        if calibration is None or level not in STATIC_LEVELS:
+            return quantization
+        where = f"calibration_parameters.{calibration.inputs_name}"
+        if not calibration.input_parameters:
+            raise problem(f"required for precision_level {level}, one entry per model input", where=where)
+        without_list = [
+            f"{where}[{index}].data_list_path"
+            for index, entry in enumerate(calibration.input_parameters)
+            if entry.data_list_path is None
+        ]
+        if without_list:
+            raise problem(f"required for precision_level {level}", where=", ".join(without_list))
         return quantization
 
     @property

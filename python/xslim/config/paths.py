@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 
@@ -27,3 +28,16 @@ def resolve_path(path: str | Path, base_dir: Path | None = None) -> Path:
         if beside.exists():
             return beside
     return here
+
+
+def expand_home(path: str | os.PathLike[str]) -> str:
+    """Replace a leading ``~`` or ``~user`` by the home folder, where there is such a user."""
+    try:
+        return str(Path(path).expanduser()) if str(path).startswith("~") else os.fspath(path)
+    except RuntimeError:
+        return os.fspath(path)
+
+
+def missing_hint(path: str | Path, hint: str) -> str:
+    """Return the hint about a missing path, after a word on backslashes where the path has some."""
+    return f"write / instead of backslashes; {hint}" if os.sep == "/" and "\\" in str(path) else hint

@@ -18,6 +18,8 @@ def schema() -> dict[str, Any]:
     content = Config.model_json_schema()
     calibration = content["$defs"]["CalibrationParameters"]["properties"]
     calibration["input_parameters"] = calibration["input_parametres"]
+    for section in (content, *content["$defs"].values()):
+        section["patternProperties"] = {"^(_|//)": True}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **content,

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
+from xslim.config import missing_hint
 from xslim.errors import ModelError, OutputError
 from xslim.graph.detached import standing_in
 from xslim.graph.external import embed, locate, location
+from xslim.graph.foreign import foreign_hint, is_foreign
 from xslim.graph.outside import is_large
 from xslim.graph.reading import attribute_tensors, initializers, normalise
 from xslim.graph.stream import write_streaming
@@ -182,18 +184,20 @@ def _read_proto(path: Path) -> onnx.ModelProto:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise ModelError(f"cannot read the model: {error.strerror or error}", where=str(path)) from error
+        raise ModelError(
+            f"cannot read the model: {error.strerror or error}",
+            where=str(path),
+            hint=missing_hint(path, "name the .onnx file"),
+        ) from error
     proto = onnx.ModelProto()
     try:
         proto.ParseFromString(data)
     except DecodeError as error:
-        if data.startswith(_ONNX_FIRST_BYTE):
+        if data.startswith(_ONNX_FIRST_BYTE) and not is_foreign(path):
             raise ModelError(
                 "the ONNX file is damaged or cut short", where=str(path), hint="fetch or export it again"
             ) from error
-        raise ModelError(
-            "not an ONNX file", where=str(path), hint="a Git LFS pointer or another format?"
-        ) from error
+        raise ModelError("not an ONNX file", where=str(path), hint=foreign_hint(path)) from error
     return proto
 
 

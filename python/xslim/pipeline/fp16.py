@@ -71,7 +71,7 @@ class HalfConversion:
     def _calibrated(self) -> Collection[str]:
         """Tensors that exceed float16 on the calibration data, where there are any."""
         calibration = self._config.calibration_parameters
-        if not calibration.input_parameters:
+        if not calibration.has_data:
             return ()
         # Calibration is rare here and takes longer to import than the rest to run.
         from xslim.calibration.data import CalibrationData

@@ -12,6 +12,7 @@ import onnx
 import onnx_ir as ir
 
 from xslim.config import Config
+from xslim.errors import ConfigError
 from xslim.graph.io import PROTO_LIMIT_BYTES, to_proto, weight_bytes
 from xslim.pipeline.load import load_float_model, model_source, read_config
 from xslim.pipeline.paths import output_paths, prepare_folder
@@ -19,11 +20,17 @@ from xslim.runtime import Isolated
 
 logger = logging.getLogger(__name__)
 
+ConfigSource = dict[str, Any] | str | Path | Config
+ModelArgument = onnx.ModelProto | str | Path
+
 
 def quantize_onnx_model(
-    config_or_path: dict[str, Any] | str | Path | Config,
-    model_or_path: onnx.ModelProto | str | Path | None = None,
+    config_or_path: ConfigSource | None = None,
+    model_or_path: ModelArgument | None = None,
     output_path: str | Path | None = None,
+    *,
+    path_or_config: ConfigSource | None = None,
+    input_onnx_model_or_path: ModelArgument | None = None,
 ) -> onnx.ModelProto:
     """Quantise an ONNX model as a configuration says, and write the result.
 
@@ -35,6 +42,8 @@ def quantize_onnx_model(
         The model; by default ``model_parameters.onnx_model`` of the configuration.
     output_path : str or Path, optional
         A ``.onnx`` file or a folder; by default ``<working_dir>/<output_prefix>.onnx``.
+    path_or_config, input_onnx_model_or_path : optional
+        The names that the first two parameters have in XSlim 2.
 
     Returns
     -------
@@ -47,15 +56,30 @@ def quantize_onnx_model(
         Bad input (`ConfigError`, `DataError`, `ModelError`, `OutputError`) before anything is written, or
         an `InternalError` when the result does not pass its checks. Nothing half-written is left behind.
     """
-    result, path = _run(config_or_path, model_or_path, output_path)
+    config: ConfigSource | None = _either("config_or_path", config_or_path, "path_or_config", path_or_config)
+    if config is None:
+        raise ConfigError(
+            "no configuration is given", where="config_or_path", hint="give a dict or a JSON file"
+        )
+    model: ModelArgument | None = _either(
+        "model_or_path", model_or_path, "input_onnx_model_or_path", input_onnx_model_or_path
+    )
+    result, path = _run(config, model, output_path)
     if weight_bytes(result) > PROTO_LIMIT_BYTES:
         return onnx.load(path, load_external_data=False)
     return to_proto(result)
 
 
+def _either(name: str, value: Any, older_name: str, older: Any) -> Any:
+    """Return the argument that was given, under whichever of its two names."""
+    if value is not None and older is not None:
+        raise ConfigError(f"{older_name} is another name of {name}", hint="give one of the two")
+    return older if value is None else value
+
+
 def quantize(
-    config_or_path: dict[str, Any] | str | Path | Config,
-    model_or_path: onnx.ModelProto | str | Path | None = None,
+    config_or_path: ConfigSource,
+    model_or_path: ModelArgument | None = None,
     output_path: str | Path | None = None,
     *,
     sketch_files: Sequence[str | Path] = (),
@@ -65,8 +89,8 @@ def quantize(
 
 
 def _run(
-    config_or_path: dict[str, Any] | str | Path | Config,
-    model_or_path: onnx.ModelProto | str | Path | None,
+    config_or_path: ConfigSource,
+    model_or_path: ModelArgument | None,
     output_path: str | Path | None,
     sketch_files: Sequence[str | Path] = (),
 ) -> tuple[ir.Model, Path]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from fnmatch import filter as matching
 
+import onnx
 import onnx_ir as ir
 
 from xslim.graph.ops import is_constant
@@ -62,13 +63,25 @@ def make_plan(model: ir.Model, target: Target, rules: Rules) -> QuantPlan:
 
 
 def mention_unmatched(graph: ir.Graph, rules: Rules) -> None:
-    """Warn about every entry of ``ignore_op_names`` that fits no operator."""
+    """Warn about every entry of ``ignore_op_names`` and ``ignore_op_types`` that fits no operator."""
     names = [node.name or "" for node in graph]
     for pattern in rules.ignore_op_names:
         if not matching(names, pattern):
-            near = get_close_matches(pattern, names, n=1)
-            hint = f", did you mean {near[0]!r}?" if near else ""
+            hint = _nearest(pattern, names)
             logger.warning("ignore_op_names: no operator of the prepared model is named %r%s", pattern, hint)
+    types = sorted({node.op_type for node in graph})
+    for pattern in rules.ignore_op_types:
+        # A type that ONNX knows may be listed for other models, or have been folded by the preparation.
+        if not matching(types, pattern) and not onnx.defs.has(pattern):
+            hint = _nearest(pattern, types)
+            logger.warning("ignore_op_types: the prepared model has no operator %r%s", pattern, hint)
+
+
+def _nearest(wanted: str, known: Sequence[str]) -> str:
+    """Ask whether the nearest known word was meant; upper and lower case make no difference."""
+    folded = {word.lower(): word for word in known}
+    near = get_close_matches(wanted.lower(), folded, n=1)
+    return f", did you mean {folded[near[0]]!r}?" if near else ""
 
 
 def _groups(graph: ir.Graph, flow: Flow, default: Settings) -> tuple[TensorGroup, ...]:
