@@ -142,6 +142,11 @@ def _convert(
     }
     if output_path is not None:
         return quantize_onnx_model(config, model, output_path)
+    return convert_in_memory(model, config)
+
+
+def convert_in_memory(model: onnx.ModelProto | str | Path, config: dict[str, Any]) -> onnx.ModelProto:
+    """Convert as the configuration says, and leave no file behind."""
     with tempfile.TemporaryDirectory(prefix="xslim-") as folder:
         return quantize_onnx_model(config, model, Path(folder) / "model.onnx")
 

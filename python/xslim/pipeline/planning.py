@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from xslim.analysis.numbers import plain
 from xslim.analysis.partition import count_subgraphs, refusals
 from xslim.config import STATIC_LEVELS, Config
 from xslim.errors import ConfigError
@@ -53,8 +54,9 @@ class PlanSummary:
     macs_complete: bool
 
     def as_json(self) -> dict[str, Any]:
-        """Return plain data, every tensor with its group."""
-        return asdict(self)
+        """Return plain data for JSON, every tensor with its group; an open end of a clamp is null."""
+        data: dict[str, Any] = plain(self)
+        return data
 
 
 def plan_run(
