@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,7 +15,7 @@ from xslim.analysis.local import LocalModel, with_local_copies
 from xslim.errors import InternalError
 from xslim.graph.io import weight_bytes
 from xslim.graph.outputs import values_by_name, with_outputs
-from xslim.runtime import Feeds, Session, thread_count
+from xslim.runtime import Feeds, Pool, Session, thread_count
 
 Arrays = Mapping[str, NDArray[np.generic]]
 
@@ -209,7 +208,7 @@ class _Worker:
 
 
 def _in_order(worker: _Worker, samples: Sequence[Feeds], threads: int) -> Iterator[Comparison]:
-    with ThreadPoolExecutor(min(threads, len(samples)), thread_name_prefix="analysis") as pool:
+    with Pool(min(threads, len(samples)), "xslim-analysis") as pool:
         yield from pool.map(worker, samples)
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
+from functools import partial
 from typing import TypeVar
+
+from xslim.runtime import Pool
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -31,14 +34,11 @@ def map_ahead(function: Callable[[Item], Result], items: Iterable[Item], workers
     if workers < 1:
         yield from map(function, items)
         return
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="xslim-decode")
     waiting: deque[Future[Result]] = deque()
-    try:
+    with Pool(workers, "xslim-decode") as pool:
         for item in items:
-            waiting.append(pool.submit(function, item))
+            waiting.append(pool.submit(partial(function, item)))
             if len(waiting) > workers:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)

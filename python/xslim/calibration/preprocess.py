@@ -54,16 +54,19 @@ class UserFunction:
         """
         paths = [str(entry.path) for entry in entries]
         where = f"{self.name} for {', '.join(entry.where for entry in entries)}"
-        try:
+        with _blaming(
+            "the function raised {}", where, "it is called with a list of paths and the input's entry"
+        ):
             with _importable(self.path.parent):
                 result = self.function(paths, dict(self.parameters))
-        except Exception as error:
+            array = _as_array(result)
+        if array is None:
             raise DataError(
-                f"the function raised {type(error).__name__}: {error}",
+                f"the function returned {type(result).__name__}, not a numpy array or a tensor on the CPU",
                 where=where,
-                hint="it is called with a list of paths and the input's entry",
-            ) from error
-        return converted(_as_array(result, where), self.dtype, where)
+                hint="return one array for the whole list of paths",
+            )
+        return converted(array, self.dtype, where)
 
 
 def load_function(
@@ -84,8 +87,9 @@ def load_function(
             where=f"preprocess_file {path}",
             hint=missing_hint(file, "preprocess_file is relative to the configuration: file.py:function"),
         )
-    module = _execute(path)
-    function = getattr(module, name, None)
+    hint = "the file has to be importable by itself"
+    with _blaming("importing the file raised {}", f"preprocess_file {path}", hint), _importable(path.parent):
+        function = getattr(_execute(path), name, None)
     if not callable(function):
         raise DataError(
             f"the file has no function {name!r}",
@@ -104,14 +108,7 @@ def _execute(path: Path) -> object:
     # Dataclasses look their module up while they are made.
     sys.modules[name] = module
     try:
-        with _importable(path.parent):
-            spec.loader.exec_module(module)
-    except Exception as error:
-        raise DataError(
-            f"importing the file raised {type(error).__name__}: {error}",
-            where=f"preprocess_file {path}",
-            hint="the file has to be importable by itself",
-        ) from error
+        spec.loader.exec_module(module)
     finally:
         del sys.modules[name]
     return module
@@ -137,8 +134,27 @@ def _importable(folder: Path) -> Iterator[None]:
         sys.path.remove(str(folder))
 
 
-def _as_array(result: object, where: str) -> Array:
-    """Take a numpy array or any tensor that knows ``__array__`` or DLPack."""
+@contextmanager
+def _blaming(what: str, where: str, hint: str) -> Iterator[None]:
+    """Make an error of whatever code of the user's raises, ``sys.exit`` included; Ctrl-C stays Ctrl-C."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise DataError(what.format(_described(error)), where=where, hint=hint) from error
+
+
+def _described(error: BaseException) -> str:
+    name = type(error).__name__
+    try:
+        return f"{name}: {error}"
+    except BaseException:  # noqa: BLE001 - an exception of the user's, whose own text fails
+        return name
+
+
+def _as_array(result: object) -> Array | None:
+    """Take a numpy array or any tensor that knows ``__array__`` or DLPack; None for everything else."""
     converters: tuple[Callable[[Any], Any], ...] = (np.asarray, np.from_dlpack)
     for convert in converters:
         try:
@@ -147,8 +163,4 @@ def _as_array(result: object, where: str) -> Array:
             continue
         if array.dtype != object:
             return array
-    raise DataError(
-        f"the function returned {type(result).__name__}, not a numpy array or a tensor on the CPU",
-        where=where,
-        hint="return one array for the whole list of paths",
-    )
+    return None

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import onnx_ir as ir
 
 from xslim.calibration.collectors import Collector
 from xslim.graph.outputs import with_outputs
-from xslim.runtime import Feeds, Session, thread_count
+from xslim.runtime import Feeds, Pool, Session, thread_count
+
+SOON = 0.5
+"""Seconds that an interrupted run waits for the sample under way."""
 
 
 def stream(
@@ -62,28 +65,33 @@ def stream(
         try:
             for index, feeds in queue:
                 arrays = dict(zip(names, session.run(feeds), strict=True))
-                if not turns.wait_for(index):
-                    return
-                for collector in collectors:
-                    collector.update(arrays)
-                if after_batch is not None:
-                    after_batch(index + 1)
-                turns.finish()
+                with turns.of(index) as ours:
+                    if not ours:
+                        return
+                    for collector in collectors:
+                        collector.update(arrays)
+                    if after_batch is not None:
+                        after_batch(index + 1)
         except BaseException:
             turns.abandon()
             raise
 
     workers = thread_count() if device == "cpu" else 1
-    with ThreadPoolExecutor(workers, thread_name_prefix="calibration") as pool:
+    with Pool(workers, "xslim-calibration") as pool:
         futures = [pool.submit(work) for _ in range(workers)]
         try:
             for future in futures:
                 future.result()
+        except KeyboardInterrupt:
+            turns.abandon()
+            turns.wait_for_present()
+            queue.close(SOON)
+            raise
         except BaseException:
             turns.abandon()
-            raise
-        finally:
             queue.close()
+            raise
+        queue.close()
     return turns.finished
 
 
@@ -107,15 +115,20 @@ class _Numbered:
             self._count += 1
             return self._count - 1, item
 
-    def close(self) -> None:
+    def close(self, patience: float = -1) -> None:
         """Hand out nothing more, and end a generator here.
 
-        Left to the garbage collector, one of the generator's own threads might have to wait for itself.
+        Left to the garbage collector, one of the generator's own threads might have to wait for itself. That
+        is still better than to wait longer than `patience` seconds for an item that never comes.
         """
-        with self._lock:
-            self._closed = True
+        self._closed = True
+        if not self._lock.acquire(timeout=patience):
+            return
+        try:
             if isinstance(self._items, Generator):
                 self._items.close()
+        finally:
+            self._lock.release()
 
 
 class _Turns:
@@ -124,22 +137,36 @@ class _Turns:
     def __init__(self) -> None:
         self._condition = threading.Condition()
         self._abandoned = False
+        self._busy = False
         self.finished = 0
 
-    def wait_for(self, index: int) -> bool:
+    @contextmanager
+    def of(self, index: int) -> Iterator[bool]:
         """Wait until all batches before `index` are done; False when the run was abandoned instead."""
         with self._condition:
             self._condition.wait_for(lambda: self.finished == index or self._abandoned)
-            return not self._abandoned
-
-    def finish(self) -> None:
-        """End the current turn; the next batch may have its own."""
-        with self._condition:
-            self.finished += 1
-            self._condition.notify_all()
+            ours = not self._abandoned
+            self._busy = self._busy or ours
+        try:
+            yield ours
+        except BaseException:
+            self.abandon()
+            raise
+        else:
+            self.finished += ours
+        finally:
+            if ours:
+                with self._condition:
+                    self._busy = False
+                    self._condition.notify_all()
 
     def abandon(self) -> None:
         """Wake every waiting thread; no further turn is given."""
         with self._condition:
             self._abandoned = True
             self._condition.notify_all()
+
+    def wait_for_present(self) -> None:
+        """Wait until no turn is under way."""
+        with self._condition:
+            self._condition.wait_for(lambda: not self._busy)

@@ -7,6 +7,7 @@ import argparse
 from xslim.cli.commands import COMMANDS
 from xslim.cli.parser import Parser, add_common_arguments, names
 from xslim.cli.start import import_run
+from xslim.cli.text import say
 from xslim.errors import ConfigError
 
 USAGE = """xslim -c CONFIG [-i MODEL] [-o OUTPUT] [options]
@@ -51,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
     import xslim
 
     if options.version:
-        print(f"xslim {xslim.__version__}")
+        say(f"xslim {xslim.__version__}")
         return 0
     if options.config is None and options.input_path is None:
         raise ConfigError("nothing to do: give -c CONFIG or -i MODEL", hint="see xslim --help")

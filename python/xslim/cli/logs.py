@@ -5,36 +5,80 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+
+from xslim.cli.text import visible
+
+OWN_HANDLERS = ("onnxslim",)
+"""Libraries that give their logger a handler of its own where it has none."""
 
 
 @contextmanager
-def logging_to_stderr(*, quiet: bool = False, verbose: bool = False, as_json: bool = False) -> Iterator[None]:
-    """Show the package's log lines on stderr while a command runs.
+def logging_to_stderr(
+    *, quiet: bool = False, verbose: bool = False, debug: bool = False, as_json: bool = False
+) -> Iterator[None]:
+    """Show the package's log lines on stderr while a command runs, and nobody else's.
 
     Parameters
     ----------
     quiet : bool
         Only warnings and errors.
     verbose : bool
-        Everything; wins over `quiet`.
+        Everything of the package; wins over `quiet`.
+    debug : bool
+        Warnings and tracebacks of other libraries too.
     as_json : bool
         One JSON object per line, with ``level``, ``module`` and ``message``, for other programs.
     """
-    package = logging.getLogger("xslim")
     handler = _json_handler() if as_json else _handler()
-    before = package.level, package.propagate
-    package.addHandler(handler)
-    package.setLevel(logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO)
-    package.propagate = False
+    level = logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO
+    with ExitStack() as stack:
+        stack.callback(handler.close)
+        stack.enter_context(_logger("xslim", handler, level, propagate=False))
+        # Without any handler Python itself would print the warnings of other libraries.
+        others = handler if debug else logging.NullHandler()
+        stack.enter_context(_logger(None, others))
+        for name in OWN_HANDLERS:
+            stack.enter_context(_logger(name, logging.NullHandler()))
+        stack.enter_context(_captured(debug))
+        yield
+
+
+@contextmanager
+def _logger(
+    name: str | None, handler: logging.Handler, level: int | None = None, *, propagate: bool = True
+) -> Iterator[None]:
+    logger = logging.getLogger(name)
+    before = logger.level, logger.propagate
+    logger.addHandler(handler)
+    logger.setLevel(before[0] if level is None else level)
+    logger.propagate = propagate
     try:
         yield
     finally:
-        package.removeHandler(handler)
-        handler.close()
-        package.setLevel(before[0])
-        package.propagate = before[1]
+        logger.removeHandler(handler)
+        logger.setLevel(before[0])
+        logger.propagate = before[1]
+
+
+@contextmanager
+def _captured(debug: bool) -> Iterator[None]:
+    """Take what Python prints by itself: warnings, and tracebacks that no caller can catch."""
+    hooks = sys.unraisablehook, threading.excepthook
+    if not debug:
+        sys.unraisablehook = threading.excepthook = _ignored
+    logging.captureWarnings(True)
+    try:
+        yield
+    finally:
+        logging.captureWarnings(False)
+        sys.unraisablehook, threading.excepthook = hooks
+
+
+def _ignored(report: object) -> None:
+    del report
 
 
 def _handler() -> logging.Handler:
@@ -59,11 +103,25 @@ def _json_handler() -> logging.Handler:
 
 class _JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        fields = {"level": record.levelname.lower(), "module": record.name, "message": record.getMessage()}
+        message = "\n".join(_lines(record))
+        fields = {"level": record.levelname.lower(), "module": record.name, "message": message}
         return json.dumps(fields, ensure_ascii=False)
 
 
 class _Formatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        text = super().format(record)
-        return f"xslim: warning: {text}" if record.levelno == logging.WARNING else text
+        lines = _lines(record)
+        if record.levelno == logging.WARNING:
+            lines[0] = f"xslim: warning: {lines[0]}"
+        if record.exc_info:
+            lines.append(self.formatException(record.exc_info))
+        return "\n".join(lines)
+
+
+def _lines(record: logging.LogRecord) -> list[str]:
+    """Return the message line by line, without anything that a terminal would obey.
+
+    Only a message that is written as several lines has them: a line break in a name is part of the name.
+    """
+    message = record.getMessage()
+    return [visible(line) for line in (message.split("\n") if "\n" in str(record.msg) else [message])]

@@ -2,11 +2,36 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 import sys
 import textwrap
 
 HANG = 6
+
+# Control characters, marks that turn the direction of writing or break lines, and halves of characters.
+_INVISIBLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def visible(text: str) -> str:
+    r"""Return a line with everything that a terminal would obey written out, such as ``\x1b``.
+
+    Names in a model, and files, may hold any character: colours, a new title of the window, a false line.
+    """
+    return _INVISIBLE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
+def say(*lines: str, folded: bool = False) -> None:
+    """Print lines, long ones `folded` on request; nothing reaches the terminal but visible characters."""
+    for line in map(visible, lines):
+        print(fold(line) if folded else line)
+
+
+def say_json(content: object) -> None:
+    """Print JSON in ASCII."""
+    # DEL is the one control character that JSON lets through.
+    print(json.dumps(content, indent=2).replace("\x7f", "\\u007f"))
 
 
 def fold(line: str) -> str:

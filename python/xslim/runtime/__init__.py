@@ -1,6 +1,7 @@
 """Running models: the only part of the package that knows onnxruntime."""
 
 from xslim.runtime.isolated import Isolated, Runs, with_less_optimisation
+from xslim.runtime.pool import Pool
 from xslim.runtime.random_input import random_feeds
 from xslim.runtime.session import Feeds, Session
 from xslim.runtime.stepwise import Stepwise
@@ -11,6 +12,7 @@ __all__ = [
     "Feeds",
     "Isolated",
     "Runs",
+    "Pool",
     "Session",
     "Stepwise",
     "random_feeds",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from xslim.errors import ModelError
 from xslim.graph.detached import detach
 from xslim.graph.io import load_linked
 from xslim.runtime.engine import FULL, Engine, SessionOptions
+from xslim.runtime.pool import Pool
 from xslim.runtime.threads import thread_count
 
 Feeds = Mapping[str, NDArray[np.generic]]
@@ -77,5 +77,5 @@ class Session(Engine):
         ModelError
             As `run`.
         """
-        with ThreadPoolExecutor(thread_count()) as pool:
+        with Pool(thread_count()) as pool:
             yield from pool.map(self.run, samples)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import onnx_ir as ir
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from xslim.errors import InternalError
 from xslim.graph.detached import detach
+from xslim.runtime.pool import Pool
 from xslim.runtime.session import Feeds, Session
 from xslim.runtime.threads import thread_count
 
@@ -115,7 +115,7 @@ class Stepwise:
             for name in [name for name in live if self._unread[name] <= 0 and name != target]:
                 del live[name]
 
-        with ThreadPoolExecutor(thread_count()) as pool:
+        with Pool(thread_count()) as pool:
             list(pool.map(run, self._live))
 
     def _piece(

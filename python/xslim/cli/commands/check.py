@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xslim.cli.text import counted, fold, known_only
+from xslim.cli.text import counted, known_only, say, say_json
 
 if TYPE_CHECKING:
     from xslim.analysis.provider_check import ProviderCheck
@@ -36,7 +35,10 @@ def run(options: argparse.Namespace) -> int:
     model = load_model(Path(options.model))
     unique_names(model)
     check = check_provider(model, target)
-    print(json.dumps(_as_json(check), indent=2) if options.json else "\n".join(map(fold, _lines(check))))
+    if options.json:
+        say_json(_as_json(check))
+    else:
+        say(*_lines(check), folded=True)
     return 0 if check.passed else 1
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from xslim.cli.text import say, say_json
 from xslim.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -41,10 +41,10 @@ def run(options: argparse.Namespace) -> int:
     count, outputs = compare_models(Path(options.first), Path(options.second), data, options.samples)
     if options.json:
         rows = [{key: _finite(value) for key, value in asdict(output).items()} for output in outputs]
-        print(json.dumps({"samples": count, "outputs": rows}, indent=2))
+        say_json({"samples": count, "outputs": rows})
         return 0
-    print("\n".join(_table(outputs)))
-    print(f"{count} sample{'s' if count > 1 else ''}{'' if data else ' of random numbers'}")
+    say(*_table(outputs))
+    say(f"{count} sample{'s' if count > 1 else ''}{'' if data else ' of random numbers'}")
     return 0
 
 

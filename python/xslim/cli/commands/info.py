@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from xslim.cli.text import say, say_json
 
 if TYPE_CHECKING:
     from xslim.pipeline.inspection import ModelInfo, TensorInfo
@@ -26,7 +27,10 @@ def run(options: argparse.Namespace) -> int:
     from xslim.pipeline.inspection import inspect_model
 
     info = inspect_model(Path(options.model))
-    print(json.dumps(asdict(info), indent=2) if options.json else "\n".join(_lines(info)))
+    if options.json:
+        say_json(asdict(info))
+    else:
+        say(*_lines(info))
     return 0
 
 

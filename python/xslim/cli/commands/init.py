@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from xslim.cli.text import say
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the model, the data folders and the output file."""
@@ -28,6 +30,6 @@ def run(options: argparse.Namespace) -> int:
     output = Path(options.output) if options.output else None
     written = write_starter(Path(options.model), options.data, output)
     for path in written:
-        print(f"wrote {path}")
-    print(f"Check what is marked CHECK, then run: xslim -c {written[-1]}")
+        say(f"wrote {path}")
+    say(f"Check what is marked CHECK, then run: xslim -c {written[-1]}")
     return 0

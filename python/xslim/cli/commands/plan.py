@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xslim.cli.text import counted, fold, known_only
+from xslim.cli.text import counted, known_only, say, say_json
 
 if TYPE_CHECKING:
     from xslim.graph.scheme import OperatorPlan, TensorGroup
@@ -31,16 +31,15 @@ def run(options: argparse.Namespace) -> int:
     from xslim.pipeline.planning import plan_run
 
     summary, paths = plan_run(options.config, options.input_path)
-    text = json.dumps(summary.as_json(), indent=1)
     if options.json:
-        print(text)
+        say_json(summary.as_json())
         return 0
-    print("\n".join(map(fold, _lines(summary))))
+    say(*_lines(summary), folded=True)
     if options.output is None:
         prepare_folder(paths)
     file = Path(options.output) if options.output else paths.beside("_plan.json")
-    write_whole(file, text + "\n")
-    print(f"wrote {file}")
+    write_whole(file, json.dumps(summary.as_json(), indent=1) + "\n")
+    say(f"wrote {file}")
     return 0
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import json
+
+from xslim.cli.text import say_json
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,5 +17,5 @@ def run(options: argparse.Namespace) -> int:
     from xslim.config import schema
 
     del options
-    print(json.dumps(schema(), indent=2))
+    say_json(schema())
     return 0
