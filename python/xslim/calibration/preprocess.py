@@ -89,7 +89,8 @@ def load_function(
         )
     hint = "the file has to be importable by itself"
     with _blaming("importing the file raised {}", f"preprocess_file {path}", hint), _importable(path.parent):
-        function = getattr(_execute(path), name, None)
+        module = _execute(path)
+        function = getattr(module, name, None)
     if not callable(function):
         raise DataError(
             f"the file has no function {name!r}",

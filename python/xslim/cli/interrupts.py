@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import atexit
 import os
 import signal
@@ -10,6 +11,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from importlib.machinery import ExtensionFileLoader
+from types import FrameType
 
 STATUS = 130
 LINE = "xslim: interrupted"
@@ -19,11 +22,24 @@ CLEANING = 0.3
 """Seconds for what Python does when it ends."""
 
 
+LOOK = 0.1
+_LOADING = ("create_module", "exec_module")
+
+
 @dataclass
 class Interrupts:
-    """Whether Ctrl-C was pressed in this run."""
+    """What is known about Ctrl-C in this run.
+
+    Attributes
+    ----------
+    any : bool
+        Whether it was pressed.
+    held : bool
+        Whether the main thread has yet to be told.
+    """
 
     any: bool = False
+    held: bool = False
 
 
 @contextmanager
@@ -43,28 +59,39 @@ def watching() -> Iterator[Interrupts]:
 
     def watch() -> None:
         while number := os.read(reader, 1):
-            if number[0] == signal.SIGINT and not ended.wait(PATIENCE):
-                with suppress(OSError, ValueError):
-                    print(LINE, file=sys.stderr)
-                leave(STATUS)
-        os.close(reader)
+            if number[0] == signal.SIGINT:
+                break
+        for _ in range(int(PATIENCE / LOOK) if number else 0):
+            if ended.wait(LOOK):
+                return
+            if seen.held:
+                _thread.interrupt_main()
+        if number:
+            with suppress(OSError, ValueError):
+                print(LINE, file=sys.stderr)
+            leave(STATUS)
 
-    def note(number: int, frame: object) -> None:
-        del number, frame
+    def note(number: int, frame: FrameType | None) -> None:
+        del number
         seen.any = True
-        raise KeyboardInterrupt
+        seen.held = _in_extension(frame)
+        if not seen.held:
+            raise KeyboardInterrupt
 
     handler = signal.signal(signal.SIGINT, note)
     before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-    threading.Thread(target=watch, name="xslim-interrupt", daemon=True).start()
+    thread = threading.Thread(target=watch, name="xslim-interrupt", daemon=True)
+    thread.start()
     try:
         yield seen
     finally:
         ended.set()
         signal.set_wakeup_fd(before)
         signal.signal(signal.SIGINT, handler)
-        # The watching thread reads to the end of the pipe.
+        # The watching thread, if it still reads, comes to the end of the pipe.
         os.close(writer)
+        thread.join()
+        os.close(reader)
 
 
 def leave(status: int) -> None:
@@ -76,6 +103,16 @@ def leave(status: int) -> None:
         with suppress(OSError, ValueError):
             stream.flush()
     os._exit(status)
+
+
+def _in_extension(frame: FrameType | None) -> bool:
+    """Whether a module in C is being loaded: an exception in the middle of that crashes some of them."""
+    while frame is not None:
+        loader = frame.f_locals.get("self") if frame.f_code.co_name in _LOADING else None
+        if isinstance(loader, ExtensionFileLoader):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _reaches_us() -> bool:

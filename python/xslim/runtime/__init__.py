@@ -11,8 +11,8 @@ from xslim.runtime.unknown import require_runnable, unknown_operators
 __all__ = [
     "Feeds",
     "Isolated",
-    "Runs",
     "Pool",
+    "Runs",
     "Session",
     "Stepwise",
     "random_feeds",
