@@ -7,7 +7,7 @@ PY := $(VENV)/bin/python
 RUST_SOURCES := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-rust test-python test-lowest lint licenses format bench accuracy corpus fuzz wheel cross-wheels clean check-cargo check-python
+.PHONY: help setup demo test test-rust test-python test-lowest coverage lint licenses format bench accuracy corpus fuzz wheel cross-wheels clean check-cargo check-python
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*  ## ' $(MAKEFILE_LIST) | awk -F ':.*  ## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -55,6 +55,10 @@ $(LOWEST)/.installed: pyproject.toml $(VENV)/.native
 
 test-lowest: setup $(LOWEST)/.installed  ## Python tests with the lowest dependencies of pyproject.toml
 	$(LOWEST)/bin/python -m pytest -n 2 -p no:cacheprovider
+
+coverage: setup  ## Python tests with a coverage report (coverage.xml, terminal)
+	$(PY) -m pip install --quiet --disable-pip-version-check pytest-cov
+	$(PY) -m pytest -n 2 --cov=xslim --cov-report=xml --cov-report=term:skip-covered
 
 lint: setup  ## formatting, types, layers, clippy
 	cargo fmt --all --check
