@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -57,7 +58,73 @@ BIASES = {
     for channels in (1, 4)
     for rank in (0, 1, 2)
 }
-NETS = {**ODD_INPUTS, **BIASES}
+
+
+def between(operator: str, weights_of: dict[str, Any] | None = None, *, opset: int = 18) -> Net:
+    """Something between two convolutions, which onnxruntime runs channels last; and before a Transpose."""
+    constants = {name: np.asarray(value) for name, value in (weights_of or {}).items()}
+    return Net(
+        f"({IMAGE}, float[4] ones) => (float[1, 4, h, w] y, float[1, h, w, 8] z) "
+        f"{{ a = Conv(x, u)  {operator}  y = Conv(d, v)  z = Transpose<perm = [0, 2, 3, 1]>(d) }}",
+        {"u": weights(1, 8, 3, 3, 3), "v": weights(2, 4, 8, 1, 1), **constants},
+        {"ones": lambda _: np.ones(4, np.float32)},
+        opset=opset,
+    )
+
+
+PADS, AXES, SIZES = np.array([1, 2, 1, 0]), np.array([2, -1]), np.array([7, 9])
+FACTORS = np.array([2, 1.5], np.float32)
+IMAGES = {
+    **{
+        f"{mode} padding of two axes": between(
+            f'd = Pad<mode = "{mode}">(a, p, , axes)', {"p": PADS, "axes": AXES}, opset=19
+        )
+        for mode in ("constant", "edge", "reflect", "wrap")
+    },
+    "computed padding of two axes": between(
+        'p = Cast<to = 7>(ones)  d = Pad<mode = "edge">(a, p, , axes)', {"axes": AXES}
+    ),
+    **{
+        f"{mode} resize of two axes by {by}": between(
+            f'd = Resize<mode = "{mode}", axes = [2, 3]>(a, , {inputs})', {"given": given}
+        )
+        for mode in ("nearest", "linear", "cubic")
+        for by, inputs, given in (("sizes", ", given", SIZES), ("factors", "given", FACTORS))
+    },
+    **{
+        f"cubic resize, {rule}": between(
+            f'd = Resize<mode = "cubic", coordinate_transformation_mode = "{rule}">(a, , , sizes)',
+            {"sizes": np.array([1, 8, 7, 9])},
+        )
+        for rule in ("half_pixel", "asymmetric", "align_corners")
+    },
+    "crop of two axes": between("d = CenterCropPad<axes = [2, 3]>(a, sizes)", {"sizes": np.array([8, 14])}),
+    "pool with dilations": between("d = AveragePool<kernel_shape = [3, 3], dilations = [2, 2]>(a)", opset=19),
+    "half-precision join": Net(
+        "(float16[1, 3, 12, 12] x) => (float16[1, 4, 10, 10] y) "
+        "{ a = Conv(x, u)  b = Conv(x, t)  c = Concat<axis = 1>(a, b)  y = Conv(c, v) }",
+        {
+            "u": weights(1, 8, 3, 3, 3, dtype=np.float16),
+            "t": weights(2, 8, 3, 3, 3, dtype=np.float16),
+            "v": weights(3, 4, 16, 1, 1, dtype=np.float16),
+        },
+    ),
+}
+PRODUCT = "a = MatMul(r, u)  b = Add(a, k)"
+PRODUCTS = {
+    f"{name} at opset {opset}": Net(
+        f"(float[1, 3, 8, 16] x) => ({outputs}) {{ r = Relu(x)  {PRODUCT}  {rest} }}",
+        {"u": weights(1, 16, 16), "k": weights(2, 16), "v": weights(3, 16, 16)},
+        opset=opset,
+    )
+    for name, outputs, rest in (
+        ("last sum", "float[1, 3, 8, 16] b", ""),
+        ("sum before a Relu", "float[1, 3, 8, 16] y", "s = Relu(b)  y = MatMul(s, v)"),
+        ("sum read twice", "float[1, 3, 8, 16] y", "s = Sigmoid(b)  t = Mul(s, b)  y = MatMul(t, v)"),
+    )
+    for opset in (13, 17, 21, 23)
+}
+NETS = {**ODD_INPUTS, **BIASES, **IMAGES, **PRODUCTS}
 
 
 @pytest.mark.parametrize("name", NETS)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from xslim.errors import ModelError
 from xslim.export.clamps import remove_clamps
+from xslim.export.loadable import make_loadable
 from xslim.graph.outputs import values_by_name
 from xslim.graph.scheme import (
     QMIN,
@@ -80,8 +81,8 @@ def export_qdq(model: ir.Model, plan: QuantPlan, quantization: Quantization, tar
         writer.store_bias(name, bias, target)
     for name, params in quantization.activations.items():
         writer.insert_pair(name, params)
+    make_loadable(quantized, unsigned=target.unsigned)
     _drop_unused(quantized.graph)
-    quantized.graph.sort()
     return quantized
 
 

@@ -11,6 +11,7 @@ from onnx_ir.passes import common
 from xslim.graph.interface import Interface
 from xslim.graph.ops import opset as imported
 from xslim.passes.attention import split_packed_products
+from xslim.passes.axes import write_out_axes
 from xslim.passes.folding import fold_constants, infer_shapes, remove_unused
 from xslim.passes.functions import DOMAIN, WINDOW_BODY, add_function
 from xslim.passes.fusion import EVERY_FUSION, fuse
@@ -111,6 +112,7 @@ def _fold(model: ir.Model) -> None:
     """Everything that follows from constants and shapes; onnxslim then has a tenth of the nodes left."""
     fold_constants(model)
     infer_shapes(model)
+    write_out_axes(model)
     apply_rules(model, forms.rules)
     fold_constants(model)
     share_initializers(model)

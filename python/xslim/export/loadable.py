@@ -1,0 +1,151 @@
+"""Forms that onnxruntime's optimiser fails on, written so that it does not: the result is the same.
+
+Around integer kernels onnxruntime moves layouts through the graph and merges operators, some of them wrongly.
+All that is done here was found with version 1.32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from xslim.graph.ops import (
+    attribute,
+    constant,
+    fresh_name,
+    is_constant,
+    is_standard,
+    new_constant,
+    opset,
+    rank,
+)
+
+IMAGE_RANK = 4
+SIGNED_GEMM_OPSET = 21
+"""The first opset in which onnxruntime makes Gemm of a product of more than two dimensions and its bias, and
+quantises between them with an unsigned zero point, whatever the type of the data."""
+
+
+def make_loadable(model: ir.Model, *, unsigned: bool) -> None:
+    """Change in place what onnxruntime would fail on; `unsigned` says how activations are stored."""
+    for node in list(model.graph):
+        if _is_fragile(node):
+            _fence(node)
+        elif is_standard(node, "Concat") and node.outputs[0].dtype == ir.DataType.FLOAT16:
+            _join_in_single(node)
+    if not unsigned and opset(model) >= SIGNED_GEMM_OPSET:
+        for node in list(model.graph):
+            _widen_bias(node)
+    model.graph.sort()
+
+
+def _is_fragile(node: ir.Node) -> bool:
+    test = _FRAGILE.get(node.op_type) if is_standard(node, *_FRAGILE) else None
+    return test is not None and rank(node.inputs[0]) == IMAGE_RANK and test(node)
+
+
+def _names_axes(node: ir.Node) -> bool:
+    return "axes" in node.attributes
+
+
+def _cubic_or_names_axes(node: ir.Node) -> bool:
+    return attribute(node, "mode") == "cubic" or _names_axes(node)
+
+
+def _has_fourth_input(node: ir.Node) -> bool:
+    return len(node.inputs) > 3 and node.inputs[3] is not None
+
+
+def _is_dilated(node: ir.Node) -> bool:
+    return any(step != 1 for step in attribute(node, "dilations") or ())
+
+
+_FRAGILE: Mapping[str, Callable[[ir.Node], bool]] = {
+    "AveragePool": _is_dilated,
+    "CenterCropPad": _names_axes,
+    "Pad": _has_fourth_input,
+    "Resize": _cubic_or_names_axes,
+}
+"""Operators that onnxruntime must neither move to another layout nor make integer: it has no cubic Resize for
+channels last and no integer pool with dilations, and permutes axes that are not there."""
+
+
+def _fence(node: ir.Node) -> None:
+    """Put an operator before the node that copies an image, and across which no layout is moved."""
+    source = node.inputs[0]
+    assert source is not None
+    copy = ir.node("DepthToSpace", [source], {"blocksize": 1}, name=f"{node.name}_fence")
+    value = copy.outputs[0]
+    value.name, value.type, value.shape = f"{node.name}_fenced", source.type, source.shape
+    node.replace_input_with(0, value)
+    _graph(node).append(copy)
+
+
+def _join_in_single(node: ir.Node) -> None:
+    """Join dequantised float16 data as float32, as onnxruntime's integer Concat takes no float16 scales."""
+    result = node.outputs[0]
+    between = [value.producer() if value is not None else None for value in node.inputs]
+    if not all(maker is not None and is_standard(maker, "DequantizeLinear") for maker in between):
+        return
+    for position, value in enumerate(node.inputs):
+        assert value is not None
+        wide = _cast(node, value, ir.DataType.FLOAT, f"{node.name}_{position}")
+        node.replace_input_with(position, wide)
+    uses = [(use.node, use.idx) for use in result.uses()]
+    # A type of its own: values may share one object.
+    result.type = ir.TensorType(ir.DataType.FLOAT)
+    name, result.name = result.name, f"{result.name}_single"
+    half = _cast(node, result, ir.DataType.FLOAT16, name or "")
+    for reader, position in uses:
+        reader.replace_input_with(position, half)
+    for index, output in enumerate(_graph(node).outputs):
+        if output is result:
+            _graph(node).outputs[index] = half
+
+
+def _cast(near: ir.Node, value: ir.Value, dtype: ir.DataType, name: str) -> ir.Value:
+    cast = ir.node("Cast", [value], {"to": dtype}, name=f"{name}_Cast")
+    result = cast.outputs[0]
+    result.name, result.type, result.shape = name, ir.TensorType(dtype), value.shape
+    _graph(near).append(cast)
+    return result
+
+
+def _replace_with_constant(node: ir.Node, position: int, array: NDArray[Any], name: str) -> None:
+    value = new_constant(array, fresh_name(node, name))
+    _graph(node).register_initializer(value)
+    node.replace_input_with(position, value)
+
+
+def _graph(node: ir.Node) -> ir.Graph:
+    assert isinstance(node.graph, ir.Graph)
+    return node.graph
+
+
+def _widen_bias(node: ir.Node) -> None:
+    """Give the vector that follows a large int8 product a second dimension, which keeps both apart."""
+    if not is_standard(node, "Add"):
+        return
+    for position, value in enumerate(node.inputs):
+        product = node.inputs[1 - position]
+        array = constant(value)
+        if value is None or product is None or array is None or array.ndim != 1 or not is_constant(value):
+            continue
+        if not _is_large_int8_product(product.producer()):
+            continue
+        if len(value.uses()) > 1:
+            _replace_with_constant(node, position, array.reshape(1, -1), f"{value.name}_row")
+        else:
+            # It keeps its name, by which refinement finds the bias.
+            value.const_value = ir.Tensor(array.reshape(1, -1), name=value.name)
+            value.shape = ir.Shape((1, array.size))
+
+
+def _is_large_int8_product(node: ir.Node | None) -> bool:
+    if node is None or not is_standard(node, "MatMul") or rank(node.outputs[0]) in (None, 0, 1, 2):
+        return False
+    source = node.inputs[0].producer() if node.inputs[0] is not None else None
+    return source is not None and is_standard(source, "DequantizeLinear")

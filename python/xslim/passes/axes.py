@@ -1,0 +1,117 @@
+"""Operators that name some axes, written out for all of them.
+
+onnxruntime moves layouts across Pad and Resize as if they named every axis, and then fails; the rules of the
+preparation and the equalisation read the long form as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from xslim.graph.ops import constant, fresh_name, integers, is_standard, new_constant, rank
+
+Array = NDArray[Any]
+
+
+def write_out_axes(model: ir.Model) -> int:
+    """Write out Pad, Resize and CenterCropPad of the main graph for all axes; return how many were.
+
+    Those whose amounts are computed, or need a size that is not known, stay as they are.
+    """
+    return sum(_written_out(node) for node in model.graph if is_standard(node, *_FORMS))
+
+
+def _written_out(node: ir.Node) -> bool:
+    given, write = _FORMS[node.op_type]
+    axes, ndim = given(node), rank(node.inputs[0])
+    if axes is None or ndim is None:
+        return False
+    changed = write(node, [axis % ndim for axis in axes], ndim)
+    for position, array in (changed or {}).items():
+        _replace(node, position, array)
+    return changed is not None
+
+
+def _replace(node: ir.Node, position: int, array: Array | None) -> None:
+    if array is None:
+        node.replace_input_with(position, None)
+        return
+    value = new_constant(array, fresh_name(node, f"{node.outputs[0].name}_{position}"))
+    assert isinstance(node.graph, ir.Graph)
+    node.graph.register_initializer(value)
+    node.replace_input_with(position, value)
+
+
+def _pad(node: ir.Node, axes: Sequence[int], ndim: int) -> dict[int, Array | None] | None:
+    pads = integers(node.inputs[1])
+    if pads is None:
+        return None
+    full = np.zeros((2, ndim), np.int64)
+    full[:, axes] = np.reshape(pads, (2, -1))
+    return {1: full.reshape(-1), 3: None}
+
+
+def _resize(node: ir.Node, axes: Sequence[int], ndim: int) -> dict[int, Array | None] | None:
+    if node.attributes.get_string("keep_aspect_ratio_policy", "stretch") != "stretch":
+        return None
+    changed: dict[int, Array | None] = {}
+    fills: tuple[Callable[[], Array | None], ...] = (
+        lambda: np.concatenate([np.zeros(ndim, np.float32), np.ones(ndim, np.float32)]),
+        lambda: np.ones(ndim, np.float32),
+        lambda: _sizes(node.inputs[0], axes),
+    )
+    for position, fill in enumerate(fills, 1):
+        value = node.inputs[position] if position < len(node.inputs) else None
+        if value is None or ((given := constant(value)) is not None and given.size == 0):
+            continue
+        full = fill() if given is not None else None
+        if given is None or full is None:
+            return None
+        full = full.reshape(-1, ndim)
+        full[:, axes] = given.reshape(-1, len(axes))
+        changed[position] = full.reshape(-1).astype(given.dtype)
+    node.attributes.pop("axes")
+    return changed
+
+
+def _crop(node: ir.Node, axes: Sequence[int], _: int) -> dict[int, Array | None] | None:
+    given, full = constant(node.inputs[1]), _sizes(node.inputs[0], axes)
+    if given is None or full is None:
+        return None
+    full[list(axes)] = given
+    node.attributes.pop("axes")
+    return {1: full.astype(given.dtype)}
+
+
+def _sizes(value: ir.Value | None, axes: Sequence[int]) -> Array | None:
+    """Sizes of a tensor, 0 along `axes`; None where another is unknown."""
+    shape = value.shape if value is not None else None
+    if shape is None:
+        return None
+    sizes = [0 if axis in axes else dim for axis, dim in enumerate(shape)]
+    known = [size for size in sizes if isinstance(size, int)]
+    return np.array(known, np.int64) if len(known) == len(sizes) else None
+
+
+def _attribute(node: ir.Node) -> Sequence[int] | None:
+    return node.attributes.get_ints("axes") if "axes" in node.attributes else None
+
+
+def _fourth_input(node: ir.Node) -> Sequence[int] | None:
+    value = node.inputs[3] if len(node.inputs) > 3 else None
+    return integers(value)
+
+
+_Given = Callable[[ir.Node], Sequence[int] | None]
+_Write = Callable[[ir.Node, Sequence[int], int], dict[int, Array | None] | None]
+_FORMS: Mapping[str, tuple[_Given, _Write]] = {
+    "Pad": (_fourth_input, _pad),
+    "Resize": (_attribute, _resize),
+    "CenterCropPad": (_attribute, _crop),
+}
+"""Where an operator names its axes, and how it is written for all of them."""
