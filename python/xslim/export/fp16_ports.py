@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
 from xslim.graph.ops import is_standard
-
-if TYPE_CHECKING:
-    from onnx.defs import OpSchema
-
-_HALF = "tensor(float16)"
+from xslim.runtime import signature
 
 # Attributes that hold the type of an output which no input determines.
 TYPE_ATTRIBUTES = {"Cast": "to", "ConstantOfShape": "value"}
@@ -57,25 +53,22 @@ def half_ports(node: ir.Node, opset: int) -> Ports | str:
     -------
     Ports or str
     """
-    from onnx import defs
-
     if any(
         attr.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for attr in node.attributes.values()
     ):
         return "control flow and its bodies stay float32"
     if not all(_is_plain(value) for value in (*node.inputs, *node.outputs)):
         return "a type around it is unknown or no tensor"
-    try:
-        schema = defs.get_schema(node.op_type, opset, node.domain)
-    except defs.SchemaError:
-        return "it is no standard operator"
-    flexible = {entry.type_param_str for entry in schema.type_constraints if _HALF in entry.allowed_type_strs}
-    read = {_type(schema.inputs, position) for position in range(len(node.inputs))}
+    operator = signature(node, opset)
+    if operator is None:
+        return "neither ONNX nor onnxruntime defines it"
+    flexible = operator.half
+    read = {_type(operator.inputs, position) for position in range(len(node.inputs))}
     written = flexible if node.op_type in TYPE_ATTRIBUTES else flexible & read
-    inputs = () if takes_any(node) else _positions(node.inputs, schema.inputs, flexible)
-    ports = Ports(inputs, _positions(node.outputs, schema.outputs, written))
-    if not (ports.inputs or ports.outputs) or _positions(node.outputs, schema.outputs, flexible - written):
-        return "ONNX defines it without float16"
+    inputs = () if takes_any(node) else _positions(node.inputs, operator.inputs, flexible)
+    ports = Ports(inputs, _positions(node.outputs, operator.outputs, written))
+    if not (ports.inputs or ports.outputs) or _positions(node.outputs, operator.outputs, flexible - written):
+        return "it is defined without float16"
     return ports
 
 
@@ -91,7 +84,7 @@ def _is_plain(value: ir.Value | None) -> bool:
 
 
 def _positions(
-    values: Sequence[ir.Value | None], formal: Sequence[OpSchema.FormalParameter], types: set[str]
+    values: Sequence[ir.Value | None], formal: Sequence[str], types: AbstractSet[str]
 ) -> tuple[int, ...]:
     return tuple(
         position
@@ -100,6 +93,6 @@ def _positions(
     )
 
 
-def _type(formal: Sequence[OpSchema.FormalParameter], position: int) -> str:
+def _type(formal: Sequence[str], position: int) -> str:
     """Type variable of a parameter; the last one of a variadic operator stands for all that follow."""
-    return formal[min(position, len(formal) - 1)].type_str
+    return formal[min(position, len(formal) - 1)]

@@ -13,6 +13,7 @@ from xslim.graph.ops import opset as imported
 from xslim.passes.attention import split_packed_products
 from xslim.passes.axes import write_out_axes
 from xslim.passes.folding import fold_constants, infer_shapes, remove_unused
+from xslim.passes.foreign import replace_foreign
 from xslim.passes.functions import DOMAIN, WINDOW_BODY, add_function
 from xslim.passes.fusion import EVERY_FUSION, fuse
 from xslim.passes.lowering import lower_opset
@@ -47,6 +48,7 @@ def prepare(
     raise_opset_for: Collection[str] = EVERY_FUSION,
     functions: bool = True,
     keep: Sequence[str] = (),
+    unpack: bool = False,
 ) -> ir.Model:
     """Make the model small and canonical; it computes the same and looks the same from outside.
 
@@ -70,6 +72,8 @@ def prepare(
     keep : sequence of str
         Tensors of the main graph that must still exist afterwards under their names, for example because the
         model will be cut there: nothing is fused across them. Names that no node computes are passed over.
+    unpack : bool
+        Take the weights out of onnxruntime's attention operators, so that they can be int8.
 
     Returns
     -------
@@ -87,6 +91,7 @@ def prepare(
     unlist_initializers(model)
     kept = _pin(model, keep)
     unique_names(model)
+    replace_foreign(model, unpack=unpack)
     model = _reach_opset(model, opset, minimum_opset)
     _fold(model)
     if not skip_slim:

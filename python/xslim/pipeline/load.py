@@ -13,11 +13,15 @@ from xslim.errors import ConfigError, ModelError
 from xslim.export.qdq import needed_opset
 from xslim.graph.io import load_model
 from xslim.passes import prepare
+from xslim.passes.folding import infer_shapes
 from xslim.passes.preparation import PER_CHANNEL_OPSET
+from xslim.runtime import needs_onnxruntime, state_types
 from xslim.targets import load_target
 
 QDQ_OPERATORS = ("QuantizeLinear", "DequantizeLinear")
 SHOWN_NAMES = 5
+HALF = 4
+WITHOUT_INT8 = (HALF, SLIM_ONLY)
 
 ModelSource = onnx.ModelProto | Path
 
@@ -74,10 +78,11 @@ def load_float_model(config: Config, model_or_path: onnx.ModelProto | str | Path
 
 def prepare_model(model: ir.Model, config: Config, *, minimum_opset: int = PER_CHANNEL_OPSET) -> ir.Model:
     """Run the graph preparation that the configuration asks for; the tensors that it names survive."""
+    learn_types(model)
     parameters, wanted = config.model_parameters, config.quantization_parameters
     regions = wanted.custom_setting or ()
     named = [name for region in regions for name in (*region.input_names, *region.output_names)]
-    return prepare(
+    prepared = prepare(
         model,
         skip_slim=parameters.skip_onnxsim,
         opset=parameters.opset,
@@ -85,4 +90,15 @@ def prepare_model(model: ir.Model, config: Config, *, minimum_opset: int = PER_C
         functions=parameters.functions,
         minimum_opset=max(minimum_opset, needed_opset(model)) if config.is_static else minimum_opset,
         keep=[*named, *wanted.truncate_var_names],
+        unpack=wanted.precision_level not in WITHOUT_INT8,
     )
+    learn_types(prepared)
+    return prepared
+
+
+def learn_types(model: ir.Model) -> None:
+    """Give values types and shapes that onnx cannot infer, but onnxruntime can: behind its own operators."""
+    if needs_onnxruntime(model):
+        infer_shapes(model)
+        state_types(model)
+        infer_shapes(model)

@@ -4,6 +4,7 @@ from xslim.runtime.isolated import Isolated, Runs, with_less_optimisation
 from xslim.runtime.pool import Pool
 from xslim.runtime.random_input import random_feeds
 from xslim.runtime.session import Feeds, Session
+from xslim.runtime.signatures import Signature, needs_onnxruntime, signature, state_types
 from xslim.runtime.stepwise import Stepwise
 from xslim.runtime.threads import thread_count
 from xslim.runtime.unknown import require_runnable, unknown_operators
@@ -14,9 +15,13 @@ __all__ = [
     "Pool",
     "Runs",
     "Session",
+    "Signature",
     "Stepwise",
+    "needs_onnxruntime",
     "random_feeds",
     "require_runnable",
+    "signature",
+    "state_types",
     "thread_count",
     "unknown_operators",
     "with_less_optimisation",

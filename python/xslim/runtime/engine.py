@@ -53,8 +53,12 @@ class SessionOptions:
     lean: bool = False
 
 
+Description = tuple[str, str, Sequence[int | str | None]]
+"""Name, type (``tensor(float)``) and shape of an output, as onnxruntime infers them."""
+
+
 class Engine:
-    """An onnxruntime session.
+    """An onnxruntime session; `described` tells of all outputs of the model.
 
     Parameters
     ----------
@@ -105,7 +109,10 @@ class Engine:
             raise ModelError(
                 f"onnxruntime cannot load the model: {error}", hint="try the model in onnxruntime alone"
             ) from error
-        self.outputs = list(outputs) if outputs is not None else [o.name for o in self._session.get_outputs()]
+        self.described: Sequence[Description] = [
+            (item.name, item.type, item.shape) for item in self._session.get_outputs()
+        ]
+        self.outputs = list(outputs) if outputs is not None else [name for name, *_ in self.described]
 
     def run(self, feeds: Mapping[str, NDArray[np.generic]]) -> list[Any]:
         """Run the model once and return its outputs in the order of ``outputs``.

@@ -25,7 +25,7 @@ from xslim.errors import CrashError, ModelError
 from xslim.graph.detached import detach
 from xslim.graph.io import load_linked
 from xslim.runtime import wire, worker
-from xslim.runtime.engine import FULL, OPTIMISATIONS, Engine, SessionOptions
+from xslim.runtime.engine import FULL, OPTIMISATIONS, Description, Engine, SessionOptions
 from xslim.runtime.threads import thread_count
 
 logger = logging.getLogger(__name__)
@@ -55,6 +55,7 @@ class Runs(Protocol):
     """What can run a model: a session in this process or in a child."""
 
     outputs: list[str]
+    described: Sequence[Description]
 
     def run(self, feeds: Feeds) -> list[Any]:
         """Run the model once and return its outputs in the order of ``outputs``."""
@@ -158,10 +159,12 @@ class _Remote:
         options: SessionOptions,
         weights: Mapping[str, NDArray[Any]],
     ) -> None:
+        self.outputs: list[str]
+        self.described: Sequence[Description]
         self._child, self._number, self._seconds = child, number, seconds
         wanted = list(outputs) if outputs is not None else None
         request = worker.opening(number, source, wanted, options, dict(weights))
-        self.outputs: list[str] = child.ask(request, seconds)
+        self.outputs, self.described = child.ask(request, seconds)
         # The child hears of it with the next request.
         weakref.finalize(self, child.dropped.append, number)
 

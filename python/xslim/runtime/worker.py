@@ -85,7 +85,7 @@ def _answer(request: dict[str, Any], sessions: dict[int, Engine]) -> Any:
         request["weights"],
     )
     sessions[request["session"]] = engine
-    return engine.outputs
+    return [engine.outputs, engine.described]
 
 
 def opening(
