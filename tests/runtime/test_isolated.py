@@ -29,7 +29,7 @@ ENDLESS = """
         }>
     }
 """
-FEEDS = {"trips": np.array(2**40), "x": np.ones(4, np.float32)}
+FEEDS = {"trips": np.array(2**24), "x": np.ones(4, np.float32)}
 
 
 def model(text: str) -> bytes:
@@ -155,7 +155,7 @@ from xslim.runtime import Isolated
 isolated = Isolated()
 session = isolated.session(Path(sys.argv[1]))
 print(isolated.pid, flush=True)
-session.run({"trips": np.array(2**40), "x": np.ones(4, np.float32)})
+session.run({"trips": np.array(2**24), "x": np.ones(4, np.float32)})
 """
 
 

@@ -36,6 +36,9 @@ T = TypeVar("T")
 SECONDS = 600.0
 """What loading a model, or running it once, may take."""
 
+START_SECONDS = 120.0
+"""What importing onnxruntime may take in a new process."""
+
 # The child finds what its parent finds, but runs no `__init__` of the package, which would import much more.
 _BOOT = """
 import json, sys, types
@@ -141,7 +144,7 @@ class Isolated:
         if isinstance(model, ir.Model):
             model, weights = detach(model)
         source = model.absolute() if isinstance(model, Path) else model
-        if self._child is None or not self._child.usable(self.seconds):
+        if self._child is None or not self._child.usable():
             return Engine(source, outputs, options, weights)
         return _Remote(self._child, next(self._numbers), self.seconds, source, outputs, options, weights)
 
@@ -199,11 +202,11 @@ class _Child:
     def alive(self) -> bool:
         return self._refused or self._process.poll() is None
 
-    def usable(self, seconds: float) -> bool:
+    def usable(self) -> bool:
         """Wait until it is ready; False when it never will be."""
         if self._version is None and not self._refused:
             try:
-                self._version = self._exchange(None, seconds)["version"]
+                self._version = self._exchange(None, START_SECONDS)["version"]
             except (ModelError, OSError, KeyError) as error:
                 self._refused = True
                 logger.debug("no process can be started, so models run in this one: %s", error)
