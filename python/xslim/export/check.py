@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
 
 from xslim.errors import CrashError, InternalError, ModelError
-from xslim.export.verify import OutputComparison, compare_by_name
+from xslim.export.verify import OutputComparison, compare_by_name, require_valid
 from xslim.runtime import Feeds, Isolated, random_feeds, unknown_operators, with_less_optimisation
 
 logger = logging.getLogger(__name__)
@@ -83,7 +82,13 @@ def run_float_model(
 
 
 def check_file(
-    file: Path, trial: TrialRun | None, isolated: Isolated, *, lean: bool, loads: bool = True
+    file: Path,
+    source: bytes | Path,
+    trial: TrialRun | None,
+    isolated: Isolated,
+    *,
+    lean: bool,
+    loads: bool = True,
 ) -> list[OutputComparison]:
     """Check a converted model and compare it with the float model.
 
@@ -91,6 +96,8 @@ def check_file(
     ----------
     file : Path
         The converted model.
+    source : bytes or Path
+        The float model, serialised or as a file.
     trial : TrialRun or None
         The run of the float model; without one the model is only loaded.
     isolated : Isolated
@@ -111,10 +118,7 @@ def check_file(
         The model is not valid, does not run, or returns something that is not finite where the float model
         does not.
     """
-    try:
-        onnx.checker.check_model(str(file))
-    except onnx.checker.ValidationError as error:
-        raise InternalError(f"the converted model is not valid: {error}") from error
+    require_valid(file, source, "converted")
     if not loads:
         return []
 

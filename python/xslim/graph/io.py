@@ -18,7 +18,7 @@ from xslim.graph.detached import standing_in
 from xslim.graph.external import embed, locate, location
 from xslim.graph.foreign import foreign_hint, is_foreign
 from xslim.graph.outside import is_large
-from xslim.graph.reading import attribute_tensors, initializers, normalise
+from xslim.graph.reading import attribute_tensors, initializers, nested_graphs, normalise, same_names
 from xslim.graph.stream import write_streaming
 from xslim.graph.validate import check_model
 
@@ -84,13 +84,16 @@ def load_model(source: str | os.PathLike[str] | onnx.ModelProto) -> ir.Model:
     return model
 
 
-def load_linked(path: Path) -> ir.Model | None:
-    """Load a model whose weights lie behind symbolic links out of its folder; None when they do not."""
+def load_mended(path: Path) -> ir.Model | None:
+    """Load a model that is sound although onnxruntime refuses its file; None when there is no such reason.
+
+    Its weights lie behind symbolic links out of its folder, or several nodes have one name.
+    """
     proto, folder = _read_proto(path), path.resolve().parent
     tensors = (*initializers(proto), *attribute_tensors(proto))
     files = {location(tensor) for tensor in tensors} - {""}
     linked = any(folder not in (path.parent / file).resolve().parents for file in files)
-    return load_model(path) if linked else None
+    return load_model(path) if linked or any(map(same_names, nested_graphs(proto))) else None
 
 
 def to_proto(model: ir.Model) -> onnx.ModelProto:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,7 @@ def normalise(proto: onnx.ModelProto, where: str) -> None:
     """Bring a model into the form that this package reads; it means the same afterwards.
 
     The standard domain is spelt ``""``; the IR version allows the initializers that the model has; sparse
-    initializers and sparse constants are dense.
+    initializers and sparse constants are dense; nodes of one graph have different names.
 
     Parameters
     ----------
@@ -40,13 +41,15 @@ def normalise(proto: onnx.ModelProto, where: str) -> None:
     Raises
     ------
     ModelError
-        A sparse tensor contradicts itself, or is too large when it is dense.
+        A sparse tensor contradicts itself, or is too large when it is dense, or a value is a map.
     """
     for holder in (proto, *proto.functions):
         _spell_standard_domain(holder)
-    graphs = list(_graphs(proto))
+    graphs = list(nested_graphs(proto))
     for graph in graphs:
+        _refuse_maps(graph, where)
         _densify(graph, where)
+        _tell_apart(graph)
     listed = {value.name for graph in graphs for value in graph.input}
     if any(tensor.name not in listed for graph in graphs for tensor in graph.initializer):
         proto.ir_version = max(proto.ir_version, INITIALIZERS_OFF_INPUTS)
@@ -54,7 +57,7 @@ def normalise(proto: onnx.ModelProto, where: str) -> None:
 
 def initializers(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
     """Every initializer, those of nested graphs included; of a sparse one its values and its indices."""
-    for graph in _graphs(proto):
+    for graph in nested_graphs(proto):
         yield from graph.initializer
         for sparse in graph.sparse_initializer:
             yield from (sparse.values, sparse.indices)
@@ -81,7 +84,7 @@ def _spell_standard_domain(holder: onnx.ModelProto | onnx.FunctionProto) -> None
     holder.opset_import.extend([standard, *others])
 
 
-def _graphs(proto: onnx.ModelProto) -> Iterator[onnx.GraphProto]:
+def nested_graphs(proto: onnx.ModelProto) -> Iterator[onnx.GraphProto]:
     """The main graph and every nested one."""
     waiting = [proto.graph]
     bodies = [node for function in proto.functions for node in function.node]
@@ -99,7 +102,7 @@ def _graphs(proto: onnx.ModelProto) -> Iterator[onnx.GraphProto]:
 
 
 def _nodes(proto: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
-    for graph in _graphs(proto):
+    for graph in nested_graphs(proto):
         yield from graph.node
     for function in proto.functions:
         yield from function.node
@@ -119,6 +122,40 @@ def _densify(graph: onnx.GraphProto, where: str) -> None:
                 attribute.Clear()
                 attribute.name, attribute.type = "value", attribute.TENSOR
                 attribute.t.CopyFrom(dense)
+
+
+def same_names(graph: onnx.GraphProto) -> bool:
+    """Whether several nodes of the graph have one name, for which onnxruntime refuses it."""
+    names = [node.name for node in graph.node if node.name]
+    return len(set(names)) < len(names)
+
+
+def _tell_apart(graph: onnx.GraphProto) -> None:
+    """Give nodes of one name different ones; the first keeps it."""
+    if not same_names(graph):
+        return
+    taken = {node.name for node in graph.node}
+    count: Counter[str] = Counter()
+    for node in graph.node:
+        name = node.name
+        if name and count[name]:
+            while node.name in taken:
+                node.name = f"{name}_{count[name]}"
+                count[name] += 1
+            taken.add(node.name)
+        count[name] += name == node.name
+    logger.info("nodes of one name have different names now")
+
+
+def _refuse_maps(graph: onnx.GraphProto, where: str) -> None:
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        kind = value.type.sequence_type.elem_type if value.type.HasField("sequence_type") else value.type
+        if kind.HasField("map_type"):
+            raise ModelError(
+                f"{value.name!r} is a map, which XSlim cannot hold",
+                where=where,
+                hint="export a classifier of scikit-learn with options={'zipmap': False}",
+            )
 
 
 def _dense(sparse: onnx.SparseTensorProto, name: str, where: str) -> onnx.TensorProto:

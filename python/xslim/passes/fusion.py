@@ -11,7 +11,7 @@ import onnx_ir as ir
 from xslim.graph.ops import opset
 from xslim.passes.folding import fold_constants, infer_shapes
 from xslim.passes.opset import convert_opset, function_obstacle
-from xslim.passes.rewriting import apply_rules, functions_aside, rules_by_root
+from xslim.passes.rewriting import apply_rules, candidates, functions_aside, rules_by_root
 from xslim.passes.rules import activations, normalization, softmax
 from xslim.passes.rules.base import AnyRule
 
@@ -111,7 +111,7 @@ def _matches(model: ir.Model, fusion: Fusion) -> int:
     with functions_aside(model):
         by_root = rules_by_root(model, fusion.rules)
         return sum(
-            any(rule.match(model, graph, node) for rule in by_root.get(node.op_type, ()))
+            any(rule.match(model, graph, node) for rule in candidates(node, by_root))
             for graph in model.graphs()
             for node in graph
         )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+from collections.abc import Iterator
 
 import onnx_ir as ir
 
@@ -13,6 +15,7 @@ from xslim.graph.outside import transform_proto
 logger = logging.getLogger(__name__)
 
 _SCAN_WITHOUT_BATCH = 9
+_EARLY = "xslim.early"
 
 
 def convert_opset(model: ir.Model, target: int, reason: str) -> ir.Model:
@@ -40,7 +43,9 @@ def convert_opset(model: ir.Model, target: int, reason: str) -> ir.Model:
             hint="keep the opset, or export the model again in that one",
         )
     try:
-        converted = transform_proto(model, lambda proto: version_converter.convert_version(proto, target))
+        with _early_hidden(model) as hidden:
+            converted = transform_proto(model, lambda proto: version_converter.convert_version(proto, target))
+        _uncover(converted, hidden)
     except (RuntimeError, ValueError) as error:
         raise ModelError(
             f"cannot convert opset {current} to {target}: {_first_line(error)}", hint="choose another opset"
@@ -50,6 +55,56 @@ def convert_opset(model: ir.Model, target: int, reason: str) -> ir.Model:
             function.opset_imports[""] = target
     logger.info("opset %d -> %d: %s", current, target, reason)
     return converted
+
+
+@contextlib.contextmanager
+def _early_hidden(model: ir.Model) -> Iterator[bool]:
+    """While open, operators that the opset does not have stand in a domain that the converter ignores.
+
+    onnxruntime knows some standard operators before the standard does, as LayerNormalization before opset 17.
+    """
+    current = opset(model)
+    early = [
+        node
+        for node in model.graph.all_nodes()
+        if node.domain == "" and since_version(node.op_type, current) is None
+    ]
+    for node in early:
+        node.domain = _EARLY
+    if early:
+        model.graph.opset_imports[_EARLY] = 1
+    try:
+        yield bool(early)
+    finally:
+        for node in early:
+            node.domain = ""
+        model.graph.opset_imports.pop(_EARLY, None)
+
+
+def _uncover(model: ir.Model, hidden: bool) -> None:
+    if hidden:
+        for node in model.graph.all_nodes():
+            if node.domain == _EARLY:
+                node.domain = ""
+        model.graph.opset_imports.pop(_EARLY, None)
+
+
+def early_operators(model: ir.Model) -> dict[str, int]:
+    """Standard operators that the model's opset does not have yet, each with the first opset that has it."""
+    from onnx import defs
+
+    current = opset(model)
+    used = {node.op_type for node in model.graph.all_nodes() if node.domain == ""}
+    unknown = {operator for operator in used if since_version(operator, current) is None}
+    newest = defs.onnx_opset_version()
+    first = {operator: _first_version(operator, newest) for operator in sorted(unknown)}
+    return {
+        operator: version for operator, version in first.items() if version is not None and version > current
+    }
+
+
+def _first_version(operator: str, newest: int) -> int | None:
+    return next((version for version in range(1, newest + 1) if since_version(operator, version)), None)
 
 
 def function_obstacle(model: ir.Model, target: int) -> str | None:

@@ -17,7 +17,7 @@ from xslim.passes.foreign import replace_foreign
 from xslim.passes.functions import DOMAIN, WINDOW_BODY, add_function
 from xslim.passes.fusion import EVERY_FUSION, fuse
 from xslim.passes.lowering import lower_opset
-from xslim.passes.opset import convert_opset
+from xslim.passes.opset import convert_opset, early_operators
 from xslim.passes.rewriting import apply_rules
 from xslim.passes.rules import affine, arithmetic, forms, movement, windows
 from xslim.passes.slimming import slim
@@ -139,6 +139,10 @@ def _pin(model: ir.Model, names: Sequence[str]) -> int:
 
 
 def _reach_opset(model: ir.Model, wanted: int | None, minimum: int) -> ir.Model:
+    early = early_operators(model)
+    if early and max(early.values()) > max(wanted or 0, minimum, imported(model)):
+        needed = max(early.values())
+        model = convert_opset(model, needed, f"{', '.join(early)} needs it")
     if wanted is not None and wanted > imported(model):
         return convert_opset(model, wanted, "asked for")
     if wanted is None and imported(model) < minimum:

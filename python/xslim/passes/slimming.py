@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import onnx_ir as ir
 
 from xslim.errors import InternalError
+from xslim.graph.ops import opset
 from xslim.graph.outside import transform_proto
 
 if TYPE_CHECKING:
@@ -36,7 +37,12 @@ _DONE = ["constant_folding", "subexpression_elimination", "weight_tying"]
 
 
 def slim(model: ir.Model) -> ir.Model:
-    """Return the model after onnxslim, or the model itself (with a warning) where onnxslim fails on it."""
+    """Return the model after onnxslim, or the model itself (with a warning) where onnxslim fails on it.
+
+    A model without a single standard operator is left as it is: onnxslim knows no others.
+    """
+    if not opset(model):
+        return model
     try:
         return transform_proto(model, _onnxslim)
     # onnxslim raises whatever the graph at hand provokes; the model is sound without it, only larger.

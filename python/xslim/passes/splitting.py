@@ -42,7 +42,7 @@ def slices_to_split(model: ir.Model) -> int:
     made = 0
     for graph in model.graphs():
         for value in _sliced_values(graph):
-            pieces = _tiling(value)
+            pieces = _tiling(value, graph)
             if pieces:
                 _replace(graph, value, pieces)
                 made += 1
@@ -60,9 +60,13 @@ def _sliced_values(graph: ir.Graph) -> list[ir.Value]:
     return [value for value, count in counts.items() if count > 1]
 
 
-def _tiling(value: ir.Value) -> list[_Piece]:
-    """The pieces that tile one axis, sorted; empty when there is no such tiling."""
-    nodes = {use.node for use in value.uses() if use.idx == 0 and is_standard(use.node, "Slice")}
+def _tiling(value: ir.Value, graph: ir.Graph) -> list[_Piece]:
+    """The pieces of this graph that tile one axis, sorted; empty when there is no such tiling."""
+    nodes = {
+        use.node
+        for use in value.uses()
+        if use.idx == 0 and use.node.graph is graph and is_standard(use.node, "Slice")
+    }
     pieces = [piece for node in nodes if (piece := _piece(node, value)) is not None]
     for axis in sorted({piece.axis for piece in pieces}):
         chosen = sorted((piece for piece in pieces if piece.axis == axis), key=lambda piece: piece.start)

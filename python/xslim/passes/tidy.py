@@ -37,8 +37,34 @@ def unlist_initializers(model: ir.Model) -> bool:
 
 
 def unique_names(model: ir.Model) -> bool:
-    """Give every node and value a name of its own, across nested graphs."""
-    return bool(common.NameFixPass(_NamesByOperator())(model).modified)
+    """Give every node and value a name of its own, across nested graphs.
+
+    Inputs and outputs of a graph that belongs to an operator of a foreign domain keep their names: the
+    operator may know them by name, as BeamSearch does.
+    """
+    prescribed = [
+        (value, value.name)
+        for node in model.graph.all_nodes()
+        if node.domain
+        for graph in _bodies(node)
+        for value in (*graph.inputs, *graph.outputs)
+        if value.name
+    ]
+    modified = bool(common.NameFixPass(_NamesByOperator())(model).modified)
+    for value, name in prescribed:
+        if value.name != name:
+            value.name = name
+    return modified
+
+
+def _bodies(node: ir.Node) -> list[ir.Graph]:
+    kinds = {ir.AttributeType.GRAPH: lambda value: [value], ir.AttributeType.GRAPHS: list}
+    return [
+        graph
+        for item in node.attributes.values()
+        if item.type in kinds and not item.is_ref()
+        for graph in kinds[item.type](item.value)
+    ]
 
 
 def share_initializers(model: ir.Model) -> int:

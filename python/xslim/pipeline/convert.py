@@ -80,6 +80,7 @@ class _Output:
     """The file to write, and what the float model says about it."""
 
     path: Path
+    source: bytes | Path
     isolated: Isolated
     trial: TrialRun | None
     lean: bool
@@ -92,13 +93,15 @@ class _Output:
         reference = source if isinstance(source, Path) else to_proto(model).SerializeToString()
         trial = run_float_model(reference, model, isolated, lean=lean)
         release_weights(model)
-        return cls(path, isolated, trial, lean, loads=not unknown_operators(model))
+        return cls(path, reference, isolated, trial, lean, loads=not unknown_operators(model))
 
     def write(self, model: ir.Model) -> ir.Model:
         """Write the model aside, check it there, and move it into its place."""
 
         def check(file: Path) -> None:
-            self.comparison = check_file(file, self.trial, self.isolated, lean=self.lean, loads=self.loads)
+            self.comparison = check_file(
+                file, self.source, self.trial, self.isolated, lean=self.lean, loads=self.loads
+            )
 
         save_model(model, self.path, check=check)
         release_weights(model)

@@ -30,7 +30,7 @@ def convert_to_dynamic(model: ir.Model, config: Config) -> ir.Model:
         A region or a cut of the configuration does not exist in the model, or the opset is too old.
     """
     prepared = prepare_model(model, config)
-    if opset(prepared) < PER_CHANNEL_OPSET:
+    if 0 < opset(prepared) < PER_CHANNEL_OPSET:
         raise ConfigError(
             f"scales per channel need opset {PER_CHANNEL_OPSET}, not {opset(prepared)}",
             where="model_parameters.opset",

@@ -9,7 +9,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from xslim.config import Config
-from xslim.export.verify import OutputComparison, check_valid, compare_outputs
+from xslim.export.verify import OutputComparison, compare_outputs, require_valid
 from xslim.graph.io import save_model, to_proto
 from xslim.pipeline.analysis import analyse_static, log_report, write_report
 from xslim.pipeline.first_part import FirstPart
@@ -57,7 +57,7 @@ def run_static(
         cannot be written.
     """
     # A file is compared with as it is; only a model in memory has to be kept a second time.
-    original = source if isinstance(source, Path) else source.SerializeToString()
+    original = source if isinstance(source, Path) else to_proto(model).SerializeToString()
     part = FirstPart.of(prepare_model(model, config), config)
     result = quantize_static(part.model, config, paths.beside(".sketches"), sketch_files)
     whole = part.whole(result.model)
@@ -81,7 +81,7 @@ def _compare(
     """Check the result and compare it with the float model, unless the part behind a cut cannot be run."""
     proto = to_proto(whole)
     if unknown := unknown_operators(whole):
-        check_valid(proto.SerializeToString())
+        require_valid(proto.SerializeToString(), original, "quantised")
         logger.warning("onnxruntime has no operator %s: the result is neither run nor compared", unknown[0])
         return []
     return compare_outputs(original, proto, samples, isolated)

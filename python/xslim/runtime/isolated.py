@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from xslim.errors import CrashError, ModelError
 from xslim.graph.detached import detach
-from xslim.graph.io import load_linked
+from xslim.graph.io import load_mended
 from xslim.runtime import wire, worker
 from xslim.runtime.engine import FULL, OPTIMISATIONS, Description, Engine, SessionOptions
 from xslim.runtime.threads import thread_count
@@ -131,11 +131,10 @@ class Isolated:
         try:
             return self._made(model, outputs, options)
         except ModelError:
-            # onnxruntime does not follow links out of the model's folder.
-            linked = load_linked(model) if isinstance(model, Path) else None
-            if linked is None:
+            mended = load_mended(model) if isinstance(model, Path) else None
+            if mended is None:
                 raise
-            return self._made(linked, outputs, options)
+            return self._made(mended, outputs, options)
 
     def _made(
         self, model: ir.Model | bytes | Path, outputs: Sequence[str] | None, options: SessionOptions

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from xslim.errors import ModelError
 from xslim.graph.detached import detach
-from xslim.graph.io import load_linked
+from xslim.graph.io import load_mended
 from xslim.runtime.engine import FULL, Engine, SessionOptions
 from xslim.runtime.pool import Pool
 from xslim.runtime.threads import thread_count
@@ -62,11 +62,10 @@ class Session(Engine):
         try:
             super().__init__(model, outputs, options, given)
         except ModelError:
-            # onnxruntime does not follow links out of the model's folder.
-            linked = load_linked(model) if isinstance(model, Path) else None
-            if linked is None:
+            mended = load_mended(model) if isinstance(model, Path) else None
+            if mended is None:
                 raise
-            source, given = detach(linked)
+            source, given = detach(mended)
             super().__init__(source, outputs, options, given)
 
     def run_all(self, samples: Sequence[Feeds]) -> Iterator[list[NDArray[np.generic]]]:

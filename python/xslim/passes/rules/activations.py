@@ -141,6 +141,8 @@ class HardSigmoid(Rule):
             raise Refusal("a bound is missing")
         factor = require_scalar(slope)
         require_scalar(offset)
+        if factor == 0:
+            raise Refusal("the slope is zero")
         ceiling = 1.0 if self._scaled_first else 1 / factor
         if scalar(low) != 0:
             raise Refusal("the lower bound is not zero")
