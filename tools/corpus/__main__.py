@@ -84,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
         "--data", type=_folder, help="samples: <model>.npz, <model>.*.npz; default: beside the model"
     )
     parser.add_argument("--samples", type=int, default=8, help="drawn for calibration where none are given")
-    parser.add_argument("--seconds", type=float, default=120, help="time limit of each command")
+    parser.add_argument("--seconds", type=float, default=300, help="time limit of each command")
     parser.add_argument("--megabytes", type=int, default=8192, help="memory limit of each command")
     parser.add_argument("--record", type=Path, metavar="JSONL", help="write every run as a line of JSON")
     parser.add_argument("--against", type=Path, metavar="JSONL", help="show what changed since that record")

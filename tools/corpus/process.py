@@ -27,7 +27,7 @@ ESCAPED = 99
 class Limits:
     """What one process may use: seconds of wall time, megabytes of address space."""
 
-    seconds: float = 120.0
+    seconds: float = 300.0
     megabytes: int = 8192
 
 
