@@ -20,6 +20,7 @@ from xslim.passes.lowering import lower_opset
 from xslim.passes.opset import convert_opset, early_operators
 from xslim.passes.rewriting import apply_rules
 from xslim.passes.rules import affine, arithmetic, forms, movement, windows
+from xslim.passes.sizes import known_sizes
 from xslim.passes.slimming import slim
 from xslim.passes.splitting import slices_to_split
 from xslim.passes.tidy import (
@@ -117,6 +118,9 @@ def _fold(model: ir.Model) -> None:
     """Everything that follows from constants and shapes; onnxslim then has a tenth of the nodes left."""
     fold_constants(model)
     infer_shapes(model)
+    while known_sizes(model):
+        fold_constants(model)
+        infer_shapes(model)
     write_out_axes(model)
     apply_rules(model, forms.rules)
     fold_constants(model)

@@ -1,0 +1,83 @@
+"""Sizes that a model takes from shapes become constants where they are known."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from xslim.graph.ops import constant, fresh_name, integers, is_standard, new_constant
+
+# Numbers, and something else for a dimension that is not known.
+_Sizes: TypeAlias = NDArray[Any]
+
+_WHOLE = np.iinfo(np.int64).max
+
+
+def known_sizes(model: ir.Model) -> bool:
+    """Replace Gather and Slice of a Shape whose dimensions are known, whatever the others are.
+
+    Exporters compute paddings and target shapes from single sizes. Folding goes on from here with exact
+    arithmetic: onnxslim would compute with them as well, but takes the rows of a matrix for its elements.
+    Returns whether anything changed; shapes that follow from the new constants may make more sizes known.
+    """
+    changed = False
+    for graph in model.graphs():
+        for node in tuple(graph):
+            sizes = _sizes(node)
+            if sizes is None or node.outputs[0].is_graph_output():
+                continue
+            known = new_constant(sizes, fresh_name(node, f"{node.outputs[0].name}_known"))
+            graph.register_initializer(known)
+            node.outputs[0].replace_all_uses_with(known)
+            graph.remove(node, safe=True)
+            changed = True
+    return changed
+
+
+def _sizes(node: ir.Node) -> _Sizes | None:
+    """What the node takes from a shape, if all of it is known."""
+    if not is_standard(node, "Gather", "Slice"):
+        return None
+    shape = _shape(node.inputs[0])
+    taken = (
+        None if shape is None else _gathered(node, shape) if node.op_type == "Gather" else _cut(node, shape)
+    )
+    if taken is None or not all(isinstance(size, int) for size in taken.flat):
+        return None
+    return taken.astype(np.int64)
+
+
+def _shape(value: ir.Value | None) -> _Sizes | None:
+    """What a Shape node returns."""
+    node = None if value is None else value.producer()
+    if node is None or not is_standard(node, "Shape") or node.inputs[0] is None:
+        return None
+    shape = node.inputs[0].shape
+    if shape is None:
+        return None
+    first, last = node.attributes.get_int("start", 0), node.attributes.get_int("end", _WHOLE)
+    return np.array(list(shape)[first:last], object)
+
+
+def _gathered(node: ir.Node, shape: _Sizes) -> _Sizes | None:
+    indices = constant(node.inputs[1])
+    if indices is None:
+        return None
+    axes = indices.astype(np.int64)
+    if (axes < -len(shape)).any() or (axes >= len(shape)).any():
+        return None
+    return np.asarray(shape[axes], object)
+
+
+def _cut(node: ir.Node, shape: _Sizes) -> _Sizes | None:
+    """Slice has its bounds as inputs since opset 10."""
+    first, last, axes, step = ([*map(integers, node.inputs[1:]), None, None, None, None])[:4]
+    given = len(node.inputs)
+    if first is None or last is None or (given > 4 and node.inputs[4] is not None and step is None):
+        return None
+    if len(first) != 1 or axes not in (None, [0], [-1]) or step == [0]:
+        return None
+    return shape[first[0] : last[0] : step[0] if step else 1]
