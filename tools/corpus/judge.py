@@ -96,21 +96,21 @@ def try_original(model: Path, samples: list[Sample], seed: str) -> Original:
     for recipe, sample in tries:
         if sample is None:
             continue
-        try:
-            first, second = flat_run(opened, sample), flat_run(opened, sample)
-        except Exception as error:  # noqa: BLE001
-            why = _line(error)
+        first, second = _attempt(opened, sample), _attempt(opened, sample)
+        if isinstance(first, str) or isinstance(second, str):
+            why = str(first)
             continue
         return Original(True, True, recipe, _difference(first, second) <= SMALLEST, inputs=declared)
     return Original(loads=True, runs=False, why=why)
 
 
 def compare(original: Path, result: Path, samples: list[Sample]) -> Judgement:
-    """Run both models on the samples and compare all outputs."""
+    """Run both models on the samples that suit the original, and compare all outputs."""
+    plain = session(original, optimise=False)
     try:
         before = session(original)
     except Exception:  # noqa: BLE001
-        before = session(original, optimise=False)
+        before = plain
     try:
         after = session(result)
     except Exception as error:  # noqa: BLE001
@@ -119,23 +119,33 @@ def compare(original: Path, result: Path, samples: list[Sample]) -> Judgement:
         if names(before) != names(after):
             return Judgement(fault=f"{what} changed: {names(before)} became {names(after)}")
     expected: list[Arrays] = []
+    unoptimised: list[Arrays] = []
     returned: list[Arrays] = []
     for sample in samples:
-        expected.append(flat_run(before, sample))
-        try:
-            returned.append(flat_run(after, sample))
-        except Exception as error:  # noqa: BLE001
-            return Judgement(fault=f"the result does not run: {_line(error)}")
-        fault = _fault(expected[-1], returned[-1])
-        if fault:
+        arrays = _attempt(before, sample)
+        if isinstance(arrays, str):
+            continue
+        expected.append(arrays)
+        unoptimised.append(flat_run(plain, sample))
+        arrays = _attempt(after, sample)
+        if isinstance(arrays, str):
+            return Judgement(fault=f"the result does not run: {arrays}")
+        returned.append(arrays)
+        if fault := _fault(expected[-1], arrays):
             return Judgement(fault=fault)
-    plain = session(original, optimise=False)
-    unoptimised = [flat_run(plain, sample) for sample in samples]
     return Judgement(
-        _most_difference(expected, returned),
+        _most_difference(expected, returned) if expected else None,
         _decibels(expected, returned),
         _most_difference(expected, unoptimised),
     )
+
+
+def _attempt(opened: ort.InferenceSession, sample: Sample) -> Arrays | str:
+    """Return the outputs, or why there are none."""
+    try:
+        return flat_run(opened, sample)
+    except Exception as error:  # noqa: BLE001
+        return _line(error)
 
 
 def flat_run(opened: ort.InferenceSession, sample: Sample) -> Arrays:

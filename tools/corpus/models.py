@@ -64,6 +64,7 @@ def _write_case(folder: Path, name: str, model: onnx.ModelProto, sets: list[list
     constants = {initializer.name for initializer in model.graph.initializer}
     names = [value.name for value in model.graph.input if value.name not in constants]
     for index, arrays in enumerate(sets):
+        arrays = [np.asarray(array) if isinstance(array, np.generic) else array for array in arrays]
         if len(arrays) == len(names) and all(_is_plain(array) for array in arrays):
             text = [array.astype(str) if array.dtype == object else array for array in arrays]
             np.savez(folder / f"{name}.{index}.npz", **dict(zip(names, text, strict=True)))
