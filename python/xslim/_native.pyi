@@ -176,6 +176,10 @@ class Gram:
         """
 
     @property
+    def is_finite(self) -> bool:
+        """Whether all vectors were finite, and their distances from each other too; else it is of no use."""
+
+    @property
     def count(self) -> int:
         """Number of vectors that were added."""
 

@@ -141,6 +141,32 @@ def test_feedback_lowers_the_error_of_a_network() -> None:
     assert error(fed_back) < 0.97 * error(nearest)
 
 
+@pytest.mark.parametrize("value", [np.inf, np.nan])
+@pytest.mark.parametrize("when", [0, 3])
+def test_layers_with_endless_inputs_keep_weights_rounded_to_nearest(value: float, when: int) -> None:
+    model = prepared(models.conv_net())
+    xs = [sample((1, 3, 8, 8), seed) for seed in range(6)]
+    plan = plan_of(model)
+    numbers, _, _ = quantized(model, xs)
+    found = {layer.vectors: constant for constant, layer in layers_to_round(model, plan)}
+    first, *others = found
+    whole, broken = (GramCollector(found, len(xs), lambda _: False) for _ in range(2))
+    for number, x in enumerate(xs):
+        arrays = dict(zip(broken.tensors, run(model, x, list(broken.tensors)), strict=True))
+        whole.update(arrays)
+        if number == when:
+            arrays[first.source] = np.full_like(arrays[first.source], value)
+        broken.update(arrays)
+    assert list(broken.usable()) == others
+    rounded = round_with_feedback(model, plan, numbers, broken.usable())
+    expected = round_with_feedback(model, plan, numbers, whole.usable())
+    assert rounded.constants[found[first]] is numbers.constants[found[first]]
+    for vectors in others:
+        np.testing.assert_array_equal(
+            rounded.constants[found[vectors]].values, expected.constants[found[vectors]].values
+        )
+
+
 def test_held_back_batches_are_not_collected() -> None:
     model = prepared(models.conv_net())
     _, collector, _ = quantized(model, [sample((1, 3, 8, 8), seed) for seed in range(3)])

@@ -15,22 +15,23 @@ from xslim.kernels import Gram
 
 VECTORS_PER_COLUMN = 8
 LEAST_VECTORS = 1_024
-"""Vectors of all batches that a matrix takes, so far as there are so many."""
+"""Vectors of all samples that a matrix takes, so far as there are so many."""
 
 
 class GramCollector:
-    """Gram matrices of the input vectors of layers, from positions drawn at random in every batch.
+    """Gram matrices of the input vectors of layers, from positions drawn at random in every sample.
 
-    Which positions are drawn depends on the number of the batch alone.
+    Which positions are drawn depends on the number of the sample alone. A layer whose input was not finite in
+    one of them has no usable matrix.
 
     Parameters
     ----------
     wanted : iterable of Vectors
         What to collect.
-    batches : int
-        Number of batches that will come: a matrix of many columns takes more positions of each.
+    samples : int
+        Number of runs that will come: a matrix of many columns takes more positions of each.
     held_back : callable of int to bool
-        Numbers of the batches that are not to be used.
+        Numbers of the runs that are not to be used.
 
     Attributes
     ----------
@@ -38,9 +39,9 @@ class GramCollector:
         The sums so far.
     """
 
-    def __init__(self, wanted: Iterable[Vectors], batches: int, held_back: Callable[[int], bool]) -> None:
+    def __init__(self, wanted: Iterable[Vectors], samples: int, held_back: Callable[[int], bool]) -> None:
         self.grams = {vectors: Gram(vectors.blocks, vectors.columns) for vectors in wanted}
-        self._batches = max(batches, 1)
+        self._samples = max(samples, 1)
         self._held_back = held_back
         self._seen = 0
 
@@ -50,7 +51,7 @@ class GramCollector:
         return list(dict.fromkeys(vectors.source for vectors in self.grams))
 
     def update(self, arrays: Arrays) -> None:
-        """Add some vectors of one batch."""
+        """Add some vectors of one sample."""
         number, self._seen = self._seen, self._seen + 1
         if self._held_back(number):
             return
@@ -60,10 +61,25 @@ class GramCollector:
                 continue
             count = max(LEAST_VECTORS, VECTORS_PER_COLUMN * vectors.columns)
             random = np.random.default_rng(number)
-            _add(gram, vectors.window, array, random, math.ceil(count / self._batches))
+            if gram.is_finite:
+                _add(gram, vectors.window, array, random, math.ceil(count / self._samples))
+
+    def usable(self) -> dict[Vectors, Gram]:
+        """Return the matrices that hold vectors, all of them finite."""
+        return {vectors: gram for vectors, gram in self.grams.items() if gram.count and gram.is_finite}
 
 
 def _add(
+    gram: Gram, window: Window | None, array: NDArray[Any], random: np.random.Generator, count: int
+) -> None:
+    try:
+        _add_vectors(gram, window, array, random, count)
+    except ValueError:
+        if gram.is_finite:
+            raise
+
+
+def _add_vectors(
     gram: Gram, window: Window | None, array: NDArray[Any], random: np.random.Generator, count: int
 ) -> None:
     if window is None:

@@ -80,7 +80,7 @@ def round_with_feedback(
     constants = dict(quantization.constants)
     for constant, layer in _roundable(model.graph, plan):
         gram = grams.get(layer.vectors)
-        if gram is None or gram.count == 0:
+        if gram is None or gram.count == 0 or not gram.is_finite:
             continue
         weight = weight_of(model.graph, layer)
         matrix = layer.matrix(weight).astype(np.float32)

@@ -64,20 +64,27 @@ impl Gram {
         PyArray1::from_vec(py, self.inner.first().iter().map(|sum| sum / count).collect())
     }
 
+    /// Whether all vectors were finite, and their distances from each other too.
+    #[getter]
+    fn is_finite(&self) -> bool {
+        self.inner.is_finite()
+    }
+
     /// Mean of the products, one full matrix per block.
     #[getter]
     fn second<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyArrayDyn<f32>>> {
         let inner = &mut self.inner;
         detached(py, || inner.finish())?;
         let (blocks, columns) = (self.inner.blocks(), self.inner.columns());
-        let count = self.inner.count().max(1) as f32;
-        let sums = self.inner.second();
-        let mut full = Vec::with_capacity(sums.len());
-        for block in sums.chunks_exact(columns * columns) {
+        let (count, unit) = (self.inner.count().max(1) as f64, self.inner.unit());
+        let mut full = Vec::with_capacity(blocks * columns * columns);
+        for (block, sums) in self.inner.first().chunks_exact(columns).enumerate() {
+            let covariance = self.inner.covariance(block);
             for row in 0..columns {
-                full.extend(
-                    (0..columns).map(|column| block[row.max(column) * columns + row.min(column)] / count),
-                );
+                let mean = sums[row] / count;
+                let product =
+                    |column: usize| covariance.at(row, column) * unit + mean * (sums[column] / count);
+                full.extend((0..columns).map(|column| product(column) as f32));
             }
         }
         shaped(py, full, &[blocks, columns, columns])

@@ -1,16 +1,18 @@
 //! Gram matrices of layer inputs: the second moments that second-order rounding needs.
 //!
-//! A layer computes `y = W x` for many vectors `x`: the rows of a matrix, or the patches that a convolution
-//! looks at. [`Gram`] holds `sum x x'`, `sum x` and the number of vectors. Patches are gathered for the chosen
-//! positions only, so an unfolded image never exists. The columns may be cut into blocks, each with its own
-//! matrix: one per group of a grouped convolution, or more where one matrix would be too large; what blocks
-//! have in common is then left out.
+//! A layer computes `y = W x` for many vectors `x`. [`Gram`] holds the sums over `x - o` and its products, where
+//! the origin `o` is the mean of the first vectors: a covariance taken from `sum x x'` alone would be rounding
+//! noise where inputs are large beside what they vary by, and a constant input has exactly none this way. The
+//! products are in units of a power of two where values are so large or small that `float` could not hold them.
+//! The columns may be cut into blocks, each with its own matrix: one per group of a grouped convolution, or more
+//! where one matrix would be too large; what blocks have in common is then left out.
 //!
-//! A vector costs `blocks * columns^2 / 2` multiplications. A matrix is larger than a cache, so vectors wait until
-//! [`WAITING`] of them share one way through it. That runs in parallel over panels of rows, each computed by one
-//! thread, so the result does not depend on the number of threads.
-
-use std::ops::Range;
+//! A vector costs `blocks * columns^2 / 2` multiplications. A matrix is larger than a cache, so [`WAITING`] vectors
+//! share one way through it. That runs in parallel over panels of rows, each computed by one thread, so the result
+//! depends neither on the number of threads nor on how many vectors come at a time.
+//!
+//! Source: Chan, Golub and LeVeque, "Algorithms for Computing the Sample Variance", The American Statistician 37
+//! (1983), section 3: shifted data.
 
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
@@ -18,6 +20,7 @@ use rayon::prelude::*;
 
 use crate::error::{KernelError, Result};
 use crate::threads;
+pub use crate::vectors::{Source, Window};
 
 /// Columns up to which plain loops are faster than a call of the matrix product, as in depthwise layers.
 const SMALL: usize = 32;
@@ -28,45 +31,31 @@ const BLOCKS: usize = 16;
 /// Rows of a matrix that one task computes.
 const PANEL: usize = 128;
 
-/// Vectors that are multiplied together.
+/// Vectors that are multiplied together; the mean of the first of them is the origin.
 const WAITING: usize = 256;
 
-/// How a convolution looks at a tensor of shape `(batch, channels, height, width)`.
-#[derive(Debug, Clone, Copy)]
-pub struct Window {
-    /// Height and width of the kernel.
-    pub kernel: [usize; 2],
-    /// Step between positions.
-    pub strides: [usize; 2],
-    /// Distance between the elements of the kernel.
-    pub dilations: [usize; 2],
-    /// Zeros before the first row and the first column.
-    pub pads: [usize; 2],
-    /// Positions along both axes.
-    pub output: [usize; 2],
-}
-
-/// A tensor and the vectors in it.
-#[derive(Debug, Clone, Copy)]
-pub enum Source<'a> {
-    /// Vectors are the rows of a matrix with `blocks * columns` columns.
-    Rows(&'a [f32]),
-    /// Vectors are the patches of images of the given `(channels, height, width)`.
-    Patches(&'a [f32], [usize; 3], Window),
-}
+/// Largest values whose products `f32` sums without overflow, and without losing the smaller ones.
+const PLAIN: std::ops::RangeInclusive<f32> = 1e-9..=1e12;
 
 /// Sums over the input vectors of one layer.
 #[derive(Debug, Clone)]
 pub struct Gram {
     blocks: usize,
     columns: usize,
-    /// `blocks x columns x columns`; only the lower triangle is complete.
+    /// `blocks x columns`; settled when the first vectors come to `second`.
+    origin: Vec<f32>,
+    settled: bool,
+    /// `blocks x columns x columns`, in units of `4^exponent`; only the lower triangle is complete.
     second: Vec<f32>,
+    exponent: i32,
+    /// Largest distance from the origin, in any column.
+    largest: f32,
     /// `blocks x columns`.
     first: Vec<f64>,
     count: u64,
     /// Vectors that are not in `second` yet, block by block.
     waiting: Vec<Vec<f32>>,
+    finite: bool,
 }
 
 impl Gram {
@@ -78,9 +67,19 @@ impl Gram {
         if blocks == 0 || columns == 0 {
             return Err(KernelError::Argument("a Gram matrix needs blocks and columns".into()));
         }
-        let second = vec![0.0; blocks * columns * columns];
-        let (first, waiting) = (vec![0.0; blocks * columns], vec![Vec::new(); blocks]);
-        Ok(Self { blocks, columns, second, first, count: 0, waiting })
+        Ok(Self {
+            blocks,
+            columns,
+            origin: vec![0.0; blocks * columns],
+            settled: false,
+            second: vec![0.0; blocks * columns * columns],
+            exponent: 0,
+            largest: 0.0,
+            first: vec![0.0; blocks * columns],
+            count: 0,
+            waiting: vec![Vec::new(); blocks],
+            finite: true,
+        })
     }
 
     /// Number of blocks.
@@ -98,20 +97,36 @@ impl Gram {
         self.count
     }
 
+    /// Whether all vectors were finite, and their distances from each other too.
+    pub fn is_finite(&self) -> bool {
+        self.finite
+    }
+
     /// `sum x`, block by block.
     pub fn first(&self) -> &[f64] {
         &self.first
     }
 
-    /// Whether every vector is in `second`.
+    /// Whether every vector is in the sums of products.
     pub fn is_finished(&self) -> bool {
         self.waiting.iter().all(Vec::is_empty)
     }
 
-    /// `sum x x'`, block by block in C order; only the lower triangle of each block is valid, and only after
-    /// [`Gram::finish`].
-    pub fn second(&self) -> &[f32] {
-        &self.second
+    /// The unit of [`Covariance::at`]; 1 unless values are extreme.
+    pub fn unit(&self) -> f64 {
+        power_of_two(2 * self.exponent)
+    }
+
+    /// The covariance of one block's columns.
+    ///
+    /// Of no meaning before [`Gram::finish`], without vectors, or where [`Gram::is_finite`] says no.
+    pub fn covariance(&self, block: usize) -> Covariance<'_> {
+        let (count, size) = (self.count.max(1) as f64, self.columns * self.columns);
+        let places = block * self.columns..(block + 1) * self.columns;
+        let shrink = power_of_two(-self.exponent);
+        let means = self.first[places.clone()].iter().zip(&self.origin[places]);
+        let shifts = means.map(|(first, origin)| (first / count - f64::from(*origin)) * shrink).collect();
+        Covariance { products: &self.second[block * size..][..size], shifts, count }
     }
 
     /// Adds the vectors at `positions`.
@@ -119,23 +134,23 @@ impl Gram {
     /// A position is the index of a row, or `(image * output_height + y) * output_width + x`.
     ///
     /// # Errors
-    /// A position outside the tensor, a tensor whose size does not fit, or a value that is not finite.
+    /// A position outside the tensor, a tensor whose size does not fit, or a value that is not finite; after the
+    /// last of these the sums are of no use, as [`Gram::is_finite`] says.
     pub fn add(&mut self, source: Source<'_>, positions: &[usize]) -> Result<()> {
         source.check(self.blocks, self.columns, positions)?;
         let (blocks, columns) = (self.blocks, self.columns);
-        let mut finite = true;
         let parts = self.waiting.iter_mut().zip(self.first.chunks_exact_mut(columns));
         for (block, (waiting, first)) in parts.enumerate() {
             let start = waiting.len();
             source.gather(block, columns, blocks, positions, waiting);
             add_sums(first, &waiting[start..]);
-            finite &= first.iter().all(|sum| sum.is_finite());
+            self.finite &= first.iter().all(|sum| sum.is_finite());
         }
         self.count += positions.len() as u64;
-        if !finite {
+        if !self.finite {
             return Err(KernelError::NotFinite("a layer input is NaN or infinite".into()));
         }
-        if self.waiting[0].len() >= WAITING * columns { self.finish() } else { Ok(()) }
+        self.flush(self.waiting[0].len() / columns / WAITING * WAITING)
     }
 
     /// Adds the vectors that wait.
@@ -143,18 +158,106 @@ impl Gram {
     /// # Errors
     /// The pool of threads cannot be built.
     pub fn finish(&mut self) -> Result<()> {
-        let (columns, size) = (self.columns, self.columns * self.columns);
-        let (second, waiting) = (&mut self.second, &mut self.waiting);
-        let least = if columns > SMALL { 1 } else { BLOCKS };
-        threads::run(|| {
-            second.par_chunks_mut(size).zip(waiting.par_iter_mut()).with_min_len(least).for_each(
-                |(second, vectors)| {
-                    add_products(second, vectors, columns);
-                    vectors.clear();
-                },
-            );
-        })
+        self.flush(self.waiting[0].len() / self.columns)
     }
+
+    /// Adds the first `count` of the vectors that wait, [`WAITING`] at a time.
+    fn flush(&mut self, count: usize) -> Result<()> {
+        if count == 0 {
+            return Ok(());
+        }
+        threads::run(|| {
+            for start in (0..count).step_by(WAITING) {
+                self.add_waiting(start..count.min(start + WAITING));
+            }
+        })?;
+        let used = count * self.columns;
+        self.waiting.iter_mut().for_each(|vectors| drop(vectors.drain(..used)));
+        Ok(())
+    }
+
+    /// Centres a range of the vectors that wait and adds their products.
+    fn add_waiting(&mut self, range: std::ops::Range<usize>) {
+        let (columns, size) = (self.columns, self.columns * self.columns);
+        let range = range.start * columns..range.end * columns;
+        if !self.settled {
+            self.settled = true;
+            self.origin =
+                self.waiting.iter().flat_map(|vectors| mean(&vectors[range.clone()], columns)).collect();
+        }
+        let least = if columns > SMALL { 1 } else { BLOCKS };
+        let centred = self.waiting.par_iter_mut().zip(self.origin.par_chunks(columns)).with_min_len(least);
+        let largest: Vec<f32> =
+            centred.map(|(vectors, origin)| centre(&mut vectors[range.clone()], origin)).collect();
+        self.set_unit(largest.into_iter().fold(self.largest, f32::max));
+        let factor = (self.exponent != 0).then(|| power_of_two(-self.exponent));
+        let blocks = self.second.par_chunks_mut(size).zip(self.waiting.par_iter_mut());
+        blocks.with_min_len(least).for_each(|(second, vectors)| {
+            let vectors = &mut vectors[range.clone()];
+            if let Some(factor) = factor {
+                rescale(vectors, factor);
+            }
+            add_products(second, vectors, columns);
+        });
+    }
+
+    /// Chooses the unit in which values up to `largest` have products that `f32` can sum.
+    fn set_unit(&mut self, largest: f32) {
+        self.largest = largest;
+        self.finite &= largest.is_finite();
+        let plain = largest == 0.0 || PLAIN.contains(&largest) || !largest.is_finite();
+        let exponent = if plain { 0 } else { largest.log2().floor() as i32 };
+        if exponent != self.exponent {
+            rescale(&mut self.second, power_of_two(2 * (self.exponent - exponent)));
+            self.exponent = exponent;
+        }
+    }
+}
+
+/// The covariance of the columns of one block, in units of [`Gram::unit`].
+#[derive(Debug, Clone)]
+pub struct Covariance<'a> {
+    products: &'a [f32],
+    /// Means less the origin.
+    shifts: Vec<f64>,
+    count: f64,
+}
+
+impl Covariance<'_> {
+    /// Covariance of two columns; a variance is never negative.
+    pub fn at(&self, row: usize, column: usize) -> f64 {
+        let (row, column) = (row.max(column), row.min(column));
+        let product = f64::from(self.products[row * self.shifts.len() + column]);
+        let found = product / self.count - self.shifts[row] * self.shifts[column];
+        if row == column { found.max(0.0) } else { found }
+    }
+}
+
+fn power_of_two(exponent: i32) -> f64 {
+    f64::from(exponent).exp2()
+}
+
+fn rescale(values: &mut [f32], factor: f64) {
+    values.iter_mut().for_each(|value| *value = (f64::from(*value) * factor) as f32);
+}
+
+fn mean(vectors: &[f32], columns: usize) -> Vec<f32> {
+    let mut sums = vec![0.0; columns];
+    add_sums(&mut sums, vectors);
+    let count = (vectors.len() / columns) as f64;
+    sums.into_iter().map(|sum| (sum / count) as f32).collect()
+}
+
+/// Subtracts the origin from every vector; returns the largest distance.
+fn centre(vectors: &mut [f32], origin: &[f32]) -> f32 {
+    let mut largest = 0.0f32;
+    for vector in vectors.chunks_exact_mut(origin.len()) {
+        for (value, origin) in vector.iter_mut().zip(origin) {
+            *value -= origin;
+            largest = if value.abs() > largest { value.abs() } else { largest };
+        }
+    }
+    largest
 }
 
 fn add_sums(first: &mut [f64], vectors: &[f32]) {
@@ -192,86 +295,6 @@ fn add_panels(second: &mut [f32], vectors: &[f32], columns: usize) {
     });
 }
 
-impl Source<'_> {
-    fn check(&self, blocks: usize, columns: usize, positions: &[usize]) -> Result<()> {
-        let total = blocks * columns;
-        let (fits, available) = match self {
-            Self::Rows(data) => (data.len().is_multiple_of(total), data.len() / total),
-            Self::Patches(data, [channels, height, width], window) => {
-                let image = channels * height * width;
-                let area = window.kernel[0] * window.kernel[1];
-                let fits = channels * area == total
-                    && columns.checked_rem(area) == Some(0)
-                    && image > 0
-                    && data.len().is_multiple_of(image);
-                (fits, data.len().checked_div(image).unwrap_or(0) * window.output[0] * window.output[1])
-            }
-        };
-        if !fits {
-            return Err(KernelError::Shape(format!("the tensor has no vectors of {total} elements")));
-        }
-        match positions.iter().find(|position| **position >= available) {
-            Some(position) => Err(KernelError::Shape(format!("there is no vector {position}"))),
-            None => Ok(()),
-        }
-    }
-
-    /// Appends the block's part of every chosen vector.
-    fn gather(
-        &self,
-        block: usize,
-        columns: usize,
-        blocks: usize,
-        positions: &[usize],
-        vectors: &mut Vec<f32>,
-    ) {
-        vectors.reserve(positions.len() * columns);
-        for position in positions {
-            match self {
-                Self::Rows(data) => {
-                    let start = (position * blocks + block) * columns;
-                    vectors.extend_from_slice(&data[start..start + columns]);
-                }
-                Self::Patches(data, shape, window) => {
-                    let channels = columns / (window.kernel[0] * window.kernel[1]);
-                    let chosen = block * channels..(block + 1) * channels;
-                    window.push_patch(data, *shape, chosen, *position, vectors);
-                }
-            }
-        }
-    }
-}
-
-impl Window {
-    /// Appends what the kernel sees of `channels` at one position; outside the image it sees zeros.
-    fn push_patch(
-        &self,
-        data: &[f32],
-        [count, height, width]: [usize; 3],
-        channels: Range<usize>,
-        position: usize,
-        patch: &mut Vec<f32>,
-    ) {
-        let [rows, columns] = self.output;
-        let image = position / (rows * columns);
-        let place = [position / columns % rows, position % columns];
-        let at = |axis: usize, step: usize, size: usize| {
-            let padded = place[axis] * self.strides[axis] + step * self.dilations[axis];
-            padded.checked_sub(self.pads[axis]).filter(|index| *index < size)
-        };
-        for channel in channels {
-            let plane = &data[(image * count + channel) * height * width..][..height * width];
-            for y in 0..self.kernel[0] {
-                let row = at(0, y, height).map(|y| &plane[y * width..(y + 1) * width]);
-                for x in 0..self.kernel[1] {
-                    let value = row.and_then(|row| at(1, x, width).map(|x| row[x]));
-                    patch.push(value.unwrap_or(0.0));
-                }
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -285,7 +308,10 @@ mod tests {
         gram.finish().unwrap();
         assert!(gram.is_finished());
         assert_eq!(gram.first(), [6.0, 8.0]);
-        assert_eq!([gram.second()[0], gram.second()[2], gram.second()[3]], [26.0, 32.0, 40.0]);
+        let covariance = gram.covariance(0);
+        let product =
+            |i: usize, j: usize| 2.0 * covariance.at(i, j) + gram.first()[i] * gram.first()[j] / 2.0;
+        assert_eq!([product(0, 0), product(1, 0), product(1, 1)], [26.0, 32.0, 40.0]);
         assert_eq!(gram.count(), 2);
     }
 
@@ -304,8 +330,11 @@ mod tests {
         };
         let (whole, parts) = (sums(3 * WAITING), sums(100));
         assert_eq!(whole.first(), parts.first());
+        let (whole, parts) = (whole.covariance(0), parts.covariance(0));
         for row in 0..40 {
-            assert_eq!(whole.second()[row * 40..][..=row], parts.second()[row * 40..][..=row]);
+            for column in 0..=row {
+                assert_eq!(whole.at(row, column), parts.at(row, column));
+            }
         }
     }
 

@@ -28,6 +28,7 @@ pub mod sketch;
 pub mod threads;
 pub mod threshold;
 pub mod values;
+mod vectors;
 pub mod weights;
 
 pub use error::KernelError;

@@ -26,6 +26,9 @@ const TILE: usize = 8;
 const CLIP_COUNT: usize = 48;
 const CLIP_STEP: f32 = 0.98;
 
+/// Strengths of damping that are tried, each ten times the one before.
+const DAMPINGS: i32 = 4;
+
 /// How to round.
 #[derive(Debug, Clone, Copy)]
 pub struct Options<'a> {
@@ -64,7 +67,8 @@ struct Factor {
 /// `r * groups / rows`, which owns `blocks / groups` consecutive blocks of the Gram matrix.
 ///
 /// # Errors
-/// Shapes that do not fit, `bits` outside 2..=8, no factor, a weight that is not finite, an empty Gram matrix.
+/// Shapes that do not fit, `bits` outside 2..=8, no factor, a weight that is not finite, a Gram matrix that is empty or
+/// not finite.
 pub fn round_weights(
     weights: &[f32],
     rows: usize,
@@ -74,11 +78,8 @@ pub fn round_weights(
 ) -> Result<Rounded> {
     let width = check(weights, rows, groups, gram, options)?;
     threads::run(|| {
-        let factors: Vec<Option<Factor>> =
+        let factors: Vec<Factor> =
             (0..gram.blocks()).into_par_iter().map(|block| factor(gram, block, options.damping)).collect();
-        let factors: Vec<Factor> = factors.into_iter().collect::<Option<_>>().ok_or_else(|| {
-            KernelError::Argument("the Gram matrix is not positive definite: give a larger damping".into())
-        })?;
         let (per_group, blocks) = (rows / groups, gram.blocks() / groups);
         let mut result =
             Rounded { integers: vec![0; weights.len()], scales: vec![1.0; rows], losses: vec![0.0; rows] };
@@ -94,6 +95,7 @@ pub fn round_weights(
                 .zip(weights.par_chunks(TILE * width));
             tiles.for_each(|(((integers, scales), losses), weights)| {
                 round_tile(weights, factors, options, integers, scales, losses);
+                losses.iter_mut().for_each(|loss| *loss *= gram.unit());
             });
         });
         Ok(result)
@@ -119,34 +121,40 @@ fn check(weights: &[f32], rows: usize, groups: usize, gram: &Gram, options: Opti
             "rounding needs a factor and a finished Gram matrix of some vectors".into(),
         ));
     }
+    if !gram.is_finite() {
+        return Err(KernelError::NotFinite("the inputs of the layer are not finite".into()));
+    }
     if !weights.iter().all(|weight| weight.is_finite()) {
         return Err(KernelError::NotFinite("a weight is NaN or infinite".into()));
     }
     Ok(width)
 }
 
-/// Covariance of one block, damped, in rounding order, and its factors; `None` where it is not positive definite.
-fn factor(gram: &Gram, block: usize, damping: f64) -> Option<Factor> {
-    let columns = gram.columns();
-    let second = &gram.second()[block * columns * columns..][..columns * columns];
-    let first = &gram.first()[block * columns..][..columns];
-    let count = gram.count() as f64;
-    let covariance = |row: usize, column: usize| {
-        let (row, column) = (row.max(column), row.min(column));
-        f64::from(second[row * columns + column]) / count - first[row] / count * (first[column] / count)
-    };
-    let mean: f64 = (0..columns).map(|index| covariance(index, index).max(0.0)).sum::<f64>() / columns as f64;
-    let added = if mean > 0.0 { mean * damping } else { 1.0 };
-    let diagonal: Vec<f64> = (0..columns).map(|index| covariance(index, index).max(0.0)).collect();
+/// Covariance of one block, damped, in rounding order, and its factors.
+///
+/// Where rounding noise of the sums makes the matrix indefinite, more damping is added; in the end the diagonal alone
+/// is left, with which every weight is rounded by itself.
+fn factor(gram: &Gram, block: usize, damping: f64) -> Factor {
+    let (columns, covariance) = (gram.columns(), gram.covariance(block));
+    let diagonal: Vec<f64> = (0..columns).map(|index| covariance.at(index, index)).collect();
+    let mean = diagonal.iter().sum::<f64>() / columns as f64;
     let mut order: Vec<usize> = (0..columns).collect();
     order.sort_by(|a, b| diagonal[*b].total_cmp(&diagonal[*a]));
     // The Cholesky factor of the reversed matrix, reversed again, is upper triangular.
-    let reversed = Mat::from_fn(columns, columns, |row, column| {
-        let (row, column) = (order[columns - 1 - row], order[columns - 1 - column]);
-        if row == column { diagonal[row] + added } else { covariance(row, column) }
+    let decompose = |added: f64| {
+        let reversed = Mat::from_fn(columns, columns, |row, column| {
+            let (row, column) = (order[columns - 1 - row], order[columns - 1 - column]);
+            if row == column { diagonal[row] + added } else { covariance.at(row, column) }
+        });
+        let lower = reversed.llt(Side::Lower).ok()?.L().to_owned();
+        (0..columns).all(|index| lower[(index, index)] > 0.0).then_some(lower)
+    };
+    let added = if mean > 0.0 { mean * damping } else { 1.0 };
+    let found = (0..DAMPINGS).map(|step| added * 10f64.powi(step)).find_map(decompose);
+    let lower = found.unwrap_or_else(|| {
+        let variance = |row: usize| (diagonal[order[columns - 1 - row]] + added).max(f64::MIN_POSITIVE);
+        Mat::from_fn(columns, columns, |row, column| if row == column { variance(row).sqrt() } else { 0.0 })
     });
-    let lower = reversed.llt(Side::Lower).ok()?;
-    let lower = lower.L();
     let pivot = |index: usize| lower[(columns - 1 - index, columns - 1 - index)];
     let mut upper = vec![0.0; columns * columns];
     for (row, values) in upper.chunks_exact_mut(columns).enumerate() {
@@ -155,7 +163,7 @@ fn factor(gram: &Gram, block: usize, damping: f64) -> Option<Factor> {
         }
     }
     let pivots = (0..columns).map(|index| pivot(index).powi(2)).collect();
-    Some(Factor { order, upper, pivots, diagonal })
+    Factor { order, upper, pivots, diagonal }
 }
 
 fn round_tile(
@@ -187,6 +195,25 @@ fn round_tile(
             }
         }
     }
+    for (row, loss) in losses.iter_mut().enumerate().filter(|(_, loss)| !loss.is_finite()) {
+        // Errors beyond what `f32` holds were fed back: every weight is rounded by itself instead.
+        let span = row * width..(row + 1) * width;
+        (scales[row], *loss) = round_alone(&weights[span.clone()], factors, largest, &mut integers[span]);
+    }
+}
+
+/// Rounds a row to nearest; returns its scale, which clips nothing, and its loss under the diagonals.
+fn round_alone(row: &[f32], factors: &[Factor], largest: f32, integers: &mut [i8]) -> (f32, f64) {
+    let extreme = row.iter().fold(0.0f32, |extreme, weight| extreme.max(weight.abs()));
+    let scale = (extreme / largest).max(f32::MIN_POSITIVE);
+    let variances = factors.iter().flat_map(|factor| &factor.diagonal);
+    let mut loss = 0.0;
+    for ((weight, integer), variance) in row.iter().zip(integers).zip(variances) {
+        let rounded = (weight / scale).clamp(-largest, largest).round_ties_even();
+        *integer = rounded as i8;
+        loss += variance * (f64::from(*weight) - f64::from(rounded) * f64::from(scale)).powi(2);
+    }
+    (scale, loss)
 }
 
 /// The scale that loses least when every weight is rounded by itself and inputs are uncorrelated.
