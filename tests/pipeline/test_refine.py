@@ -112,7 +112,8 @@ def test_the_float_model_is_only_rescaled(tmp_path: Path) -> None:
     ("batches", "inputs", "outputs", "level", "expected"),
     [
         (1, 10, 10, 1, 0),
-        (3, 10, 10, 1, 0),
+        (2, 10, 10, 1, 1),
+        (3, 10, 10, 1, 1),
         (4, 10, 10, 1, 1),
         (100, 3072, 10, 1, 25),
         (100, 3072, 1000, 1, 7),

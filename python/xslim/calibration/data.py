@@ -55,17 +55,30 @@ class CalibrationData:
         self, specs: Sequence[InputSpec], parameters: CalibrationParameters, base_dir: Path | None = None
     ) -> None:
         self.sources = make_sources(specs, parameters, base_dir)
-        self._length = _common_length(self.sources)
+        listed = _common_length(self.sources)
         self._rows = _rows_of_all(self.sources)
-        if self._rows > self._length:
+        if self._rows > listed:
             raise DataError(
-                f"the model's batch is {self._rows} but there are only {self._length} samples",
+                f"the model's batch is {self._rows} but there are only {listed} samples",
                 hint="list more files",
             )
+        self._left_out = listed % self._rows
+        self._length = listed - self._left_out
+        self._explained = False
 
     def __len__(self) -> int:
-        """Return the number of samples."""
+        """Return the number of samples that are used: a model with a fixed batch may leave out the last."""
         return self._length
+
+    @property
+    def rows(self) -> int:
+        """Samples of one run of the model: 1, unless its batch is fixed and the files hold parts of it."""
+        return self._rows
+
+    @property
+    def runs(self) -> int:
+        """How often the model runs in one pass: the number of items of `samples`, and what shards count."""
+        return self._length // self._rows
 
     def batches(
         self, batch_size: int = 1, workers: int = 1, shard: tuple[int, int] = (0, 1)
@@ -80,7 +93,8 @@ class CalibrationData:
         workers : int
             Decoding threads; 0 decodes in the caller's thread. The result does not depend on it.
         shard : pair of int
-            ``(index, count)``: only every `count`-th batch, beginning with number `index`, is decoded.
+            ``(index, count)``: only every `count`-th sample, beginning with number `index`, is decoded.
+            With a fixed batch, runs of the model are counted instead of samples.
 
         Yields
         ------
@@ -102,7 +116,8 @@ class CalibrationData:
         """Decode the samples as `batches` does, but hand them out one by one.
 
         The last bits of a float model depend on the size of its batch; run one by one, samples give the same
-        values whatever `batch_size`. A model with a fixed batch still gets whole ones.
+        values whatever `batch_size`. A model with a fixed batch still gets whole ones. Neither what comes nor
+        its order depends on `batch_size`.
         """
         for feeds in self._loaded(self._load_apart, batch_size, workers, shard):
             yield from feeds
@@ -120,21 +135,25 @@ class CalibrationData:
         return map_ahead(load, self._groups(batch_size, shard), workers)
 
     def _groups(self, batch_size: int, shard: tuple[int, int]) -> Iterator[range]:
-        size = self._rows
-        if size == 1 and batch_size > 1:
-            if all(source.is_free for source in self.sources):
-                size = batch_size
-            else:
-                logger.info("the model's batch is fixed: samples run one by one")
-        end = self._length
-        if self._rows > 1 and end % self._rows:
-            end -= end % self._rows
+        free = all(source.is_free for source in self.sources)
+        if not self._explained:
+            self._explained = True
+            self._explain(free, batch_size)
+        chosen = range(0, self._length, self._rows)[shard[0] :: shard[1]]
+        if self._rows > 1:
+            return (range(start, start + self._rows) for start in chosen)
+        size = batch_size if free else 1
+        return (chosen[start : start + size] for start in range(0, len(chosen), size))
+
+    def _explain(self, free: bool, batch_size: int) -> None:
+        """Say once what a fixed batch changes."""
+        if self._left_out:
             logger.warning(
                 "the model's batch is %d: the last %d of %d samples are left out",
-                self._rows, self._length - end, self._length,
+                self._rows, self._left_out, self._length + self._left_out,
             )  # fmt: skip
-        starts = range(0, end, size)[shard[0] :: shard[1]]
-        return (range(start, min(start + size, end)) for start in starts)
+        if self._rows == 1 and batch_size > 1 and not free:
+            logger.info("the model's batch is fixed: samples run one by one")
 
     def _load(self, group: range) -> list[Batch]:
         """Decode one batch; several when the shapes of its samples differ."""

@@ -29,13 +29,13 @@ FEW_THREADS = 4
 """Up to so many, the batches under way keep every core busy: each is observed by its own thread alone. With
 more, observing one batch after another would hold up the rest."""
 EARLY_SHARE = 0.75
-"""Share of the batches after which the extremes are noted."""
+"""Share of the samples after which the extremes are noted."""
 
-Track = Callable[[Iterable[Feeds], int], Iterable[Feeds]]
+Track = Callable[[Iterable[Feeds], int, int], Iterable[Feeds]]
 
 
-def _silently(samples: Iterable[Feeds], total: int) -> Iterable[Feeds]:
-    del total
+def _silently(samples: Iterable[Feeds], total: int, rows: int) -> Iterable[Feeds]:
+    del total, rows
     return samples
 
 
@@ -54,9 +54,9 @@ class Settings:
     store : Path or None
         File that keeps the sketches for later runs.
     shard : pair of int
-        Which part of the batches to see, ``(index, count)`` with the index from 0.
+        Which part of the samples to see, ``(index, count)`` with the index from 0.
     track : callable
-        Wraps the samples, given their number, to show progress.
+        Wraps the runs of the model, given their number and the samples of each, to show progress.
     """
 
     batch_size: int = 1
@@ -162,7 +162,7 @@ class _Progress:
             parallel=self._settings.device != "cpu" or thread_count() > FEW_THREADS,
         )
         offset = 0 if again else seen
-        early = _early_batches(len(data), self._settings)
+        early = _early_runs(data.runs, self._settings)
 
         def checkpoint(_: int) -> None:
             self._batches.update(dict.fromkeys(group, observer.batches + offset))
@@ -210,11 +210,10 @@ class _Progress:
             self._saved = time.monotonic()
 
 
-def _early_batches(samples: int, settings: Settings) -> int:
-    """Three quarters of the batches of a shard, at least one."""
-    batches = -(-samples // settings.batch_size)
+def _early_runs(runs: int, settings: Settings) -> int:
+    """Three quarters of the runs of a shard, at least one."""
     index, count = settings.shard
-    return max(1, int(EARLY_SHARE * len(range(index, batches, count))))
+    return max(1, int(EARLY_SHARE * len(range(index, runs, count))))
 
 
 def _pass(
@@ -228,8 +227,10 @@ def _pass(
     after_batch: Callable[[int], None] | None = None,
 ) -> None:
     samples = data.samples(settings.batch_size, workers=thread_count(), shard=settings.shard)
-    total = -(-len(data) // settings.shard[1])
-    shown = _shown(samples, total, settings.track, skip)
+    tracked = settings.track(
+        samples, len(range(data.runs)[settings.shard[0] :: settings.shard[1]]), data.rows
+    )
+    shown = _shown(samples, tracked, skip)
     count = stream(model, collectors, shown, exposed=exposed, device=settings.device, after_batch=after_batch)
     if count + skip == 0:
         index, total = settings.shard
@@ -237,11 +238,11 @@ def _pass(
 
 
 def _shown(
-    samples: Generator[Feeds, None, None], total: int, track: Track, skip: int
+    samples: Generator[Feeds, None, None], tracked: Iterable[Feeds], skip: int
 ) -> Generator[Feeds, None, None]:
     """The samples with their progress shown; they end with this generator, whatever holds on to them."""
     with closing(samples):
-        yield from islice(track(samples, total), skip, None)
+        yield from islice(tracked, skip, None)
 
 
 def _stored(key: str, tensors: Sequence[str], settings: Settings) -> StoredSketches | None:
@@ -256,8 +257,6 @@ def _stored(key: str, tensors: Sequence[str], settings: Settings) -> StoredSketc
         logger.debug("%s belongs to another model, other samples or another shard", path)
         return None
     if not stored.complete:
-        if stored.batch_size != settings.batch_size:
-            return None
         logger.info("continuing the calibration that %s has kept", path)
     return stored
 

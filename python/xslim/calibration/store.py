@@ -29,15 +29,15 @@ class StoredSketches:
     shard : pair of int
         Which part of the samples, ``(index, count)`` with the index from 0; ``(0, 1)`` is all of them.
     batch_size : int
-        Samples per batch; a checkpoint counts batches.
+        Samples that were decoded together; nothing depends on it.
     batches : dict of str to int
-        How many batches each tensor's sketch has seen: less than all of them in a checkpoint.
+        How many runs of the model each tensor's sketch has seen: less than all of them in a checkpoint.
     complete : bool
         Whether every sketch has seen the whole shard.
     sketches : dict of str to Sketch
         One per observed tensor.
     early : dict of str to (low, high)
-        Extremes of each tensor after three quarters of the batches: what the last quarter added shows
+        Extremes of each tensor after three quarters of the samples: what the last quarter added shows
         whether there were enough.
     """
 

@@ -26,7 +26,7 @@ def collect_shard(
     config_or_path : dict, str, Path or Config
         The configuration of the whole run.
     shard : pair of int
-        ``(index, count)`` with the index from 0; every `count`-th batch is seen.
+        ``(index, count)`` with the index from 0; every `count`-th sample is seen.
     output : str or Path
         The sketch file; an interrupted run leaves a checkpoint there and goes on from it.
 

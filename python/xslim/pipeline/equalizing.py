@@ -29,7 +29,7 @@ from xslim.quantization.parameters import params_of_range
 from xslim.runtime import thread_count
 from xslim.targets import Target
 
-MANY_BATCHES, RANGE_BATCHES = 64, 50
+MANY_RUNS, RANGE_RUNS = 64, 50
 """From so many on, one fold judges and so many, at most every second one, give the ranges of channels."""
 FOLDS = 2
 STRENGTHS = (1.0, 0.5)
@@ -110,17 +110,16 @@ def search_equalization(
     if not axes:
         return None
     chosen, judge = held_back
-    batches = -(-len(data) // settings.batch_size)
-    many = batches >= MANY_BATCHES
-    count, step = (chosen.stride or 1, max(2, batches // RANGE_BATCHES)) if many else (min(FOLDS, batches), 1)
+    many = data.runs >= MANY_RUNS
+    count, step = (chosen.stride or 1, max(2, data.runs // RANGE_RUNS)) if many else (FOLDS, 1)
     ranges = _FoldedRanges({**dict.fromkeys(extended_plan.observed), **axes}, count, step)
     stream(
         extended,
         [ranges],
-        data.batches(settings.batch_size, thread_count(), (0, step)),
+        data.samples(settings.batch_size, thread_count(), (0, step)),
         device=settings.device,
     )
-    if many or count == 1:
+    if many:
         folds = [_Fold(judge, ranges.without(count - 1))]
     else:
         folds = [
@@ -179,9 +178,9 @@ def _extremes(name: str, ranges: ChannelRanges, scales: Mapping[str, Vector]) ->
 
 
 class _FoldedRanges:
-    """Ranges per channel, for every fold of the batches.
+    """Ranges per channel, for every fold of the samples.
 
-    Batch number ``n`` belongs to fold ``n % count``; of the batches, every `step`-th one is shown.
+    Sample number ``n`` belongs to fold ``n % count``; of the samples, every `step`-th one is shown.
     """
 
     def __init__(self, axes: Mapping[str, int | None], count: int, step: int) -> None:
@@ -195,7 +194,7 @@ class _FoldedRanges:
         return self._parts[0].tensors
 
     def update(self, arrays: Arrays) -> None:
-        """Take in one batch."""
+        """Take in one sample."""
         self._parts[self._seen * self._step % len(self._parts)].update(arrays)
         self._seen += 1
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
 import onnx_ir as ir
@@ -17,10 +16,10 @@ from xslim.calibration.observe import Settings
 from xslim.runtime import Feeds, Session, thread_count
 
 LEAST_STRIDE = 4
-FEWEST_BATCHES = 3
-LEAST_BATCHES, FAIR_OUTPUTS = {1: 8, 2: 25, 3: 25}, 2_000
-"""Batches, by finetune level, and elements of the outputs that make a fair judgement: ten logits of a few
-images would not, and clipping that suits eight photographs does not suit the next."""
+FEWEST_RUNS = 2
+LEAST_RUNS, FAIR_OUTPUTS = {1: 8, 2: 25, 3: 25}, 2_000
+"""Runs of the model, by finetune level, and elements of the outputs that make a fair judgement: ten logits of
+a few images would not, and clipping that suits eight photographs does not suit the next."""
 MOST_INPUTS = {1: 800_000, 2: 4_000_000, 3: 4_000_000}
 """Elements of all inputs that are held back at most, by finetune level."""
 METRIC = "output SQNR (dB)"
@@ -29,45 +28,52 @@ MOST_DB = 200.0
 
 @dataclass(frozen=True)
 class Split:
-    """Which batches are held back: every `stride`-th one, none where there are too few for both uses.
+    """Which samples are held back: every `stride`-th one, none where there is only one.
+
+    Samples are counted in runs of the model, which takes several at once where its batch is fixed; how many
+    are decoded together makes no difference.
 
     Attributes
     ----------
     stride : int or None
         None holds nothing back.
     offset : int
-        Number of the first batch that is held back; the last of a stride where it is negative.
+        Number of the first sample that is held back; the last of a stride where it is negative.
     """
 
     stride: int | None
     offset: int = -1
 
     def holds_back(self, number: int) -> bool:
-        """Whether the fit must not see the batch of this number."""
+        """Whether the fit must not see the sample of this number."""
         return self.stride is not None and number % self.stride == self.offset % self.stride
 
     @property
     def shard(self) -> tuple[int, int]:
-        """The batches that judge, as a shard of the calibration data."""
+        """The samples that judge, as a shard of the calibration data."""
         return (self.offset % self.stride, self.stride) if self.stride is not None else (0, 1)
 
 
-def split(batches: int, inputs: int, outputs: int, level: int = 1) -> Split:
-    """Choose the batches to hold back: as many as a fair judgement needs, at least one, at most a quarter.
+def split(runs: int, inputs: int, outputs: int, level: int = 1) -> Split:
+    """Choose the samples to hold back: as many as a fair judgement needs, at least one, at most a quarter.
+
+    One of two or three is held back as well.
 
     Parameters
     ----------
-    batches : int
-        Number of batches.
+    runs : int
+        Number of runs of the model in one pass over the samples.
     inputs, outputs : int
-        Elements of one batch of the inputs and of the outputs.
+        Elements of the inputs and of the outputs of one run.
     level : int
         The finetune level: at level 1 large inputs are held back sparingly, as every trial runs them all.
     """
-    fair = max(LEAST_BATCHES[level], math.ceil(FAIR_OUTPUTS / max(outputs, 1)))
+    if runs < FEWEST_RUNS:
+        return Split(None)
+    fair = max(LEAST_RUNS[level], math.ceil(FAIR_OUTPUTS / max(outputs, 1)))
     affordable = max(1, MOST_INPUTS[level] // max(inputs, 1))
-    stride = max(LEAST_STRIDE, math.ceil(batches / min(fair, affordable)))
-    return Split(stride if batches >= stride else None)
+    stride = max(LEAST_STRIDE, math.ceil(runs / min(fair, affordable)))
+    return Split(min(stride, runs))
 
 
 def output_elements(model: ir.Model) -> int:
@@ -77,7 +83,7 @@ def output_elements(model: ir.Model) -> int:
 
 
 class HeldBack:
-    """The outputs of the float model on the batches that were held back.
+    """The outputs of the float model on the samples that were held back.
 
     Parameters
     ----------
@@ -88,12 +94,11 @@ class HeldBack:
     settings : Settings
         How they are run.
     chosen : Split
-        Which batches judge.
+        Which samples judge.
     """
 
     def __init__(self, model: ir.Model, data: CalibrationData, settings: Settings, chosen: Split) -> None:
-        batches = data.batches(settings.batch_size, workers=thread_count(), shard=chosen.shard)
-        self.feeds: list[Feeds] = list(islice(batches, FEWEST_BATCHES) if chosen.stride is None else batches)
+        self.feeds: list[Feeds] = list(data.samples(settings.batch_size, thread_count(), chosen.shard))
         session = Session(model, threads=1)
         self._outputs = session.outputs
         self._expected = list(session.run_all(self.feeds))

@@ -12,7 +12,7 @@ from xslim.runtime import Feeds
 logger = logging.getLogger(__name__)
 
 
-def track(samples: Iterable[Feeds], total: int) -> Iterator[Feeds]:
+def track(samples: Iterable[Feeds], total: int, rows: int = 1) -> Iterator[Feeds]:
     """Pass samples on and show how far they are: a bar on a terminal, one line at the end elsewhere.
 
     Parameters
@@ -21,12 +21,14 @@ def track(samples: Iterable[Feeds], total: int) -> Iterator[Feeds]:
         What is passed on.
     total : int
         How many are expected.
+    rows : int
+        Samples in each of them, where the model's batch is fixed.
     """
     started = time.monotonic()
     count = 0
-    for feeds in _with_bar(samples, total) if _on_terminal() else samples:
+    for feeds in _with_bar(samples, total, rows) if _on_terminal() else samples:
         yield feeds
-        count += 1
+        count += rows
     seconds = time.monotonic() - started
     logger.info(
         "calibrated with %d samples in %.1f s (%.0f a second)", count, seconds, count / max(seconds, 1e-9)
@@ -37,7 +39,7 @@ def _on_terminal() -> bool:
     return sys.stderr.isatty() and logging.getLogger("xslim").isEnabledFor(logging.INFO)
 
 
-def _with_bar(samples: Iterable[Feeds], total: int) -> Iterator[Feeds]:
+def _with_bar(samples: Iterable[Feeds], total: int, rows: int) -> Iterator[Feeds]:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -64,7 +66,7 @@ def _with_bar(samples: Iterable[Feeds], total: int) -> Iterator[Feeds]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("calibrating", total=total)
+        task = progress.add_task("calibrating", total=total * rows)
         for feeds in samples:
             yield feeds
-            progress.advance(task)
+            progress.advance(task, rows)

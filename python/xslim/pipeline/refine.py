@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -17,6 +16,7 @@ from xslim.calibration.grams import GramCollector
 from xslim.calibration.observe import Settings
 from xslim.export.qdq import export_qdq
 from xslim.graph.gains import StepGain
+from xslim.graph.layers import Vectors
 from xslim.graph.scheme import Quantization, QuantPlan
 from xslim.kernels import Sketch
 from xslim.pipeline.equalizing import Equalized, Planner, has_room, search_equalization
@@ -34,13 +34,17 @@ logger = logging.getLogger(__name__)
 LEAST_GAIN_DB = 0.05
 LEAST_CHOICE_GAIN_DB = 0.2
 """A choice among alternatives has to show more than a step that follows from a formula."""
-RUNS_PER_BATCH = {2: 2, 3: 10}
-"""Runs of the quantised model that reconstruction may take, by finetune level, per calibration batch."""
+RUNS_PER_SAMPLE = {2: 2, 3: 10}
+"""Runs of the quantised model that reconstruction may take, by finetune level, per run of calibration."""
 FOLLOWED = {1: 16, 2: 32, 3: 64}
-"""Batches that both networks run layer by layer, by finetune level."""
+"""Samples that both networks run layer by layer, by finetune level."""
 FOLLOWED_BYTES = {1: 384 << 20, 2: 768 << 20, 3: 768 << 20}
 LIVE_TENSORS = 6
 """Memory for them, and how many tensors of the largest size are held at a time."""
+UNJUDGED = (
+    "one sample leaves none to judge a fit: nothing is fitted but biases; "
+    "more samples (100 are usual) give better results"
+)
 FACTORS = {1: (1.0,), 2: (1.0, 0.94, 0.88, 1.06), 3: (1.0, 0.97, 0.94, 0.91, 0.88, 0.82, 1.03, 1.06)}
 """Scales of weights that are tried with feedback, by finetune level."""
 
@@ -107,16 +111,20 @@ class Refinement:
         self._target = target
         self._level = level
         self._bits = weight_bits
-        self._batches = math.ceil(len(data) / settings.batch_size)
-        first = next(iter(data.batches(settings.batch_size, workers=0)), {})
+        first = next(data.samples(workers=0), {})
         inputs, outputs = sum(array.size for array in first.values()), output_elements(prepared)
-        self._split = split(self._batches, inputs, outputs, level)
+        self._split = split(data.runs, inputs, outputs, level)
         self._held_back = HeldBack(prepared, data, settings, self._split)
+        self._judged = self._split.stride is not None
+        if not self._judged:
+            logger.warning(UNJUDGED)
         self._equalized: Equalized | None = None
         self.gains: list[StepGain] = []
 
     def equalize(self, prepared: ir.Model, plan: QuantPlan) -> tuple[ir.Model, QuantPlan]:
         """Equalise channels as far as it brings the int8 activations closer to float, at full ranges."""
+        if not self._judged:
+            return prepared, plan
         found = search_equalization(
             prepared,
             plan,
@@ -136,10 +144,12 @@ class Refinement:
     def collector(self, model: ir.Model, plan: QuantPlan) -> GramCollector:
         """Return what has to watch the calibration pass for `round`."""
         wanted = dict.fromkeys(layer.vectors for _, layer in layers_to_round(model, plan))
-        return GramCollector(wanted, self._batches, self._split.holds_back)
+        return GramCollector(wanted, self._data.runs, self._split.holds_back)
 
     def widen(self, start: Refined, sketches: Mapping[str, Sketch]) -> Refined:
         """Clip no activation where that is better, and leave room for values that few samples do not show."""
+        if not self._judged:
+            return start
         groups = start.plan.groups
         open_method = [group for group in groups if group.method == "default" and group.fixed_range is None]
         best = start
@@ -173,11 +183,15 @@ class Refinement:
         """Round weights with feedback and correct biases."""
         model, plan = start.model, start.plan
         nearest = round_to_nearest(model, plan, start.quantization, self._bits)
-        means = {vectors: gram.mean for vectors, gram in collected.grams.items() if gram.count}
+        grams = collected.usable()
+        _mention_unusable(model, plan, grams)
+        means = {vectors: gram.mean for vectors, gram in grams.items()}
+        if not self._judged:
+            return Refined(correct_biases(model, plan, nearest, means, self._target), plan, nearest)
         best, loss = replace(start, quantization=nearest), self._loss(replace(start, quantization=nearest))
         for level in range(1, self._level + 1):
             numbers = round_with_feedback(
-                model, plan, nearest, collected.grams, bits=self._bits, factors=FACTORS[level]
+                model, plan, nearest, grams, bits=self._bits, factors=FACTORS[level]
             )
             step = "second-order rounding" if level == 1 else f"{len(FACTORS[level])} scales per channel"
             candidate = Refined(correct_biases(model, plan, numbers, means, self._target), plan, numbers)
@@ -193,6 +207,8 @@ class Refinement:
 
     def follow(self, start: Refined, reference: ir.Model) -> Refined:
         """Correct biases on the activations that the quantised network really has."""
+        if not self._judged:
+            return start
         samples = self._followed(reference, start.plan)
         corrected = correct_biases_in_sequence(
             reference, start.model, start.plan, start.quantization, self._target, samples
@@ -210,24 +226,24 @@ class Refinement:
         )
 
     def _followed(self, model: ir.Model, plan: QuantPlan) -> list[Feeds]:
-        """Some batches of the fit, spread over all, whose activations fit into memory layer by layer."""
-        first = next(iter(self._data.batches(self._settings.batch_size, workers=0)))
+        """Some samples of the fit, spread over all, whose activations fit into memory layer by layer."""
+        first = next(self._data.samples(workers=0))
         largest = max(output_bytes(model, plan.observed, first).values(), default=1)
         wanted = max(1, min(FOLLOWED[self._level], FOLLOWED_BYTES[self._level] // (LIVE_TENSORS * largest)))
-        step = max(1, self._batches * 3 // (4 * wanted))
-        shard = self._data.batches(self._settings.batch_size, thread_count(), (0, step))
+        step = max(1, self._data.runs * 3 // (4 * wanted))
+        shard = self._data.samples(self._settings.batch_size, thread_count(), (0, step))
         fitting = (feeds for number, feeds in enumerate(shard) if not self._split.holds_back(number * step))
         return list(islice(fitting, wanted))
 
     def reconstruct(self, start: Refined, reference: ir.Model) -> Refined:
         """Search the ranges of activations on samples of the fit, level 3 for longer; then biases again."""
-        if self._level < 2:
+        if self._level < 2 or not self._judged:
             return start
         feeds = self._fitting()
         exported = export_qdq(start.model, start.plan, start.quantization, self._target)
         old = start.quantization.activations
         scales = {name: params.scale for name, params in old.items()}
-        trials = Trials(sweeps=self._level - 1, runs=RUNS_PER_BATCH[self._level] * self._batches)
+        trials = Trials(sweeps=self._level - 1, runs=RUNS_PER_SAMPLE[self._level] * self._data.runs)
         found = search_ranges(exported, start.plan, scales, feeds, reference, trials)
         activations = {name: replace(params, scale=found[name]) for name, params in old.items()}
         candidate = replace(start, quantization=replace(start.quantization, activations=activations))
@@ -235,11 +251,9 @@ class Refinement:
         return start if best is start else self.follow(best, reference)
 
     def _fitting(self) -> list[Feeds]:
-        """As many batches as are held back, but others."""
-        if self._split.stride is None:
-            return self._held_back.feeds
-        batches = self._data.batches(self._settings.batch_size, thread_count(), (0, self._split.stride))
-        return list(batches)
+        """As many samples as are held back, but others."""
+        shard = (0, self._split.stride or 1)
+        return list(self._data.samples(self._settings.batch_size, thread_count(), shard))
 
     def _loss(self, candidate: Refined) -> float:
         exported = export_qdq(candidate.model, candidate.plan, candidate.quantization, self._target)
@@ -249,6 +263,15 @@ class Refinement:
         kept = after >= before + least
         self.gains.append(StepGain(step, METRIC, before, after, kept))
         return kept
+
+
+def _mention_unusable(model: ir.Model, plan: QuantPlan, grams: Container[Vectors]) -> None:
+    """Name the layers about whose inputs nothing is known."""
+    names = sorted(layer.node for _, layer in layers_to_round(model, plan) if layer.vectors not in grams)
+    if names:
+        logger.warning(
+            "weights are rounded to nearest where the inputs are not finite or empty: %s", ", ".join(names)
+        )
 
 
 def log_gains(gains: Sequence[StepGain]) -> None:
