@@ -12,6 +12,7 @@ from xslim.config import Config
 from xslim.pipeline.first_part import FirstPart
 from xslim.pipeline.load import load_float_model, prepare_model, read_config
 from xslim.pipeline.static import calibration_settings, start_static
+from xslim.runtime import Isolated
 
 logger = logging.getLogger(__name__)
 
@@ -41,8 +42,9 @@ def collect_shard(
         Bad input, or a file that cannot be written.
     """
     config = read_config(config_or_path)
-    prepared = prepare_model(load_float_model(config, None), config)
-    start = start_static(FirstPart.of(prepared, config).model, config)
+    with Isolated() as isolated:
+        prepared = prepare_model(load_float_model(config, None), config)
+        start = start_static(FirstPart.of(prepared, config).model, config, isolated=isolated)
     path = Path(output)
     settings = replace(calibration_settings(config), store=path, shard=shard)
     observe(start.model, start.plan.observed, start.data, settings, exposed=start.exposed)

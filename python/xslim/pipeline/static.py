@@ -20,6 +20,7 @@ from xslim.errors import ModelError
 from xslim.export.qdq import export_qdq
 from xslim.graph.gains import StepGain
 from xslim.graph.inputs import input_specs
+from xslim.graph.outputs import with_outputs
 from xslim.graph.scheme import Quantization, QuantPlan
 from xslim.kernels import Sketch
 from xslim.pipeline.progress import track
@@ -31,7 +32,7 @@ from xslim.quantization.protected import seen_masks
 from xslim.quantization.rounding import layers_to_round
 from xslim.quantization.rules import Rules, rules_from
 from xslim.quantization.sharing import share_parameters
-from xslim.runtime import Feeds, require_runnable
+from xslim.runtime import Feeds, Isolated, require_runnable
 from xslim.targets import Target, load_target
 
 logger = logging.getLogger(__name__)
@@ -80,6 +81,7 @@ def quantize_static(
     store: Path,
     sketch_files: Sequence[Path] = (),
     masks: frozenset[str] = frozenset(),
+    isolated: Isolated | None = None,
 ) -> StaticResult:
     """Quantise a prepared model with calibration data.
 
@@ -95,15 +97,19 @@ def quantize_static(
         Sketches that ``xslim collect`` wrote, to be used instead of the store: every shard once.
     masks : frozenset of str
         Tensors that are known to hold infinities, and so stay float.
+    isolated : Isolated, optional
+        The process in which models run before they run in this one.
 
     Raises
     ------
+    CrashError
+        onnxruntime dies of the model.
     ModelError
         No operator of the model can be int8 under this configuration.
     DataError
         The calibration data are wrong.
     """
-    start = start_static(prepared, config, masks)
+    start = start_static(prepared, config, masks, isolated)
     model, data, refinement = start.model, start.data, start.refinement
     samples = list(islice(data.batches(1, workers=1), KEPT_SAMPLES))
     settings = replace(calibration_settings(config), store=None if sketch_files else store)
@@ -122,6 +128,9 @@ def quantize_static(
         return quantize_static(prepared, config, store, sketch_files, masks | found_masks)
     plan = share_parameters(start.plan, sketches)
     found = Refined(model, plan, find_parameters(model, plan, sketches))
+    if refinement and isolated:
+        first = export_qdq(model, plan, found.quantization, start.target)
+        isolated.session(first, threads=1, qdq_as_written=True).run(samples[0])
     refined = found
     if refinement and collector:
         rounded = refinement.round(refinement.widen(found, sketches), collector)
@@ -164,12 +173,21 @@ class Start:
     exposed: tuple[str, ...]
 
 
-def start_static(prepared: ir.Model, config: Config, masks: frozenset[str] = frozenset()) -> Start:
-    """Plan a static run and equalise its model.
+def start_static(
+    prepared: ir.Model,
+    config: Config,
+    masks: frozenset[str] = frozenset(),
+    isolated: Isolated | None = None,
+) -> Start:
+    """Plan a static run and equalise its model, which first runs once in a process of its own.
 
-    Parameters and errors are those of `plan_static`.
+    Parameters and errors are those of `plan_static` and `quantize_static`.
     """
     plan, data = plan_static(prepared, config, masks)
+    if isolated:
+        visible = list(dict.fromkeys([*_exposed(prepared, plan), *plan.observed]))
+        session = isolated.session(with_outputs(prepared, visible), visible[:1], threads=1)
+        session.run(next(iter(data.batches(1, workers=1))))
     target = load_target(config.quantization_parameters.target)
     level = config.quantization_parameters.finetune_level
     if level == 0:

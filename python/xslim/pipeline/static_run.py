@@ -59,7 +59,7 @@ def run_static(
     # A file is compared with as it is; only a model in memory has to be kept a second time.
     original = source if isinstance(source, Path) else to_proto(model).SerializeToString()
     part = FirstPart.of(prepare_model(model, config), config)
-    result = quantize_static(part.model, config, paths.beside(".sketches"), sketch_files)
+    result = quantize_static(part.model, config, paths.beside(".sketches"), sketch_files, isolated=isolated)
     whole = part.whole(result.model)
     log_gains(result.gains)
     comparison = _compare(original, whole, result.samples[:COMPARED_SAMPLES], isolated)
