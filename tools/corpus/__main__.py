@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import pkgutil
 import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
-from importlib import import_module
 from pathlib import Path
 
-import xslim
 from tools.corpus.commands import COMMANDS
 from tools.corpus.models import fetch_packages, in_folder, write_backend_models
-from tools.corpus.process import Limits
+from tools.corpus.process import Limits, preload
 from tools.corpus.record import Row, changes, read
 from tools.corpus.table import markdown
 from tools.corpus.work import Settings, through_commands
@@ -44,20 +41,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not models:
             print("corpus: no model", file=sys.stderr)
             return 2
-        _preload()
+        preload()
         rows = _run(models, folder, settings, options.record)
     print(markdown(rows, options.commands))
     if options.against:
         print("\nChanges:\n")
         print("\n".join(changes(read(options.against), rows)) or "none")
     return int(any(row.failed for row in rows))
-
-
-def _preload() -> None:
-    """Import what the commands import: once here, not in every process."""
-    for module in pkgutil.walk_packages(xslim.__path__, "xslim."):
-        if not module.name.endswith("__main__"):
-            import_module(module.name)
 
 
 def _run(models: list[Path], folder: Path, settings: Settings, record: Path | None) -> list[Row]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import faulthandler
 import os
+import pkgutil
 import resource
 import select
 import signal
@@ -16,7 +17,10 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+
+import xslim
 
 MEGABYTE = 1 << 20
 ESCAPED = 99
@@ -42,6 +46,13 @@ class Ended:
     seconds: float
     peak_megabytes: float
     log: str
+
+
+def preload() -> None:
+    """Import all of XSlim, and so what its commands need: once here, not in every process."""
+    for module in pkgutil.walk_packages(xslim.__path__, "xslim."):
+        if not module.name.endswith("__main__"):
+            import_module(module.name)
 
 
 def run(job: Callable[[], int], log: Path, limits: Limits, folder: Path) -> Ended:
