@@ -20,7 +20,7 @@ class Sketch:
         """Observe every element of a float16, float32 or float64 array of any shape."""
 
     def merge(self, other: Sketch) -> None:
-        """Add everything that another sketch has observed."""
+        """Add everything that another sketch has observed; ValueError beyond 2**53 values."""
 
     def copy(self) -> Sketch:
         """Return an independent copy."""
@@ -366,6 +366,9 @@ def error_sums(reference: NDArray[Any], test: NDArray[Any]) -> ErrorMetrics:
 
 def threads() -> int:
     """Return the number of threads that the kernels use: ``XSLIM_THREADS``, else what the machine offers."""
+
+def threads_wanted() -> int:
+    """Return the number of threads that the environment asks for; ValueError where it is no such number."""
 
 def set_threads(count: int) -> None:
     """Set the number of threads of every following kernel call."""

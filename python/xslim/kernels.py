@@ -27,6 +27,7 @@ from xslim._native import (
     search,
     set_threads,
     threads,
+    threads_wanted,
 )
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "search",
     "set_threads",
     "threads",
+    "threads_wanted",
 ]
 
 FloatArray: TypeAlias = NDArray[np.float16] | NDArray[np.float32] | NDArray[np.float64]

@@ -202,6 +202,51 @@ def test_a_small_budget_makes_several_passes_with_the_same_result(
     }
 
 
+@pytest.mark.parametrize("memory_mb", [1, 2, 5])
+def test_threads_change_nothing_within_a_budget(
+    case: Case, monkeypatch: pytest.MonkeyPatch, memory_mb: int
+) -> None:
+    monkeypatch.setattr("xslim.calibration.observe.MEGABYTE", 2048)
+    seen = []
+    exposed = []
+    run = Session.__init__
+
+    def note(self: Session, *arguments: Any, **options: Any) -> None:
+        exposed.append([value.name for value in arguments[0].graph.outputs])
+        run(self, *arguments, **options)
+
+    monkeypatch.setattr(Session, "__init__", note)
+    for threads in ("1", "2", "8"):
+        monkeypatch.setenv("XSLIM_THREADS", threads)
+        exposed.clear()
+        seen.append((case.observe(memory_mb=memory_mb), list(exposed)))
+    assert seen[0] == seen[1] == seen[2]
+
+
+@pytest.mark.parametrize("later", [None, 3])
+def test_a_checkpoint_of_another_budget_counts_nothing_twice(
+    case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, later: int | None
+) -> None:
+    monkeypatch.setattr("xslim.calibration.observe.MEGABYTE", 2048)
+    expected = case.observe(memory_mb=later)
+    store = tmp_path / "sketches"
+    passes = []
+
+    def interrupted(samples: Iterable[Feeds], total: int, rows: int) -> Iterable[Feeds]:
+        passes.append(total)
+        for index, feeds in enumerate(samples):
+            if len(passes) == 2 and index == 3:
+                raise KeyboardInterrupt
+            yield feeds
+
+    with pytest.raises(KeyboardInterrupt):
+        case.observe(store=store, memory_mb=2, track=interrupted)
+    checkpoint = load_sketches(store)
+    assert checkpoint is not None
+    assert len(set(checkpoint.batches.values())) > 1
+    assert case.observe(store=store, memory_mb=later) == expected
+
+
 def test_outputs_are_measured_before_they_exist(case: Case) -> None:
     feeds = next(case.data.batches(batch_size=3))
     sizes = output_bytes(case.model, case.tensors, feeds)

@@ -85,7 +85,14 @@ def test_the_gil_is_released() -> None:
     assert len(ticks) > 3
 
 
-@pytest.mark.parametrize(("value", "outcome"), [("3", "3"), ("0", "ValueError"), ("many", "ValueError")])
+@pytest.mark.parametrize(
+    ("value", "outcome"),
+    [
+        ("3", "3"),
+        (" 2 ", "2"),
+        *((value, "ValueError") for value in ("0", "many", "1025", "+2", "\u0663", "")),
+    ],
+)
 def test_the_environment_sets_the_threads(value: str, outcome: str) -> None:
     code = "from xslim import kernels\ntry: print(kernels.threads())\nexcept ValueError: print('ValueError')"
     environment = os.environ | {"XSLIM_THREADS": value}
@@ -95,13 +102,15 @@ def test_the_environment_sets_the_threads(value: str, outcome: str) -> None:
     assert result.stdout.strip() == outcome
 
 
-def test_a_forked_process_has_threads_of_its_own() -> None:
-    code = """
+@pytest.mark.parametrize("in_child", ["", "kernels.set_threads(3)", "os.environ['XSLIM_THREADS'] = '4'"])
+def test_a_forked_process_has_threads_of_its_own(in_child: str) -> None:
+    code = f"""
 import os, numpy as np
 from xslim import kernels
 array = np.ones(2_000_000, np.float32)
 kernels.Sketch().observe(array)
 child = os.fork()
+if child == 0: {in_child or "pass"}
 sketch = kernels.Sketch()
 sketch.observe(array)
 if child == 0:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Lock
@@ -145,7 +147,8 @@ class NpyDecoder:
         try:
             with PARSING:
                 values = np.load(entry.path, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
+        # numpy fails in many ways where a file is not what its header says.
+        except Exception as error:
             raise DataError(
                 f"cannot read the npy file: {error}",
                 where=entry.where,
@@ -161,13 +164,36 @@ def _npy_header(entry: Entry) -> tuple[tuple[int, ...], DType]:
             read = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
             with PARSING:
                 shape, _, dtype = read(file)
-    except (OSError, ValueError, EOFError) as error:
+            held = os.fstat(file.fileno()).st_size - file.tell()
+    # The header is Python: parsing it can fail in any way.
+    except Exception as error:
         raise DataError(f"not a npy file: {error}", where=entry.where, hint="numpy.save writes it") from error
     if dtype.hasobject:
         raise DataError(
             "the npy file holds Python objects", where=entry.where, hint="save one array of numbers"
         )
+    _check_promise(shape, dtype, held, entry.where)
     return shape, dtype
+
+
+def _check_promise(shape: tuple[int, ...], dtype: DType, held: int, where: str) -> None:
+    """Refuse a header that its file does not keep, before memory is taken for the array."""
+    # True is a number too, and what is called a size may be below zero.
+    if not all(type(size) is int and size >= 0 for size in shape):
+        raise DataError(f"not a npy file: its shape is {shape}", where=where, hint="numpy.save writes it")
+    needed = math.prod(shape) * dtype.itemsize
+    if needed == 0:
+        raise DataError(
+            f"the npy file holds no value: its shape is {show_shape(shape)}",
+            where=where,
+            hint="remove its line",
+        )
+    if held < needed:
+        raise DataError(
+            f"cannot read the npy file: its header promises {needed} bytes, but {held} follow",
+            where=where,
+            hint="save or fetch it again",
+        )
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from xslim.config import expand_home, missing_hint, resolve_path
 from xslim.errors import DataError
+from xslim.files import require_content
 
 BINARY_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".npy", ".npz", ".bin", ".raw")
 """Endings of samples, which are sometimes given where a list is wanted."""
@@ -51,6 +52,7 @@ def read_list(list_path: str, base_dir: Path | None) -> list[Entry]:
     """
     path = resolve_path(list_path, base_dir)
     try:
+        require_content(path)
         with path.open(encoding="utf-8-sig", newline="\n") as lines:
             stripped = enumerate((line.strip() for line in lines), start=1)
             entries = [Entry(path, number, name) for number, name in stripped if name]
@@ -73,7 +75,7 @@ def read_list(list_path: str, base_dir: Path | None) -> list[Entry]:
         if path.suffix.lower() in BINARY_ENDINGS:
             hint = "data_list_path names a text file with one path per line, not a sample"
         raise DataError(f"the list file is not UTF-8 text: {error}", where=str(path), hint=hint) from error
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise DataError(
             f"cannot read the list file: {error}",
             where=str(path),
@@ -93,11 +95,19 @@ def check_files(entries: list[Entry]) -> None:
         Names list, line and file.
     """
     for entry in entries:
-        try:
-            if entry.path.is_file():
-                continue
-        except (OSError, ValueError):
-            pass
-        problem = "this is a folder, not a file" if entry.path.is_dir() else "there is no such file"
+        problem = _problem(entry.path)
+        if problem is None:
+            continue
         hint = missing_hint(entry.name, "paths are relative to the list: correct or remove the line")
         raise DataError(problem, where=entry.where, hint=hint)
+
+
+def _problem(path: Path) -> str | None:
+    """Say why a path is no file, if it is none."""
+    try:
+        require_content(path)
+        if path.is_file():
+            return None
+        return "this is a folder, not a file" if path.is_dir() else "there is no such file"
+    except (OSError, ValueError) as error:
+        return getattr(error, "strerror", None) or str(error)

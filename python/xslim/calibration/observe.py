@@ -31,6 +31,9 @@ more, observing one batch after another would hold up the rest."""
 EARLY_SHARE = 0.75
 """Share of the samples after which the extremes are noted."""
 
+LEAST_WORKERS = 2
+"""Batches that may be under way in the smallest budget. More would only make more passes of as many runs."""
+
 Track = Callable[[Iterable[Feeds], int, int], Iterable[Feeds]]
 
 
@@ -57,6 +60,8 @@ class Settings:
         Which part of the samples to see, ``(index, count)`` with the index from 0.
     track : callable
         Wraps the runs of the model, given their number and the samples of each, to show progress.
+    masks : frozenset of str
+        Tensors that hold infinities, as an earlier pass has found; noted beside the sketches.
     """
 
     batch_size: int = 1
@@ -65,6 +70,7 @@ class Settings:
     store: Path | None = None
     shard: tuple[int, int] = (0, 1)
     track: Track = _silently
+    masks: frozenset[str] = frozenset()
 
 
 def observe(
@@ -101,13 +107,15 @@ def observe(
         A sample cannot be decoded, or the shard is empty.
     """
     key = calibration_key(model, tensors, data)
-    state = _Progress(key, tensors, settings, _stored(key, tensors, settings))
-    if state.known_before:
+    stored = _stored(key, tensors, settings)
+    if stored is not None and stored.complete:
         logger.info("the sketches of an earlier run fit: %s", settings.store)
         watch(model, tensors, data, settings, also, exposed)
-        return state.snapshot(complete=True)
+        return stored
+    passes = _passes(model, tensors, data, settings)
+    state = _Progress(key, tensors, settings, passes, _continued(stored, passes, settings))
     others, visible = also, exposed
-    for group in _groups(model, tensors, data, settings):
+    for group in passes.groups:
         state.run(model, group, data, others, visible)
         others, visible = (), ()
     state.save(complete=True)
@@ -127,23 +135,41 @@ def watch(
     Parameters and errors are those of `observe`.
     """
     if any(collector.tensors for collector in collectors):
-        first = _groups(model, tensors, data, settings)[0]
-        _pass(model, collectors, data, settings, exposed=[*first, *exposed])
+        passes = _passes(model, tensors, data, settings)
+        visible = [*passes.groups[0], *exposed]
+        _pass(model, collectors, data, settings, workers=passes.workers, exposed=visible)
+
+
+@dataclass(frozen=True)
+class _Passes:
+    """Which tensors are observed together, and how many batches may be under way."""
+
+    groups: list[list[str]]
+    workers: int
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        return tuple(map(len, self.groups))
 
 
 class _Progress:
     """The sketches of a run while it is under way, with their checkpoints."""
 
     def __init__(
-        self, key: str, tensors: Sequence[str], settings: Settings, stored: StoredSketches | None
+        self,
+        key: str,
+        tensors: Sequence[str],
+        settings: Settings,
+        passes: _Passes,
+        stored: StoredSketches | None,
     ) -> None:
         self._key = key
         self._settings = settings
+        self._passes = passes
         self._sketches = stored.sketches if stored else {name: Sketch() for name in tensors}
         self._batches = dict(stored.batches) if stored else dict.fromkeys(tensors, 0)
         self._early = dict(stored.early) if stored else {}
         self._saved = time.monotonic()
-        self.known_before = stored is not None and stored.complete
 
     def run(
         self,
@@ -177,6 +203,7 @@ class _Progress:
                 [observer, *others],
                 data,
                 self._settings,
+                workers=self._passes.workers,
                 exposed=[*group, *exposed],
                 skip=offset,
                 after_batch=checkpoint,
@@ -201,6 +228,8 @@ class _Progress:
             complete,
             self._sketches,
             dict(self._early),
+            self._passes.sizes,
+            tuple(sorted(self._settings.masks)),
         )
 
     def save(self, *, complete: bool) -> None:
@@ -222,6 +251,7 @@ def _pass(
     data: CalibrationData,
     settings: Settings,
     *,
+    workers: int,
     exposed: Sequence[str],
     skip: int = 0,
     after_batch: Callable[[int], None] | None = None,
@@ -231,7 +261,15 @@ def _pass(
         samples, len(range(data.runs)[settings.shard[0] :: settings.shard[1]]), data.rows
     )
     shown = _shown(samples, tracked, skip)
-    count = stream(model, collectors, shown, exposed=exposed, device=settings.device, after_batch=after_batch)
+    count = stream(
+        model,
+        collectors,
+        shown,
+        exposed=exposed,
+        device=settings.device,
+        workers=workers,
+        after_batch=after_batch,
+    )
     if count + skip == 0:
         index, total = settings.shard
         raise DataError(f"shard {index + 1} of {total} holds no sample", hint="make fewer shards")
@@ -256,24 +294,37 @@ def _stored(key: str, tensors: Sequence[str], settings: Settings) -> StoredSketc
     if (stored.key, stored.shard, list(stored.batches)) != (key, settings.shard, list(tensors)):
         logger.debug("%s belongs to another model, other samples or another shard", path)
         return None
-    if not stored.complete:
-        logger.info("continuing the calibration that %s has kept", path)
     return stored
 
 
-def _groups(
-    model: ir.Model, tensors: Sequence[str], data: CalibrationData, settings: Settings
-) -> list[list[str]]:
+def _continued(stored: StoredSketches | None, passes: _Passes, settings: Settings) -> StoredSketches | None:
+    """Return the checkpoint, if a run like this one made it; from others the values would differ."""
+    if stored is None:
+        return None
+    if stored.groups != passes.sizes:
+        logger.info("%s was made with another memory: calibration begins anew", settings.store)
+        return None
+    logger.info("continuing the calibration that %s has kept", settings.store)
+    return stored
+
+
+def _passes(model: ir.Model, tensors: Sequence[str], data: CalibrationData, settings: Settings) -> _Passes:
+    """Divide the tensors so that batches under way stay within the budget.
+
+    What is observed together decides the last bits of its values, so the threads of this machine must not
+    decide about it: they are what gives way.
+    """
     first = next(data.samples(settings.batch_size, workers=0, shard=settings.shard), None)
     if first is None:
-        return [list(tensors)]
+        return _Passes([list(tensors)], 1)
     sizes = output_bytes(model, tensors, first)
     budget = (settings.memory_mb or default_budget_mb()) * MEGABYTE
-    groups = group_tensors(sizes, budget // thread_count())
+    groups = group_tensors(sizes, budget // LEAST_WORKERS) or [[]]
     if len(groups) > 1:
         logger.info(
             "one batch of all observed tensors takes %d MB: they are observed in %d passes",
             sum(sizes.values()) // MEGABYTE,
             len(groups),
         )
-    return groups or [[]]
+    largest = max(sum(sizes[name] for name in group) for group in groups)
+    return _Passes(groups, max(1, min(thread_count(), budget // max(largest, 1))))

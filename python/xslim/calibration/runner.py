@@ -23,6 +23,7 @@ def stream(
     *,
     exposed: Sequence[str] = (),
     device: str = "cpu",
+    workers: int | None = None,
     after_batch: Callable[[int], None] | None = None,
 ) -> int:
     """Run the float model once over all batches and show every collector the tensors it names.
@@ -43,6 +44,8 @@ def stream(
         outputs, so the last bits of all values depend on this set.
     device : {"cpu", "cuda"}
         Where the model runs.
+    workers : int, optional
+        Batches that may be under way at most; by default one in each thread.
     after_batch : callable, optional
         Called with the number of finished batches after each one, in order, while no collector changes.
 
@@ -76,7 +79,7 @@ def stream(
             turns.abandon()
             raise
 
-    workers = thread_count() if device == "cpu" else 1
+    workers = (workers or thread_count()) if device == "cpu" else 1
     with Pool(workers, "xslim-calibration") as pool:
         futures = [pool.submit(work) for _ in range(workers)]
         try:

@@ -7,14 +7,28 @@ import json
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
-from xslim.files import write_whole
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    StrictBool,
+    StrictInt,
+    StrictStr,
+    ValidationError,
+    field_validator,
+)
+
+from xslim.files import require_content, write_whole
 from xslim.kernels import Sketch
 
 logger = logging.getLogger(__name__)
 
 MAGIC = b"XSLIM-SKETCHES-1\n"
 DIGEST_BYTES = 32
+Number = Annotated[StrictInt, Field(ge=0, lt=2**63)]
 LENGTH_BYTES = 8
 
 
@@ -39,6 +53,11 @@ class StoredSketches:
     early : dict of str to (low, high)
         Extremes of each tensor after three quarters of the samples: what the last quarter added shows
         whether there were enough.
+    groups : tuple of int
+        How many tensors each pass observes, in their order. The last bits of a tensor depend on what is
+        observed with it, so a checkpoint goes on with the same groups only.
+    masks : tuple of str
+        Tensors that were found to hold infinities before this pass, so that the plan keeps them float.
     """
 
     key: str
@@ -48,6 +67,31 @@ class StoredSketches:
     complete: bool
     sketches: dict[str, Sketch]
     early: dict[str, tuple[float, float]] = field(default_factory=dict)
+    groups: tuple[int, ...] = ()
+    masks: tuple[str, ...] = ()
+
+
+class _Header(BaseModel):
+    """The header of a file, checked: what has the right checksum may still hold anything."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    key: StrictStr
+    shard: tuple[Number, Number]
+    batch_size: Annotated[Number, Field(ge=1)]
+    batches: dict[str, Number]
+    complete: StrictBool
+    early: dict[str, tuple[FiniteFloat, FiniteFloat]]
+    groups: tuple[Number, ...] = ()
+    masks: tuple[StrictStr, ...] = ()
+    sizes: list[Number]
+
+    @field_validator("shard")
+    @classmethod
+    def _one_of_all(cls, shard: tuple[int, int]) -> tuple[int, int]:
+        if shard[0] >= shard[1]:
+            raise ValueError("there is no such shard")
+        return shard
 
 
 def save_sketches(path: Path, stored: StoredSketches) -> None:
@@ -66,6 +110,8 @@ def save_sketches(path: Path, stored: StoredSketches) -> None:
         "batches": stored.batches,
         "complete": stored.complete,
         "early": stored.early,
+        "groups": stored.groups,
+        "masks": stored.masks,
         "sizes": [len(blob) for blob in blobs],
     }
     text = json.dumps(header).encode()
@@ -82,9 +128,9 @@ def load_sketches(path: Path) -> StoredSketches | None:
         None, with a warning in the log, when the file is damaged, cut short or not a sketch file.
     """
     try:
-        content = path.read_bytes()
-        return _parse(content)
-    except (OSError, ValueError, KeyError) as error:
+        require_content(path)
+        return _parse(path.read_bytes())
+    except (OSError, ValueError) as error:
         logger.warning("%s is ignored: %s", path, error)
         return None
 
@@ -97,18 +143,24 @@ def _parse(content: bytes) -> StoredSketches:
     if hashlib.sha256(body).digest() != content[len(MAGIC) : start]:
         raise ValueError("it is damaged: its checksum does not fit")
     end = LENGTH_BYTES + int.from_bytes(body[:LENGTH_BYTES], "little")
-    header = json.loads(body[LENGTH_BYTES:end])
+    try:
+        header = _Header.model_validate_json(body[LENGTH_BYTES:end])
+    except ValidationError as error:
+        raise ValueError("it is damaged: its header is none") from error
+    if len(header.sizes) != len(header.batches) or end + sum(header.sizes) != len(body):
+        raise ValueError("it is damaged: its parts do not fill it")
     sketches = {}
-    for name, size in zip(header["batches"], header["sizes"], strict=True):
+    for name, size in zip(header.batches, header.sizes, strict=True):
         sketches[name] = Sketch.from_bytes(body[end : end + size])
         end += size
-    index, count = header["shard"]
     return StoredSketches(
-        header["key"],
-        (index, count),
-        header["batch_size"],
-        header["batches"],
-        header["complete"],
+        header.key,
+        header.shard,
+        header.batch_size,
+        header.batches,
+        header.complete,
         sketches,
-        {name: (low, high) for name, (low, high) in header["early"].items()},
+        header.early,
+        header.groups,
+        header.masks,
     )

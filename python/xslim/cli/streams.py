@@ -6,7 +6,7 @@ import io
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TextIO
 
 STDERR = 2
@@ -44,7 +44,8 @@ def only_our_lines() -> Iterator[None]:
     before = sys.stderr
     shown = os.dup(STDERR)
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    before.flush()
+    with suppress(OSError, ValueError):
+        before.flush()
     os.dup2(nowhere, STDERR)
     os.close(nowhere)
     if _number(before) == STDERR:
@@ -52,7 +53,9 @@ def only_our_lines() -> Iterator[None]:
     try:
         yield
     finally:
-        sys.stderr.flush()
+        # A full disk is no reason to fail: the lines are lost.
+        with suppress(OSError, ValueError):
+            sys.stderr.flush()
         sys.stderr = before
         os.dup2(shown, STDERR)
         os.close(shown)

@@ -14,6 +14,7 @@ import onnx_ir as ir
 
 from xslim.config import missing_hint
 from xslim.errors import ModelError, OutputError
+from xslim.files import require_content
 from xslim.graph.detached import standing_in
 from xslim.graph.external import embed, locate, location
 from xslim.graph.foreign import foreign_hint, is_foreign
@@ -185,10 +186,11 @@ def _read_proto(path: Path) -> onnx.ModelProto:
     from google.protobuf.message import DecodeError
 
     try:
+        require_content(path)
         data = path.read_bytes()
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise ModelError(
-            f"cannot read the model: {error.strerror or error}",
+            f"cannot read the model: {getattr(error, 'strerror', None) or error}",
             where=str(path),
             hint=missing_hint(path, "name the .onnx file"),
         ) from error

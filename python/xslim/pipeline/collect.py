@@ -11,7 +11,7 @@ from xslim.calibration.observe import observe
 from xslim.config import Config
 from xslim.pipeline.first_part import FirstPart
 from xslim.pipeline.load import load_float_model, prepare_model, read_config
-from xslim.pipeline.static import calibration_settings, start_static
+from xslim.pipeline.static import calibration_settings, further_masks, start_static
 from xslim.runtime import Isolated
 
 logger = logging.getLogger(__name__)
@@ -42,11 +42,17 @@ def collect_shard(
         Bad input, or a file that cannot be written.
     """
     config = read_config(config_or_path)
+    path = Path(output)
     with Isolated() as isolated:
         prepared = prepare_model(load_float_model(config, None), config)
-        start = start_static(FirstPart.of(prepared, config).model, config, isolated=isolated)
-    path = Path(output)
-    settings = replace(calibration_settings(config), store=path, shard=shard)
-    observe(start.model, start.plan.observed, start.data, settings, exposed=start.exposed)
+        model = FirstPart.of(prepared, config).model
+        masks: frozenset[str] = frozenset()
+        further = True
+        while further:
+            start = start_static(model, config, masks, isolated)
+            settings = replace(calibration_settings(config), store=path, shard=shard, masks=masks)
+            stored = observe(start.model, start.plan.observed, start.data, settings, exposed=start.exposed)
+            found = further_masks(stored.sketches)
+            further, masks = bool(found - masks), masks | found
     logger.info("wrote %s", path)
     return path

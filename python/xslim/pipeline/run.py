@@ -16,7 +16,7 @@ from xslim.errors import ConfigError
 from xslim.graph.io import PROTO_LIMIT_BYTES, to_proto, weight_bytes
 from xslim.pipeline.load import load_float_model, model_source, read_config
 from xslim.pipeline.paths import output_paths, prepare_folder
-from xslim.runtime import Isolated
+from xslim.runtime import Isolated, thread_count
 
 logger = logging.getLogger(__name__)
 
@@ -97,6 +97,8 @@ def _run(
     """Return the result and the file that holds it."""
     started = time.monotonic()
     config = read_config(config_or_path)
+    # A wrong number of threads is an error before any work starts.
+    thread_count()
     source = model_source(config, model_or_path)
     file = source if isinstance(source, Path) else None
     paths = output_paths(config, file, output_path, given=model_or_path is not None)

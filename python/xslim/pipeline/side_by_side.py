@@ -15,10 +15,12 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from xslim import kernels
+from xslim.calibration.arrays import check_convertible
 from xslim.calibration.data import CalibrationData
 from xslim.calibration.lists import read_list
 from xslim.config import CalibrationParameters, load_config
 from xslim.errors import DataError, ModelError
+from xslim.files import require_content
 from xslim.graph.inputs import InputSpec, input_specs
 from xslim.graph.io import load_model
 from xslim.pipeline.starter import FILE_TYPES, guess_entries
@@ -180,10 +182,7 @@ def _random_sample(model: ir.Model, session: Runs) -> Feeds:
 
 
 def _rows(specs: Sequence[InputSpec], path: Path) -> Iterator[Feeds]:
-    try:
-        arrays = np.load(path)
-    except (OSError, ValueError) as error:
-        raise DataError(f"cannot read: {error}", where=str(path)) from error
+    arrays = _arrays(specs, path)
     missing = [spec.name for spec in specs if spec.name not in arrays]
     if missing:
         raise DataError(
@@ -191,10 +190,23 @@ def _rows(specs: Sequence[InputSpec], path: Path) -> Iterator[Feeds]:
             where=str(path),
             hint="name its arrays like the model's inputs",
         )
+    for spec in specs:
+        check_convertible(arrays[spec.name].dtype, spec.dtype, f"{path}, array {spec.name}")
     columns = {spec.name: arrays[spec.name].astype(spec.dtype) for spec in specs}
     counts = [len(column) for column in columns.values() if column.ndim]
     for index in range(min(counts, default=1)):
         yield {spec.name: _row(columns[spec.name], spec, index) for spec in specs}
+
+
+def _arrays(specs: Sequence[InputSpec], path: Path) -> dict[str, Array]:
+    """Read what a file holds for the inputs."""
+    try:
+        require_content(path)
+        with np.load(path, allow_pickle=False) as file:
+            return {spec.name: file[spec.name] for spec in specs if spec.name in file}
+    # zip and numpy fail in many ways where a file is not what it seems.
+    except Exception as error:
+        raise DataError(f"cannot read: {error}", where=str(path), hint="numpy.savez writes it") from error
 
 
 def _row(column: Array, spec: InputSpec, index: int) -> Array:

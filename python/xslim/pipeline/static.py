@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
@@ -13,7 +13,7 @@ import onnx_ir as ir
 
 from xslim.calibration.data import CalibrationData
 from xslim.calibration.fingerprint import calibration_key
-from xslim.calibration.merge import merge_shards
+from xslim.calibration.merge import found_masks, merge_shards
 from xslim.calibration.observe import Settings, observe, watch
 from xslim.config import Config
 from xslim.errors import ModelError
@@ -109,23 +109,28 @@ def quantize_static(
     DataError
         The calibration data are wrong.
     """
+    if sketch_files:
+        agreed = found_masks(sketch_files)
+        if agreed is None:
+            logger.warning("the shards found different tensors that hold infinities: calibrating anew")
+            return quantize_static(prepared, config, store, isolated=isolated)
+        masks = agreed
     start = start_static(prepared, config, masks, isolated)
     model, data, refinement = start.model, start.data, start.refinement
     samples = list(islice(data.batches(1, workers=1), KEPT_SAMPLES))
-    settings = replace(calibration_settings(config), store=None if sketch_files else store)
+    settings = replace(calibration_settings(config), store=None if sketch_files else store, masks=masks)
     collector = refinement.collector(model, start.plan) if refinement else None
     watching = [collector] if collector else []
     early_ranges: dict[str, tuple[float, float]] = {}
     if sketch_files:
-        sketches = merge_shards(sketch_files, calibration_key(model, start.plan.observed, data))
+        key = calibration_key(model, start.plan.observed, data)
+        sketches = merge_shards(sketch_files, key, start.plan.observed)
         watch(model, start.plan.observed, data, settings, watching, start.exposed)
     else:
         stored = observe(model, start.plan.observed, data, settings, watching, start.exposed)
         sketches, early_ranges = stored.sketches, stored.early
-    if found_masks := seen_masks(sketches):
-        names = ", ".join(sorted(found_masks))
-        logger.warning("planning again, as these tensors hold infinities and so stay float: %s", names)
-        return quantize_static(prepared, config, store, sketch_files, masks | found_masks)
+    if further := further_masks(sketches):
+        return quantize_static(prepared, config, store, masks=masks | further, isolated=isolated)
     plan = share_parameters(start.plan, sketches)
     found = Refined(model, plan, find_parameters(model, plan, sketches))
     if refinement and isolated:
@@ -193,10 +198,20 @@ def start_static(
     if level == 0:
         return Start(prepared, plan, data, target, None, _exposed(prepared, plan))
     settings = calibration_settings(config)
-    planner = partial(make_plan, target=target, rules=replace(rules_from(config), masks=masks))
+    rules = replace(rules_from(config), masks=masks)
+    planner = partial(make_plan, target=target, rules=rules, mention=False)
     refinement = Refinement(prepared, data, settings, planner, target, level)
     model, plan = refinement.equalize(prepared, plan)
     return Start(model, plan, data, target, refinement, _exposed(model, plan))
+
+
+def further_masks(sketches: Mapping[str, Sketch]) -> frozenset[str]:
+    """Return the tensors that hold infinities, for which a run is planned once more."""
+    found = seen_masks(sketches)
+    if found:
+        names = ", ".join(sorted(found))
+        logger.warning("planning again, as these tensors hold infinities and so stay float: %s", names)
+    return found
 
 
 def _exposed(model: ir.Model, plan: QuantPlan) -> tuple[str, ...]:
@@ -235,7 +250,7 @@ def calibration_settings(config: Config) -> Settings:
 
 
 def _plan(prepared: ir.Model, rules: Rules, target: Target) -> QuantPlan:
-    plan = make_plan(prepared, target, rules)
+    plan = make_plan(prepared, target, rules, mention=not rules.masks)
     count = len(plan.int8_operators)
     if count == 0:
         reasons = sorted({f"{operator.op_type}: {operator.reason}" for operator in plan.operators})

@@ -22,7 +22,7 @@ from xslim.targets import Target
 logger = logging.getLogger(__name__)
 
 
-def make_plan(model: ir.Model, target: Target, rules: Rules) -> QuantPlan:
+def make_plan(model: ir.Model, target: Target, rules: Rules, *, mention: bool = True) -> QuantPlan:
     """Plan the quantisation of a prepared model.
 
     Parameters
@@ -33,6 +33,8 @@ def make_plan(model: ir.Model, target: Target, rules: Rules) -> QuantPlan:
         The table that says what may be int8.
     rules : Rules
         Precision levels, regions and ignore lists.
+    mention : bool
+        Log what the rules cover, and warn about what they do not: once for a run that makes many plans.
 
     Returns
     -------
@@ -45,11 +47,12 @@ def make_plan(model: ir.Model, target: Target, rules: Rules) -> QuantPlan:
         A region of the rules does not exist in the model.
     """
     graph = model.graph
-    mention_unmatched(graph, rules)
+    if mention:
+        mention_unmatched(graph, rules)
     context = Context(
         target=target,
         ignored={node: reason for node in graph if (reason := rules.ignored(node))},
-        settings=settings_by_node(graph, rules),
+        settings=settings_by_node(graph, rules, mention=mention),
         masks=mask_values(graph, target, rules.masks),
         shapes=shape_values(graph, target),
     )

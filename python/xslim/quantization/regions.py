@@ -16,7 +16,7 @@ from xslim.quantization.rules import Region, Rules, Settings
 logger = logging.getLogger(__name__)
 
 
-def settings_by_node(graph: ir.Graph, rules: Rules) -> dict[ir.Node, Settings]:
+def settings_by_node(graph: ir.Graph, rules: Rules, *, mention: bool = True) -> dict[ir.Node, Settings]:
     """Return the settings of every operator of the main graph.
 
     Raises
@@ -28,17 +28,18 @@ def settings_by_node(graph: ir.Graph, rules: Rules) -> dict[ir.Node, Settings]:
     owner: dict[ir.Node, int] = {}
     for index, region in enumerate(rules.regions):
         where = f"quantization_parameters.custom_setting[{index}]"
-        nodes = region_nodes(graph, region, where)
-        logger.info("%s covers %d of %d operators", where, len(nodes), len(settings))
+        nodes = region_nodes(graph, region, where, mention=mention)
+        if mention:
+            logger.info("%s covers %d of %d operators", where, len(nodes), len(settings))
         overlapping = sorted({owner[node] for node in nodes if node in owner})
-        if overlapping:
+        if overlapping and mention:
             logger.warning("%s overlaps custom_setting %s: the later one wins", where, overlapping)
         owner.update(dict.fromkeys(nodes, index))
         settings.update(dict.fromkeys(nodes, region.override(rules.settings)))
     return settings
 
 
-def region_nodes(graph: ir.Graph, region: Region, where: str) -> list[ir.Node]:
+def region_nodes(graph: ir.Graph, region: Region, where: str, *, mention: bool = True) -> list[ir.Node]:
     """Return the operators of a region in graph order; `where` names the region in errors."""
     inputs = _tensors(graph, region.input_names, f"{where}.input_names")
     outputs = _tensors(graph, region.output_names, f"{where}.output_names")
@@ -59,7 +60,8 @@ def region_nodes(graph: ir.Graph, region: Region, where: str) -> list[ir.Node]:
             hint="xslim plan lists the operators in their order",
         )
     _check_ends(nodes, starts, outputs, where)
-    _mention_side_inputs(nodes, inputs, where)
+    if mention:
+        _mention_side_inputs(nodes, inputs, where)
     return nodes
 
 

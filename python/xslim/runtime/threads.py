@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-
+from xslim import kernels
 from xslim.errors import ConfigError
 
 
@@ -13,11 +12,9 @@ def thread_count() -> int:
     Raises
     ------
     ConfigError
-        ``XSLIM_THREADS`` is not a positive whole number.
+        ``XSLIM_THREADS`` is not a whole number from 1 to 1024.
     """
-    given = os.environ.get("XSLIM_THREADS")
-    if given is None:
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if not given.isdecimal() or int(given) < 1:
-        raise ConfigError(f"{given!r} is not a positive whole number", where="XSLIM_THREADS")
-    return int(given)
+    try:
+        return kernels.threads_wanted()
+    except ValueError as error:
+        raise ConfigError(str(error), where="XSLIM_THREADS") from None

@@ -30,7 +30,7 @@ mod _native {
     #[pymodule_export]
     use crate::sketch::{Sketch, observe_many};
     #[pymodule_export]
-    use crate::threads::{set_threads, threads};
+    use crate::threads::{set_threads, threads, threads_wanted};
     #[pymodule_export]
     use crate::threshold::{range_params, search};
     #[pymodule_export]

@@ -48,10 +48,10 @@ impl Sketch {
         Ok(detached(py, || kernel::observe_many(&[(&self.0, values)], true))?)
     }
 
-    /// Add everything that another sketch has observed.
-    fn merge(&self, py: Python<'_>, other: &Self) {
+    /// Add everything that another sketch has observed; ValueError beyond 2**53 values.
+    fn merge(&self, py: Python<'_>, other: &Self) -> PyResult<()> {
         let other = other.snapshot(py);
-        py.detach(|| self.lock().merge(&other));
+        Ok(detached(py, || self.lock().merge(&other))?)
     }
 
     /// Return an independent copy.

@@ -11,6 +11,12 @@ pub fn threads() -> PyResult<usize> {
     Ok(kernel::threads().map_err(Error::from)?)
 }
 
+/// Return the number of threads that the environment asks for; ValueError where it is no such number.
+#[pyfunction]
+pub fn threads_wanted() -> PyResult<usize> {
+    Ok(kernel::from_environment().map_err(Error::from)?)
+}
+
 /// Set the number of threads of every following kernel call.
 #[pyfunction]
 pub fn set_threads(py: Python<'_>, count: usize) -> PyResult<()> {

@@ -1,10 +1,11 @@
 //! The pool of threads in which the kernels run.
 //!
-//! Its size is `XSLIM_THREADS` where that is set to a positive integer, else what the machine offers.
-//! [`set_threads`] changes it at any time. A process that was forked builds its own pool.
+//! Its size is `XSLIM_THREADS` where that is set, else what the machine offers the process; the Python package
+//! asks here too, so that there is one rule. [`set_threads`] changes it at any time. A process that was forked
+//! builds its own pool.
 
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
@@ -13,51 +14,64 @@ use crate::error::{KernelError, Result};
 /// Environment variable that sets the number of threads.
 pub const VARIABLE: &str = "XSLIM_THREADS";
 
+/// Threads at most: what no machine has, a mistake in the number would start.
+pub const MOST: usize = 1024;
+
 #[derive(Default)]
 struct State {
     wanted: Option<usize>,
-    /// The pool and the process that built it: threads do not survive a fork.
-    pool: Option<(u32, Arc<ThreadPool>)>,
+    pool: Option<Pool>,
+}
+
+struct Pool {
+    /// The process that built it: threads do not survive a fork.
+    process: u32,
+    threads: usize,
+    pool: Arc<ThreadPool>,
 }
 
 static STATE: Mutex<State> = Mutex::new(State { wanted: None, pool: None });
 
-fn from_environment() -> Result<usize> {
-    match std::env::var(VARIABLE) {
-        Ok(text) => text.trim().parse::<NonZeroUsize>().map(NonZeroUsize::get).map_err(|_| {
-            KernelError::Argument(format!("{VARIABLE} must be a positive integer, not {text:?}"))
-        }),
-        Err(_) => Ok(std::thread::available_parallelism().map_or(1, NonZeroUsize::get)),
+/// Number of threads that the environment asks for, or else that the machine offers the process.
+///
+/// # Errors
+/// `XSLIM_THREADS` is set to something that is not a whole number from 1 to [`MOST`].
+pub fn from_environment() -> Result<usize> {
+    static OFFERED: OnceLock<usize> = OnceLock::new();
+    let Some(given) = std::env::var_os(VARIABLE) else {
+        let offered = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get).min(MOST);
+        return Ok(*OFFERED.get_or_init(offered));
+    };
+    let text = given.to_string_lossy();
+    let digits = text.trim_matches([' ', '\t']);
+    let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    match digits.parse() {
+        Ok(count) if plain && (1..=MOST).contains(&count) => Ok(count),
+        _ => Err(KernelError::Argument(format!("{text:?} is not a positive whole number up to {MOST}"))),
     }
 }
 
-fn wanted(state: &mut State) -> Result<usize> {
-    match state.wanted {
-        Some(count) => Ok(count),
-        None => Ok(*state.wanted.insert(from_environment()?)),
-    }
+fn wanted(state: &State) -> Result<usize> {
+    state.wanted.map_or_else(from_environment, Ok)
 }
 
 /// Number of threads that the kernels use.
 ///
 /// # Errors
-/// `XSLIM_THREADS` is set to something that is not a positive integer.
+/// `XSLIM_THREADS` is set to something that is not a whole number from 1 to [`MOST`].
 pub fn threads() -> Result<usize> {
-    wanted(&mut STATE.lock().unwrap_or_else(PoisonError::into_inner))
+    wanted(&STATE.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// Sets the number of threads of every following kernel call.
+/// Sets the number of threads of every following kernel call, whatever the environment says.
 ///
 /// # Errors
-/// `count` is zero.
+/// `count` is zero, or above [`MOST`].
 pub fn set_threads(count: usize) -> Result<()> {
-    if count == 0 {
-        return Err(KernelError::Argument("the number of threads must be positive".into()));
+    if !(1..=MOST).contains(&count) {
+        return Err(KernelError::Argument(format!("the number of threads must be positive, up to {MOST}")));
     }
-    let mut state = STATE.lock().unwrap_or_else(PoisonError::into_inner);
-    if state.wanted.replace(count) != Some(count) {
-        state.pool = None;
-    }
+    STATE.lock().unwrap_or_else(PoisonError::into_inner).wanted = Some(count);
     Ok(())
 }
 
@@ -72,19 +86,22 @@ pub fn run<R: Send>(work: impl FnOnce() -> R + Send) -> Result<R> {
 fn pool() -> Result<Arc<ThreadPool>> {
     let mut state = STATE.lock().unwrap_or_else(PoisonError::into_inner);
     let process = std::process::id();
-    match &state.pool {
-        Some((owner, pool)) if *owner == process => return Ok(pool.clone()),
-        // Joining threads that stayed in the parent process would never end.
-        Some(_) => std::mem::forget(state.pool.take()),
-        None => {}
+    let threads = wanted(&state)?;
+    if let Some(built) = &state.pool {
+        if built.process == process && built.threads == threads {
+            return Ok(built.pool.clone());
+        }
+        if built.process != process {
+            // Its threads stayed in the parent process: whoever talks to them waits for ever.
+            std::mem::forget(state.pool.take());
+        }
     }
-    let threads = wanted(&mut state)?;
     let pool = ThreadPoolBuilder::new()
         .num_threads(threads)
         .thread_name(|index| format!("xslim-{index}"))
         .build()
         .map_err(|error| KernelError::Threads { threads, reason: error.to_string() })?;
     let pool = Arc::new(pool);
-    state.pool = Some((process, pool.clone()));
+    state.pool = Some(Pool { process, threads, pool: pool.clone() });
     Ok(pool)
 }

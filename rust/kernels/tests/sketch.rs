@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use half::f16;
 use proptest::prelude::*;
-use xslim_kernels::sketch::{BINS, Bin, MANTISSA_BITS, Sketch};
+use xslim_kernels::sketch::{BINS, Bin, MANTISSA_BITS, MOST, Sketch};
 use xslim_kernels::threads::set_threads;
 use xslim_kernels::values::Values;
 
@@ -75,12 +75,12 @@ proptest! {
         let (low, high) = (cut.min(other).min(values.len()), cut.max(other).min(values.len()));
         let parts = [sketch(&values[..low]), sketch(&values[low..high]), sketch(&values[high..])];
         let mut left = parts[0].clone();
-        left.merge(&parts[1]);
-        left.merge(&parts[2]);
+        left.merge(&parts[1]).unwrap();
+        left.merge(&parts[2]).unwrap();
         let mut right = parts[2].clone();
-        right.merge(&parts[1]);
+        right.merge(&parts[1]).unwrap();
         let mut swapped = right.clone();
-        swapped.merge(&parts[0]);
+        swapped.merge(&parts[0]).unwrap();
         prop_assert_eq!(&left, &whole);
         prop_assert_eq!(&swapped, &whole);
         prop_assert_eq!(left.to_bytes(), whole.to_bytes());
@@ -103,6 +103,33 @@ proptest! {
         if let Ok(sketch) = Sketch::from_bytes(&bytes) {
             prop_assert_eq!(sketch.is_empty(), sketch.count() == 0);
             prop_assert_eq!(Sketch::from_bytes(&sketch.to_bytes()), Ok(sketch));
+        }
+    }
+
+    #[test]
+    fn damaged_bytes_are_refused_or_consistent(
+        values in floats(),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+    ) {
+        let mut bytes = sketch(&values).to_bytes();
+        for (place, byte) in changes {
+            let place = place.index(bytes.len());
+            bytes[place] = byte;
+        }
+        if let Ok(mut sketch) = Sketch::from_bytes(&bytes) {
+            prop_assert!(sketch.count() <= MOST);
+            let bins = sketch.bins();
+            if let (Some((min, max)), Some(first), Some(last)) = (sketch.range(), bins.first(), bins.last()) {
+                prop_assert!(min <= max);
+                let inside = |value: f32, bin: &Bin| bin.lo <= f64::from(value) && f64::from(value) <= bin.hi;
+                prop_assert!(inside(min, first) || first.hi == 0.0 && min.abs() < f32::MIN_POSITIVE);
+                prop_assert!(inside(max, last) || last.lo == 0.0 && max.abs() < f32::MIN_POSITIVE);
+            }
+            let before = sketch.clone();
+            match sketch.merge(&before) {
+                Ok(()) => prop_assert_eq!(sketch.count(), 2 * before.count()),
+                Err(_) => prop_assert_eq!(sketch, before),
+            }
         }
     }
 
@@ -207,4 +234,26 @@ fn a_lone_outlier_leaves_the_body_its_resolution() {
     assert_eq!(plain[..], mixed[..plain.len()], "the body's bins stay as they were");
     // 256 levels over the body are 1/256 wide: at least two bins each, mostly many more.
     assert!(plain.iter().all(|bin| bin.hi - bin.lo <= 1.0 / 512.0));
+}
+
+#[test]
+fn counts_near_the_end_of_the_numbers_are_refused() {
+    let number = |mut value: u64| {
+        let mut bytes = Vec::new();
+        while value >= 0x80 {
+            bytes.push(value as u8 | 0x80);
+            value >>= 7;
+        }
+        bytes.push(value as u8);
+        bytes
+    };
+    // Version, extremes, then the counts of zeros, NaN and infinities.
+    let zeros = |count| [&[1u8][..], &[0; 8], &number(count), &[0; 3]].concat();
+    for count in [MOST + 1, 1 << 63, u64::MAX] {
+        assert!(Sketch::from_bytes(&zeros(count)).is_err());
+    }
+    let mut most = Sketch::from_bytes(&zeros(MOST)).unwrap();
+    assert!(most.merge(&sketch(&[1.0])).is_err());
+    assert_eq!((most.count(), most.range()), (MOST, Some((0.0, 0.0))));
+    assert!(most.merge(&Sketch::new()).is_ok());
 }

@@ -3,7 +3,7 @@
 //! Integrity is the container's matter (files carry a checksum); decoding still refuses whatever is not a
 //! sketch, so that no input can produce an impossible one.
 
-use super::{BINS, NEGATIVE, NON_FINITE, OctaveKey, Sketch};
+use super::{BINS, Counts, DROPPED_BITS, MOST, NEGATIVE, NON_FINITE, OctaveKey, Sketch};
 use crate::error::{KernelError, Result};
 
 /// First byte of an encoded sketch; changes with the grid or the layout.
@@ -69,11 +69,51 @@ impl Sketch {
         let counts = self.octaves.values().flat_map(|counts| counts.iter());
         let special = [self.zeros, self.nan, self.pos_inf, self.neg_inf];
         let total = counts.chain(&special).try_fold(0u64, |total, count| total.checked_add(*count));
-        let seen = self.zeros > 0 || !self.octaves.is_empty();
-        let empty = self.min == f32::INFINITY && self.max == f32::NEG_INFINITY;
-        let finite = self.min.is_finite() && self.max.is_finite() && self.min <= self.max;
-        let plausible = if seen { finite } else { empty };
-        if plausible && total.is_some() { Ok(()) } else { Err(damaged()) }
+        let plausible = match self.outermost() {
+            Some((lowest, highest)) => {
+                self.min <= self.max
+                    && (cell_of(self.min), cell_of(self.max)) == (Some(lowest), Some(highest))
+            }
+            None => self.min == f32::INFINITY && self.max == f32::NEG_INFINITY,
+        };
+        if plausible && total.is_some_and(|total| total <= MOST) { Ok(()) } else { Err(damaged()) }
+    }
+
+    /// The cells of the smallest and of the largest value that was counted.
+    fn outermost(&self) -> Option<(Cell, Cell)> {
+        let first = |counts: &Counts| counts.iter().position(|&count| count > 0);
+        let last = |counts: &Counts| counts.iter().rposition(|&count| count > 0);
+        let negative = || self.octaves.range(NEGATIVE..);
+        let positive = || self.octaves.range(..NEGATIVE);
+        let zero = (self.zeros > 0).then_some(Cell::Zero);
+        let cell = |(&key, counts): (&OctaveKey, &Box<Counts>), index: fn(&Counts) -> Option<usize>| {
+            index(counts).map(|index| Cell::Bin(key, index))
+        };
+        let lowest = (negative().next_back().and_then(|octave| cell(octave, last)))
+            .or(zero)
+            .or_else(|| positive().next().and_then(|octave| cell(octave, first)));
+        let highest = (positive().next_back().and_then(|octave| cell(octave, last)))
+            .or(zero)
+            .or_else(|| negative().next().and_then(|octave| cell(octave, first)));
+        lowest.zip(highest)
+    }
+}
+
+/// Where a value is counted.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Cell {
+    Zero,
+    Bin(OctaveKey, usize),
+}
+
+/// The cell that counts a value; `None` for NaN and infinity.
+fn cell_of(value: f32) -> Option<Cell> {
+    let leading = (value.to_bits() >> DROPPED_BITS) as usize;
+    let key = OctaveKey::try_from(leading / BINS).ok()?;
+    match key & !NEGATIVE {
+        0 => Some(Cell::Zero),
+        NON_FINITE => None,
+        _ => Some(Cell::Bin(key, leading % BINS)),
     }
 }
 

@@ -26,6 +26,8 @@ use std::collections::BTreeMap;
 
 pub use observe::observe_many;
 
+use crate::error::{KernelError, Result};
+
 /// Mantissa bits that a bin keeps.
 pub const MANTISSA_BITS: u32 = 9;
 /// Bins of one octave of one sign.
@@ -40,6 +42,9 @@ pub(crate) const NEGATIVE: OctaveKey = 1 << 8;
 pub(crate) const NON_FINITE: OctaveKey = 255;
 
 type Counts = [u64; BINS];
+
+/// Values that one sketch may hold: as many as float64 counts exactly, and more than any calibration sees.
+pub const MOST: u64 = 1 << 53;
 
 /// Histogram of a tensor's values; see the [module](self) for its grid.
 #[derive(Debug, Clone, PartialEq)]
@@ -85,7 +90,13 @@ impl Sketch {
     }
 
     /// Adds everything that `other` has seen. Exact: the result is the sketch of both multisets together.
-    pub fn merge(&mut self, other: &Self) {
+    ///
+    /// # Errors
+    /// Both together hold more than [`MOST`] values; the sketch stays as it was.
+    pub fn merge(&mut self, other: &Self) -> Result<()> {
+        if self.total().saturating_add(other.total()) > MOST {
+            return Err(KernelError::Argument(format!("a sketch holds at most {MOST} values")));
+        }
         for (&key, counts) in &other.octaves {
             self.add_octave(key, counts.iter().copied());
         }
@@ -95,6 +106,12 @@ impl Sketch {
         self.neg_inf += other.neg_inf;
         self.min = self.min.min(other.min);
         self.max = self.max.max(other.max);
+        Ok(())
+    }
+
+    /// Number of all values seen, NaN and the infinities included.
+    fn total(&self) -> u64 {
+        self.count() + self.nan + self.pos_inf + self.neg_inf
     }
 
     /// Number of finite values seen.
