@@ -35,7 +35,9 @@ def operator_table(before: ir.Model, after: ir.Model, bytes_before: int, bytes_a
 def format_costs(before: ModelCost, after: ModelCost, bytes_before: int, bytes_after: int) -> str:
     """Write two costs side by side."""
     old, new = before.counts, after.counts
-    rows = [(name, f"{old[name]:,}", f"{new[name]:,}") for name in sorted(old | new)]
+    # A name with line breaks in it must not look like a row.
+    names = {name: name.replace("\n", r"\n") for name in sorted(old | new)}
+    rows = [(shown, f"{old[name]:,}", f"{new[name]:,}") for name, shown in names.items()]
     rows += [
         ("all operators", f"{old.total():,}", f"{new.total():,}"),
         ("parameters", f"{before.parameters:,}", f"{after.parameters:,}"),

@@ -18,11 +18,13 @@ def log_comparison(rows: Sequence[OutputComparison], samples: int | None = None)
         return
     worst = sorted(range(len(rows)), key=lambda index: rows[index].sqnr_db)[:MOST_OUTPUTS]
     shown = [rows[index] for index in sorted(worst)]
-    width = max(len("output"), *(len(row.name) for row in shown))
+    # A name with line breaks in it must not look like a row.
+    names = [row.name.replace("\n", r"\n") for row in shown]
+    width = max(len("output"), *map(len, names))
     lines = [f"{'output':<{width}}  SQNR dB   cosine    largest error"]
     lines += [
-        f"{row.name:<{width}}  {row.sqnr_db:7.2f}   {row.cosine:.5f}   {row.max_abs_error:.4g}"
-        for row in shown
+        f"{name:<{width}}  {row.sqnr_db:7.2f}   {row.cosine:.5f}   {row.max_abs_error:.4g}"
+        for name, row in zip(names, shown, strict=True)
     ]
     if len(rows) > len(shown):
         lines.append(f"and {len(rows) - len(shown)} outputs that are closer")
