@@ -187,7 +187,7 @@ def _runs(pid: int) -> bool:
 
 def test_without_processes_models_run_in_this_one(monkeypatch: pytest.MonkeyPatch) -> None:
     feeds = {**FEEDS, "trips": np.array(0)}
-    for executable in ("/nowhere/python", "/bin/false"):
+    for executable in ("/nowhere/python", "/bin/false", None):
         monkeypatch.setattr(sys, "executable", executable)
         with Isolated() as isolated:
             np.testing.assert_array_equal(isolated.session(model(ENDLESS), ["y"]).run(feeds)[0], FEEDS["x"])

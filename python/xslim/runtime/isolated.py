@@ -298,7 +298,8 @@ def _start(memory: int | None) -> _Child | None:
     try:
         errors = tempfile.TemporaryFile()  # noqa: SIM115 - `_Child.end` closes it
         process = subprocess.Popen(
-            [sys.executable, "-I", "-c", _BOOT, str(memory or 0), found],
+            # Where Python is embedded there may be no executable.
+            [sys.executable or "", "-I", "-c", _BOOT, str(memory or 0), found],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
