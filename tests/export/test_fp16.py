@@ -191,6 +191,23 @@ def test_operators_without_half_stay_float() -> None:
     assert "spacemit has no CumSum" in reason(result, "unlisted")
 
 
+@pytest.mark.parametrize("reduction", ["none", "add", "mul", "min", "max"])
+@pytest.mark.parametrize("operator", ["ScatterND", "ScatterElements"])
+def test_what_the_host_has_no_kernel_for_stays_float(operator: str, reduction: str) -> None:
+    """onnxruntime adds to scattered float16 values in no way; the result runs whatever the attribute."""
+    indices = np.zeros((1, 1) if operator == "ScatterND" else (1, 8), np.int64)
+    nodes = [
+        helper.make_node("Relu", ["x"], ["a"], name="relu"),
+        helper.make_node(operator, ["a", "i", "u"], ["y"], name="scatter", reduction=reduction),
+    ]
+    weights = {"i": indices, "u": np.full((1, 8), 2, np.float32)}
+    proto = model(nodes, {"x": [2, 8]}, {"y": [2, 8]}, weights, opset=18)
+    feeds = {"x": draw(1, 2, 8)}
+    result = convert(proto, "generic")
+    assert types(result)["relu"]
+    assert sqnr_db(run(proto, feeds)[0], run(result.model, feeds)[0]) > 55
+
+
 def branches() -> onnx.ModelProto:
     """An If whose bodies read a tensor of the main graph."""
     weight = numpy_helper.from_array(draw(3, 8, 8), "w")

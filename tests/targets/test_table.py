@@ -40,7 +40,7 @@ def test_an_entry_describes_an_operator_that_exists(target: Target, name: str, o
         return
     schema = defs.get_schema(name)
     attributes = set(schema.attributes)
-    asked = [*operator.constraints, *operator.int8_constraints]
+    asked = [*operator.constraints, *operator.int8_constraints, *operator.half_constraints]
     named = {constraint.attribute for constraint in asked} - {None}
     named |= {key for constraint in asked for key in constraint.unless or {}}
     named |= {key for rule in operator.weight_axis for key in rule.when}

@@ -49,6 +49,8 @@ class Operator:
         What must hold for the target to take the operator at all.
     int8_constraints : tuple of Constraint
         What must hold beyond that for the operator to be int8.
+    half_constraints : tuple of Constraint
+        What must hold beyond `constraints` for the operator to be float16.
     data_inputs : tuple of int, or None
         Inputs that carry data and can be int8; the others (shapes, axes, indices) are never quantised.
         None means all. Where there are none, only the output is int8.
@@ -100,6 +102,7 @@ class Operator:
     types: frozenset[str] = frozenset()
     constraints: tuple[Constraint, ...] = ()
     int8_constraints: tuple[Constraint, ...] = ()
+    half_constraints: tuple[Constraint, ...] = ()
     data_inputs: tuple[int, ...] | None = None
     weight_input: int | None = None
     weight_axis: tuple[AxisRule, ...] = ()
@@ -207,6 +210,9 @@ class Target:
         operator = self.find(node)
         if operator is not None and operator.types and "float16" not in operator.types:
             return f"{self.name} has no {node.op_type} for float16"
+        for constraint in () if operator is None else operator.half_constraints:
+            if violation := constraint.violation(node):
+                return f"{self.name} needs {violation} for float16"
         return self.refusal(node)
 
 
@@ -246,7 +252,7 @@ def _operator(entry: dict[str, Any], types: Mapping[str, list[str]]) -> Operator
     for name in ("bounds", "output_range", "data_inputs", "dynamic_inputs"):
         if name in entry:
             entry[name] = tuple(entry[name])
-    for name in ("constraints", "int8_constraints"):
+    for name in ("constraints", "int8_constraints", "half_constraints"):
         entry[name] = tuple(_constraint(item) for item in entry.get(name, ()))
     entry["weight_axis"] = tuple(_axis_rule(item) for item in entry.get("weight_axis", ()))
     entry["types"] = frozenset(types[entry["types"]] if "types" in entry else ())
