@@ -15,6 +15,7 @@ from xslim.graph.io import load_model
 from xslim.passes import prepare
 from xslim.passes.folding import infer_shapes
 from xslim.passes.preparation import PER_CHANNEL_OPSET
+from xslim.pipeline.weights import check_weights
 from xslim.runtime import needs_onnxruntime, state_types
 from xslim.targets import load_target
 
@@ -77,22 +78,30 @@ def load_float_model(config: Config, model_or_path: onnx.ModelProto | str | Path
 
 
 def prepare_model(model: ir.Model, config: Config, *, minimum_opset: int = PER_CHANNEL_OPSET) -> ir.Model:
-    """Run the graph preparation that the configuration asks for; the tensors that it names survive."""
+    """Run the graph preparation that the configuration asks for; the tensors that it names survive.
+
+    Raises
+    ------
+    ModelError
+        The opset cannot be converted, or a weight of a model for static int8 is NaN or infinite.
+    """
     learn_types(model)
     parameters, wanted = config.model_parameters, config.quantization_parameters
     regions = wanted.custom_setting or ()
     named = [name for region in regions for name in (*region.input_names, *region.output_names)]
+    target = load_target(wanted.target)
     prepared = prepare(
         model,
         skip_slim=parameters.skip_onnxsim,
         opset=parameters.opset,
-        raise_opset_for=load_target(wanted.target).raises_opset_for,
+        raise_opset_for=target.raises_opset_for,
         functions=parameters.functions,
         minimum_opset=max(minimum_opset, needed_opset(model)) if config.is_static else minimum_opset,
         keep=[*named, *wanted.truncate_var_names],
         unpack=wanted.precision_level not in WITHOUT_INT8,
     )
     learn_types(prepared)
+    check_weights(prepared, target, refuse=config.is_static)
     return prepared
 
 

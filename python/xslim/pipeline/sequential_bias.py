@@ -86,11 +86,13 @@ def _shift(wanted: Sequence[Array], found: Sequence[Array], axis: int) -> Vector
     """Mean difference per channel, less what chance makes of it.
 
     The samples' own means tell the standard error ``e`` of their mean ``d``; ``1 - e^2 / d^2`` of it is kept
-    (the positive-part James-Stein estimator).
+    (the positive-part James-Stein estimator). Channels that a mask makes infinite are not shifted.
     """
-    means = np.stack(
-        [_mean(ours, axis) - _mean(theirs, axis) for ours, theirs in zip(wanted, found, strict=True)]
-    )
+    with np.errstate(invalid="ignore"):
+        means = np.stack(
+            [_mean(ours, axis) - _mean(theirs, axis) for ours, theirs in zip(wanted, found, strict=True)]
+        )
+    means[:, ~np.isfinite(means).all(axis=0)] = 0
     mean = means.mean(axis=0)
     chance = means.var(axis=0, ddof=1) / len(means) if len(means) > 1 else np.zeros_like(mean)
     shift: Vector = mean * np.clip(1.0 - chance / np.maximum(mean**2, TINY), 0.0, 1.0)

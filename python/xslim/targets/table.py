@@ -130,11 +130,14 @@ class Operator:
         return self.role in ("passive", "concat")
 
     def clamp(self, node: ir.Node) -> tuple[float, float] | None:
-        """Interval into which this node clips its input; None for other operators and unknown bounds."""
+        """Interval into which this node clips its input; None for other operators and unknown bounds.
+
+        Where the lower bound lies above the upper one, all values become the upper one.
+        """
         if self.bounds is not None or not self.bounds_inputs:
             return self.bounds
         low, high = _bound(node, 1, -math.inf), _bound(node, 2, math.inf)
-        return None if low is None or high is None else (low, high)
+        return None if low is None or high is None else (min(low, high), high)
 
     @property
     def dynamic_weights(self) -> tuple[int, ...]:
