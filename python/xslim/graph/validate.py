@@ -10,6 +10,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from xslim.errors import ModelError
+from xslim.graph.limits import check_expansion
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +36,7 @@ def check_model(model: ir.Model, where: str = "the model") -> None:
     _check_producers(model, where)
     _check_external_data(model, where)
     _check_contents(model, where)
+    check_expansion(model, where)
     _sort(model, where)
 
 

@@ -1,0 +1,71 @@
+"""What a model may cost before it is refused; environment variables change it."""
+
+from __future__ import annotations
+
+import os
+
+import onnx_ir as ir
+
+from xslim.errors import ConfigError, ModelError
+
+MAX_NODES = "XSLIM_MAX_NODES"
+"""Nodes that a model may have once its functions are written out."""
+FOLD_MB = "XSLIM_FOLD_MB"
+"""Megabytes by which folding constants may enlarge a model."""
+
+_DEFAULTS = {MAX_NODES: 1_000_000, FOLD_MB: 256}
+
+
+def limit(name: str) -> int:
+    """The value of an environment variable, or its default.
+
+    Raises
+    ------
+    ConfigError
+        It is not a positive whole number.
+    """
+    given = os.environ.get(name)
+    if given is None:
+        return _DEFAULTS[name]
+    if not (given.isascii() and given.isdecimal()) or len(given) > 18 or int(given) < 1:
+        raise ConfigError(f"{given[:20]!r} is not a positive whole number", where=name)
+    return int(given)
+
+
+def check_expansion(model: ir.Model, where: str) -> None:
+    """Refuse functions that call themselves, and those that a runtime could not write out.
+
+    Functions that call each other twice over forty levels are a small file and a million million nodes.
+
+    Raises
+    ------
+    ModelError
+    """
+    most = limit(MAX_NODES)
+    sizes: dict[ir.OperatorIdentifier, int] = {}
+    waiting: list[ir.OperatorIdentifier] = list(model.functions)
+    open_calls: set[ir.OperatorIdentifier] = set()
+    while waiting:
+        current = waiting[-1]
+        if current in sizes:
+            waiting.pop()
+            continue
+        calls = [node.op_identifier() for node in model.functions[current].all_nodes()]
+        missing = [call for call in dict.fromkeys(calls) if call in model.functions and call not in sizes]
+        if any(call in open_calls for call in missing) or current in missing:
+            raise ModelError(
+                f"function {current[0]}.{current[1]} calls itself", where=where, hint="export the model again"
+            )
+        if missing:
+            open_calls.add(current)
+            waiting.extend(missing)
+            continue
+        open_calls.discard(current)
+        sizes[current] = sum(sizes.get(call, 1) for call in calls)
+    total = sum(sizes.get(node.op_identifier(), 1) for node in model.graph.all_nodes())
+    if total > most:
+        raise ModelError(
+            f"the model has more than {most} nodes once its functions are written out",
+            where=where,
+            hint=f"set {MAX_NODES} to allow more",
+        )
