@@ -8,6 +8,7 @@ import pytest
 
 from xslim.config import load_config
 from xslim.errors import OutputError
+from xslim.files import write_whole
 from xslim.pipeline.paths import OutputPaths, output_paths, prepare_folder
 
 # What the config says, the input (None: in memory), the caller's output, whether the caller named the input,
@@ -52,9 +53,12 @@ def test_the_input_is_known_through_links(tmp_path: Path) -> None:
     assert output_paths(config, model, tmp_path / "link" / "net.onnx", given=False).model.name == "net.q.onnx"
 
 
-def test_a_folder_is_made(tmp_path: Path) -> None:
-    prepare_folder(OutputPaths(tmp_path / "a" / "b", "net"))
-    assert list((tmp_path / "a" / "b").iterdir()) == []
+def test_a_folder_is_made_with_the_first_file_in_it(tmp_path: Path) -> None:
+    paths = OutputPaths(tmp_path / "a" / "b", "net")
+    prepare_folder(paths)
+    assert list(tmp_path.iterdir()) == []
+    write_whole(paths.model, b"")
+    assert [path.name for path in (tmp_path / "a" / "b").iterdir()] == ["net.onnx"]
 
 
 def test_a_folder_in_place_of_the_model_is_refused(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from xslim.cli.parser import Parser, add_common_arguments
 from xslim.cli.streams import only_our_lines, open_missing_streams, take_any_text
 from xslim.cli.text import visible
 from xslim.errors import ConfigError, XSlimError
+from xslim.files import InputFile, refuse_inputs
 
 GARBAGE_AFTER = 50_000
 """New objects before garbage is looked for. A model is many objects that refer to each other and live long:
@@ -78,6 +79,8 @@ def _run(arguments: list[str]) -> int:
         raise ConfigError(f"unknown command {name!r}", hint=hint)
     options = parser.parse_args(arguments)
     _require_folder()
+    # A file that a shell redirects to is empty by now; as an input it would only seem to be damaged.
+    refuse_inputs([], (InputFile(Path(text), "the file") for text in arguments))
     verbose = options.verbose or options.debug
     with logging_to_stderr(
         quiet=options.quiet, verbose=verbose, debug=options.debug, as_json=options.log_json

@@ -57,14 +57,14 @@ def load_config(
     ConfigError
         With every problem that the configuration has, each with its path.
     """
-    base_dir, where = None, "config"
+    file, where = None, "config"
     if isinstance(source, Config):
-        base_dir, raw = source.base_dir, _as_written(source)
+        file, raw = source.file, _as_written(source)
     elif isinstance(source, Mapping):
         raw = as_documented(source)
     elif isinstance(source, (str, os.PathLike)):
         path = Path(expand_home(source))
-        raw, base_dir, where = as_documented(_read_json(path)), path.absolute().parent, str(path)
+        raw, file, where = as_documented(_read_json(path)), path.absolute(), str(path)
     else:
         raise ConfigError(
             f"must be a dict or the path of a JSON file, not {type(source).__name__}", where=where
@@ -74,8 +74,8 @@ def load_config(
     _replace(raw, "quantization_parameters", precision_level=precision_level)
     _extend(raw, "quantization_parameters", ignore_op_types=ignore_op_types, ignore_op_names=ignore_op_names)
     config = _validate(raw, where)
-    # The folder belongs to the file, not to its content, so it is no field.
-    config._base_dir = base_dir
+    # The file is not part of its content, so it is no field.
+    config._file = file
     _warn_about_step(config)
     return config
 

@@ -201,12 +201,17 @@ class Config(_Section):
     calibration_parameters: CalibrationParameters = CalibrationParameters()
     quantization_parameters: QuantizationParameters = Field(QuantizationParameters(), validate_default=True)
 
-    _base_dir: Path | None = PrivateAttr(None)
+    _file: Path | None = PrivateAttr(None)
+
+    @property
+    def file(self) -> Path | None:
+        """The config file, absolute; None for a config that did not come from a file."""
+        return self._file
 
     @property
     def base_dir(self) -> Path | None:
         """Folder of the config file; None for a config that did not come from a file."""
-        return self._base_dir
+        return None if self._file is None else self._file.parent
 
     @field_validator("quantization_parameters")
     @classmethod

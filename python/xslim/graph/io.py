@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +13,7 @@ import onnx_ir as ir
 
 from xslim.config import missing_hint
 from xslim.errors import ModelError, OutputError
-from xslim.files import require_content
+from xslim.files import put_in_place, require_content, scratch_folder
 from xslim.graph.detached import standing_in
 from xslim.graph.external import embed, locate, location
 from xslim.graph.foreign import foreign_hint, is_foreign
@@ -34,6 +33,7 @@ PROTO_LIMIT_BYTES = 2**31 - 2**26
 STREAM_ABOVE_BYTES = 2**23
 # The first byte of every ONNX file: field 1 (ir_version) as a varint.
 _ONNX_FIRST_BYTE = b"\x08"
+_DATA_FILES = "xslim.data_files"
 
 
 def load_model(source: str | os.PathLike[str] | onnx.ModelProto) -> ir.Model:
@@ -68,6 +68,8 @@ def load_model(source: str | os.PathLike[str] | onnx.ModelProto) -> ir.Model:
         path = Path(source)
         where, folder, proto = str(path), path.parent, _read_proto(path)
     _require_graph(proto, where)
+    tensors = (*initializers(proto), *attribute_tensors(proto))
+    files = dict.fromkeys(folder / location(tensor) for tensor in tensors if location(tensor))
     for tensor in initializers(proto):
         locate(tensor, folder, where)
     for tensor in attribute_tensors(proto):
@@ -81,8 +83,15 @@ def load_model(source: str | os.PathLike[str] | onnx.ModelProto) -> ir.Model:
             f"not a valid ONNX graph: {_innermost(error)}", where=where, hint="export it again"
         ) from error
     check_model(model, where)
+    model.meta[_DATA_FILES] = tuple(files)
     _read_small_weights(model)
     return model
+
+
+def data_files(model: ir.Model) -> tuple[Path, ...]:
+    """The files beside a model that was just loaded; none for a model that was made from it."""
+    files: tuple[Path, ...] = model.meta.get(_DATA_FILES, ())
+    return files
 
 
 def load_mended(path: Path) -> ir.Model | None:
@@ -129,7 +138,7 @@ def save_model(
     model : onnx_ir.Model
         Left unchanged.
     path : path
-        The ``.onnx`` file; missing folders are created.
+        The ``.onnx`` file; missing folders are created, and removed again when nothing is written.
     external_above : int
         Bytes of weights beyond which they go to ``<file name>.data`` beside the model.
     check : callable, optional
@@ -138,23 +147,27 @@ def save_model(
     Raises
     ------
     OutputError
-        The place cannot be written.
+        The place cannot be written, or is a folder, a link or a device.
     """
     target = Path(path)
     external = weight_bytes(model) > external_above
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".xslim-") as aside:
-            written = Path(aside) / target.name
-            _write(model, written, f"{target.name}.data" if external else None)
+        with scratch_folder(target.parent) as aside:
+            written = aside / target.name
+            _write(model, written, weights_file(target).name if external else None)
             if check is not None:
                 check(written)
             # The weights first: a model file never points to data that is not there yet.
-            for file in sorted(Path(aside).iterdir(), key=lambda file: file == written):
-                file.replace(target.parent / file.name)
+            for file in sorted(aside.iterdir(), key=lambda file: file == written):
+                put_in_place(file, target.parent / file.name)
     except OSError as error:
         raise OutputError(f"cannot write: {error.strerror or error}", where=str(target)) from error
     logger.debug("wrote %s", target)
+
+
+def weights_file(path: Path) -> Path:
+    """Where the weights of a model go that is too large for one file."""
+    return path.with_name(f"{path.name}.data")
 
 
 def weight_bytes(model: ir.Model) -> int:

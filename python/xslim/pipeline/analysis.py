@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from xslim.analysis import Report, Subject, analyse, report_files
 from xslim.config import Config
+from xslim.errors import OutputError
 from xslim.export.verify import OutputComparison
 from xslim.files import write_whole
 from xslim.pipeline.paths import OutputPaths
@@ -54,16 +55,22 @@ def analyse_static(original: ir.Model, result: StaticResult, config: Config, pat
 def write_report(report: Report, paths: OutputPaths) -> list[Path]:
     """Write ``<prefix>_report.md``, ``.json`` and ``.html``, each whole or not at all.
 
-    Raises
-    ------
-    OutputError
-        The place cannot be written.
+    The model is there already, so a file that cannot be written is a warning.
+
+    Returns
+    -------
+    list of Path
+        What was written.
     """
     written = []
     for suffix, content in report_files(report).items():
         path = paths.beside(suffix)
-        write_whole(path, content)
-        written.append(path)
+        try:
+            write_whole(path, content)
+        except OutputError as error:
+            logger.warning("the model is written, but this part of its report is not: %s", error)
+        else:
+            written.append(path)
     return written
 
 
@@ -80,4 +87,5 @@ def log_report(report: Report, written: list[Path]) -> None:
     if len(report.findings) > MOST_FINDINGS:
         logger.warning("%d more findings: see the report", len(report.findings) - MOST_FINDINGS)
     logger.info("%s", report.verdict.text)
-    logger.info("report: %s", ", ".join(str(path) for path in written))
+    if written:
+        logger.info("report: %s", ", ".join(str(path) for path in written))

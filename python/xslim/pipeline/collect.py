@@ -10,7 +10,9 @@ from typing import Any
 from xslim.calibration.observe import observe
 from xslim.config import Config
 from xslim.pipeline.first_part import FirstPart
-from xslim.pipeline.load import load_float_model, prepare_model, read_config
+from xslim.pipeline.inputs import load_protected
+from xslim.pipeline.load import model_source, prepare_model, read_config
+from xslim.pipeline.paths import prepare_files
 from xslim.pipeline.static import calibration_settings, further_masks, start_static
 from xslim.runtime import Isolated
 
@@ -41,11 +43,11 @@ def collect_shard(
     XSlimError
         Bad input, or a file that cannot be written.
     """
-    config = read_config(config_or_path)
-    path = Path(output)
+    config, path = read_config(config_or_path), Path(output)
     with Isolated() as isolated:
-        prepared = prepare_model(load_float_model(config, None), config)
-        model = FirstPart.of(prepared, config).model
+        loaded = load_protected(config, model_source(config, None), [path])
+        prepare_files([path])
+        model = FirstPart.of(prepare_model(loaded, config), config).model
         masks: frozenset[str] = frozenset()
         further = True
         while further:

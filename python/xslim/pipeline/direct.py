@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import onnx
 
 from xslim.config import SLIM_ONLY
+from xslim.files import scratch_folder
 from xslim.pipeline.run import quantize_onnx_model
 
 DYNAMIC, HALF = 3, 4
@@ -147,8 +147,8 @@ def _convert(
 
 def convert_in_memory(model: onnx.ModelProto | str | Path, config: dict[str, Any]) -> onnx.ModelProto:
     """Convert as the configuration says, and leave no file behind."""
-    with tempfile.TemporaryDirectory(prefix="xslim-") as folder:
-        return quantize_onnx_model(config, model, Path(folder) / "model.onnx")
+    with scratch_folder() as folder:
+        return quantize_onnx_model(config, model, folder / "model.onnx")
 
 
 def _listed(settings: dict[str, Any]) -> dict[str, Any]:

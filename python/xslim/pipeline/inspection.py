@@ -11,8 +11,9 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from xslim.graph.cost import model_cost
-from xslim.graph.io import external_bytes, load_model
+from xslim.graph.io import external_bytes
 from xslim.passes.folding import infer_shapes
+from xslim.pipeline.inputs import load_protected_model
 
 STATIC = ("QuantizeLinear",)
 DYNAMIC = ("DynamicQuantizeLinear", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM", "MatMulInteger")
@@ -87,7 +88,7 @@ def inspect_model(path: Path) -> ModelInfo:
     ModelError
         The model cannot be read.
     """
-    model = load_model(path)
+    model = load_protected_model(path)
     plain = model.clone()
     # Weights may stand in Constant nodes; they count like the others.
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(plain)

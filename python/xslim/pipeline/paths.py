@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from xslim.config import Config
-from xslim.errors import OutputError
+from xslim.files import require_place, require_writable, same_file
+from xslim.graph.io import weights_file
 
+SKETCHES, PLAN = ".sketches", "_plan.json"
+REPORTS = ("_report.md", "_report.json", "_report.html")
 DEFAULT_STEM = "xslim"
 DEFAULT_FOLDER = Path("temp")
 
@@ -27,6 +32,24 @@ class OutputPaths:
     def beside(self, suffix: str) -> Path:
         """Another file of the run, such as ``<prefix>_report.md``."""
         return self.folder / f"{self.prefix}{suffix}"
+
+    def files(self, config: Config, *, sketches_given: bool = False) -> list[Path]:
+        """Every file that a run may write before its report.
+
+        Parameters
+        ----------
+        config : Config
+            The configuration of the run.
+        sketches_given : bool
+            Whether it reads sketch files, and so keeps none of its own.
+        """
+        files = [self.model, weights_file(self.model)]
+        return [*files, self.beside(SKETCHES)] if config.is_static and not sketches_given else files
+
+    def reports(self, config: Config) -> list[Path]:
+        """The files of the report that a run writes."""
+        wanted = config.is_static and config.quantization_parameters.analysis_enable
+        return [self.beside(suffix) for suffix in REPORTS] if wanted else []
 
 
 def output_paths(config: Config, source: Path | None, output: str | Path | None, given: bool) -> OutputPaths:
@@ -55,38 +78,38 @@ def output_paths(config: Config, source: Path | None, output: str | Path | None,
     )
     if output is not None:
         target = Path(output)
-        if target.suffix == ".onnx" and not target.is_dir():
+        if target.suffix == ".onnx" and not os.path.isdir(target):  # noqa: PTH112 - false for a name too long
             folder, prefix = target.parent, target.stem
         else:
             folder = target
     paths = OutputPaths(folder.resolve(), prefix)
-    if source is not None and paths.model == source.resolve():
+    if source is not None and same_file(paths.model, source):
         paths = OutputPaths(paths.folder, f"{prefix}.q")
     return paths
 
 
-def prepare_folder(paths: OutputPaths) -> None:
-    """Create the output folder and make sure, before any work starts, that a file can be written there.
+def prepare_folder(paths: OutputPaths, others: Sequence[Path] = ()) -> None:
+    """Make sure, before any work starts, that the model and other files of a run can be written.
 
     Raises
     ------
     OutputError
-        The folder cannot be made or written, or the model's path is a folder.
+        As of `prepare_files`.
     """
-    try:
-        paths.folder.mkdir(parents=True, exist_ok=True)
-        probe = paths.beside(".writing")
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise OutputError(
-            f"cannot write here: {error.strerror}",
-            where=str(paths.folder),
-            hint="set working_dir or -o to another folder",
-        ) from error
-    if paths.model.is_dir():
-        raise OutputError(
-            "the output model's path is a folder",
-            where=str(paths.model),
-            hint="choose another output_prefix or -o",
-        )
+    prepare_files(list(dict.fromkeys([paths.model, weights_file(paths.model), *others])))
+
+
+def prepare_files(files: Sequence[Path]) -> None:
+    """Make sure, before any work starts, that files can be written.
+
+    Missing folders are made to see whether they can be, and taken away again.
+
+    Raises
+    ------
+    OutputError
+        A folder cannot be made or written, or a folder, a link or a device is in the place of a file.
+    """
+    for folder in dict.fromkeys(file.parent for file in files):
+        require_writable(folder)
+    for file in files:
+        require_place(file)

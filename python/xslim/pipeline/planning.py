@@ -13,8 +13,9 @@ from xslim.errors import ConfigError
 from xslim.graph.cost import ModelCost, model_cost
 from xslim.graph.scheme import ConstantPlan, OperatorPlan, QuantPlan, TensorGroup
 from xslim.pipeline.first_part import FirstPart
-from xslim.pipeline.load import load_float_model, model_source, prepare_model, read_config
-from xslim.pipeline.paths import OutputPaths, output_paths
+from xslim.pipeline.inputs import load_protected
+from xslim.pipeline.load import model_source, prepare_model, read_config
+from xslim.pipeline.paths import PLAN, output_paths, prepare_files
 from xslim.quantization.plan import make_plan
 from xslim.quantization.rules import rules_from
 from xslim.targets import load_target
@@ -62,8 +63,10 @@ class PlanSummary:
 def plan_run(
     config_or_path: dict[str, Any] | str | Path | Config,
     model_path: str | Path | None = None,
+    *,
     output: str | Path | None = None,
-) -> tuple[PlanSummary, OutputPaths]:
+    written: bool = True,
+) -> tuple[PlanSummary, Path]:
     """Plan a static run without reading calibration data or running the model.
 
     Parameters
@@ -73,12 +76,14 @@ def plan_run(
     model_path : str or Path, optional
         The model, instead of the one that the configuration names.
     output : str or Path, optional
-        Output file or folder of the run.
+        File for the plan; by default ``<prefix>_plan.json`` where the run would write.
+    written : bool
+        Whether the plan is going to be written to the file. Its place is checked then.
 
     Returns
     -------
-    PlanSummary, OutputPaths
-        The plan, and where the run would write.
+    PlanSummary, Path
+        The plan, and its file.
 
     Raises
     ------
@@ -86,6 +91,8 @@ def plan_run(
         The precision level is not a static one, or a custom setting names what does not exist.
     ModelError
         The model cannot be read.
+    OutputError
+        The file would replace an input, or cannot be written.
     """
     config = read_config(config_or_path)
     level = config.quantization_parameters.precision_level
@@ -97,8 +104,12 @@ def plan_run(
         )
     source = model_source(config, model_path)
     file = source if isinstance(source, Path) else None
-    paths = output_paths(config, file, output, given=model_path is not None)
-    prepared = prepare_model(load_float_model(config, source), config)
+    paths = output_paths(config, file, None, given=model_path is not None)
+    path = paths.beside(PLAN) if output is None else Path(output)
+    model = load_protected(config, source, [path] if written else [])
+    if written:
+        prepare_files([path])
+    prepared = prepare_model(model, config)
     target = load_target(config.quantization_parameters.target)
     part = FirstPart.of(prepared, config)
     plan = make_plan(part.model, target, rules_from(config))
@@ -114,7 +125,7 @@ def plan_run(
         subgraphs=count_subgraphs(prepared.graph, taken),
         macs_complete=not cost.unknown_shapes,
     )
-    return summary, paths
+    return summary, path
 
 
 def _int8_share(cost: ModelCost, plan: QuantPlan) -> float:

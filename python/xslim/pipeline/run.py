@@ -14,7 +14,8 @@ import onnx_ir as ir
 from xslim.config import Config
 from xslim.errors import ConfigError
 from xslim.graph.io import PROTO_LIMIT_BYTES, to_proto, weight_bytes
-from xslim.pipeline.load import load_float_model, model_source, read_config
+from xslim.pipeline.inputs import load_protected
+from xslim.pipeline.load import model_source, read_config
 from xslim.pipeline.paths import output_paths, prepare_folder
 from xslim.runtime import Isolated, thread_count
 
@@ -102,16 +103,17 @@ def _run(
     source = model_source(config, model_or_path)
     file = source if isinstance(source, Path) else None
     paths = output_paths(config, file, output_path, given=model_or_path is not None)
+    sketches = [Path(name) for name in sketch_files]
+    outputs = paths.files(config, sketches_given=bool(sketches))
     # The child imports onnxruntime while this process reads and prepares the model.
     with Isolated() as isolated:
-        model = load_float_model(config, source)
-        prepare_folder(paths)
+        model = load_protected(config, source, [*outputs, *paths.reports(config)], sketches)
+        prepare_folder(paths, outputs)
         # Imported when needed: each kind of run starts faster without what only the other needs.
         if config.is_static:
             from xslim.pipeline.static_run import run_static
 
-            shards = [Path(name) for name in sketch_files]
-            result = run_static(model, source, config, paths, shards, isolated)
+            result = run_static(model, source, config, paths, sketches, isolated)
         else:
             from xslim.pipeline.convert import convert
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,9 +19,9 @@ from xslim.calibration.data import CalibrationData
 from xslim.calibration.lists import read_list
 from xslim.config import CalibrationParameters, load_config
 from xslim.errors import DataError, ModelError
-from xslim.files import require_content
+from xslim.files import refuse_inputs, require_content, scratch_folder
 from xslim.graph.inputs import InputSpec, input_specs
-from xslim.graph.io import load_model
+from xslim.pipeline.inputs import calibration_files, load_protected_model
 from xslim.pipeline.starter import FILE_TYPES, guess_entries
 from xslim.runtime import Feeds, Isolated, Runs, random_feeds
 
@@ -82,8 +81,8 @@ def compare_models(first: Path, second: Path, data: Path | None, count: int) -> 
     DataError, ConfigError
         The data are wrong.
     """
-    model = load_model(first)
-    names = _shared_outputs(model, load_model(second))
+    model = load_protected_model(first)
+    names = _shared_outputs(model, load_protected_model(second))
     totals = [_Totals(name) for name in names]
     used = 0
     with Isolated() as isolated:
@@ -162,6 +161,7 @@ def _samples(model: ir.Model, session: Runs, data: Path | None, count: int) -> I
         yield from islice(_rows(input_specs(model), data), count)
     elif data.suffix == ".json":
         config = load_config(data)
+        refuse_inputs([], calibration_files(config))
         calibration = CalibrationData(input_specs(model), config.calibration_parameters, config.base_dir)
         yield from islice(calibration.batches(1), count)
     else:
@@ -219,7 +219,7 @@ def _row(column: Array, spec: InputSpec, index: int) -> Array:
 @contextmanager
 def _guessed(model: ir.Model, data: Path) -> Iterator[CalibrationParameters]:
     """Calibration parameters for a folder or a list file, as ``xslim init`` would guess them."""
-    with tempfile.TemporaryDirectory(prefix="xslim-") as folder:
+    with scratch_folder() as folder:
         if data.is_dir():
             entries, files = guess_entries(model, [str(data)])
         else:
@@ -234,7 +234,7 @@ def _guessed(model: ir.Model, data: Path) -> Iterator[CalibrationParameters]:
             entries, _ = guess_entries(model, [])
         for index, entry in enumerate(entries):
             paths = files.get(entry["input_name"], [])
-            listing = Path(folder) / f"{index}.txt"
+            listing = folder / f"{index}.txt"
             listing.write_text("".join(f"{path}\n" for path in paths), "utf-8")
             entry |= _file_type(entry, paths) | {"data_list_path": str(listing)}
         yield CalibrationParameters.model_validate({"input_parameters": entries})

@@ -13,9 +13,9 @@ from typing import Any
 import onnx_ir as ir
 
 from xslim.errors import DataError, OutputError
-from xslim.files import write_whole
+from xslim.files import InputFile, refuse_inputs, write_whole
 from xslim.graph.inputs import InputSpec, input_specs
-from xslim.graph.io import load_model
+from xslim.pipeline.inputs import load_protected_model, weight_files
 
 logger = logging.getLogger(__name__)
 
@@ -74,20 +74,34 @@ def write_starter(model_path: Path, data: Sequence[str], output: Path | None) ->
     OutputError
         A file exists already or cannot be written.
     """
-    model = load_model(model_path)
     target = (output or Path(f"{model_path.stem}.json")).absolute()
+    model = load_protected_model(model_path, [target])
     specs = input_specs(model)
     files = {name: _files(folder) for name, folder in _folders(specs, data).items()}
     lists = {name: target.with_name(f"{target.stem}_{_plain(name)}.txt") for name in files}
     entries = [_entry(spec, model, files.get(spec.name), _list_name(spec, lists)) for spec in specs]
     texts = {lists[name]: _listing(paths, target.parent) for name, paths in files.items()}
     texts[target] = render(_model_section(model_path, target), entries, _quantization(model, specs))
+    samples = [InputFile(path, "the calibration file") for paths in files.values() for path in paths]
+    refuse_inputs(texts, [InputFile(model_path, "the model"), *weight_files(model), *samples])
     for path in texts:
-        if path.exists():
+        if os.path.lexists(path):
             raise OutputError("exists already", where=str(path), hint="name another file with -o")
-    for path, text in texts.items():
-        write_whole(path, text)
+    _write_all(texts)
     return list(texts)
+
+
+def _write_all(texts: Mapping[Path, str]) -> None:
+    """Write all of these new files, or none."""
+    written: list[Path] = []
+    try:
+        for path, text in texts.items():
+            write_whole(path, text)
+            written.append(path)
+    except BaseException:
+        for path in written:
+            path.unlink(missing_ok=True)
+        raise
 
 
 def guess_entries(model: ir.Model, data: Sequence[str]) -> tuple[list[dict[str, Any]], dict[str, list[Path]]]:

@@ -14,7 +14,7 @@ from xslim.graph.io import save_model, to_proto
 from xslim.pipeline.analysis import analyse_static, log_report, write_report
 from xslim.pipeline.first_part import FirstPart
 from xslim.pipeline.load import ModelSource, prepare_model
-from xslim.pipeline.paths import OutputPaths
+from xslim.pipeline.paths import SKETCHES, OutputPaths
 from xslim.pipeline.refine import log_gains
 from xslim.pipeline.static import quantize_static
 from xslim.pipeline.summary import log_comparison
@@ -59,7 +59,7 @@ def run_static(
     # A file is compared with as it is; only a model in memory has to be kept a second time.
     original = source if isinstance(source, Path) else to_proto(model).SerializeToString()
     part = FirstPart.of(prepare_model(model, config), config)
-    result = quantize_static(part.model, config, paths.beside(".sketches"), sketch_files, isolated=isolated)
+    result = quantize_static(part.model, config, paths.beside(SKETCHES), sketch_files, isolated=isolated)
     whole = part.whole(result.model)
     log_gains(result.gains)
     comparison = _compare(original, whole, result.samples[:COMPARED_SAMPLES], isolated)

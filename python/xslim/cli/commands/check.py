@@ -27,12 +27,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print what the provider takes; return 1 when something does not fuse or heavy work falls back."""
     from xslim.analysis.provider_check import check_provider
-    from xslim.graph.io import load_model
     from xslim.passes.tidy import unique_names
+    from xslim.pipeline.inputs import load_protected_model
     from xslim.targets import load_target
 
     target = load_target(options.target)
-    model = load_model(Path(options.model))
+    model = load_protected_model(Path(options.model))
     unique_names(model)
     check = check_provider(model, target)
     if options.json:

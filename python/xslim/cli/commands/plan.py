@@ -6,7 +6,6 @@ import argparse
 import json
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xslim.cli.text import counted, known_only, say, say_json
@@ -27,17 +26,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print the plan and write it as JSON."""
     from xslim.files import write_whole
-    from xslim.pipeline.paths import prepare_folder
     from xslim.pipeline.planning import plan_run
 
-    summary, paths = plan_run(options.config, options.input_path)
+    summary, file = plan_run(
+        options.config, options.input_path, output=options.output, written=not options.json
+    )
     if options.json:
         say_json(summary.as_json())
         return 0
     say(*_lines(summary), folded=True)
-    if options.output is None:
-        prepare_folder(paths)
-    file = Path(options.output) if options.output else paths.beside("_plan.json")
     write_whole(file, json.dumps(summary.as_json(), indent=1) + "\n")
     say(f"wrote {file}")
     return 0

@@ -3,19 +3,42 @@
 from __future__ import annotations
 
 import argparse
+import json
+import os
+from pathlib import Path
 
-from xslim.cli.text import say_json
+from xslim.cli.text import say, say_json
+from xslim.errors import OutputError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add nothing: the command has no options of its own."""
-    del parser
+    """Add the output file."""
+    parser.add_argument("-o", "--output", metavar="FILE", help="file to write, instead of printing")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the schema."""
+    """Print the schema, or write it to a file."""
     from xslim.config import schema
+    from xslim.files import write_whole
 
-    del options
-    say_json(schema())
+    if options.output is None:
+        say_json(schema())
+        return 0
+    path, content = Path(options.output), schema()
+    # False, where Path.is_file raises, for a name that is too long; writing then says so.
+    if os.path.isfile(path) and not _is_schema(path, content["title"]):  # noqa: PTH113
+        raise OutputError(
+            "exists already, and is no schema", where=str(path), hint="name another file with -o"
+        )
+    write_whole(path, json.dumps(content, indent=2) + "\n")
+    say(f"wrote {path}")
     return 0
+
+
+def _is_schema(path: Path, title: str) -> bool:
+    """Whether a file holds a schema that this command wrote, maybe an earlier version of it."""
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(content, dict) and content.get("title") == title

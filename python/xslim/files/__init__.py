@@ -1,0 +1,20 @@
+"""What may be read and written, and how: whole or not at all, and never over an input."""
+
+from xslim.files.inputs import InputFile, refuse_inputs, same_file
+from xslim.files.places import require_place, require_writable
+from xslim.files.reading import require_content
+from xslim.files.scratch import clear_leftovers, scratch_folder
+from xslim.files.whole import put_in_place, write_whole
+
+__all__ = [
+    "InputFile",
+    "clear_leftovers",
+    "put_in_place",
+    "refuse_inputs",
+    "require_content",
+    "require_place",
+    "require_writable",
+    "same_file",
+    "scratch_folder",
+    "write_whole",
+]
