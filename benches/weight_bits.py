@@ -18,8 +18,8 @@ from accuracy import MODELS, SHARED, run
 
 import xslim
 from xslim.calibration.grams import GramCollector
-from xslim.pipeline.refine import Refined, Refinement
 from xslim.quantization.rounding import round_to_nearest
+from xslim.refinement.steps import Refined, Refinement
 
 TASKS = ("resnet20", "mobilenetv2")
 BITS = (8, 6, 4)

@@ -21,8 +21,8 @@ from xslim.graph.inputs import input_specs
 from xslim.graph.io import load_model, to_proto
 from xslim.kernels import set_threads, threads
 from xslim.pipeline.collect import collect_shard
-from xslim.pipeline.held_back import split
 from xslim.pipeline.run import quantize
+from xslim.refinement.judge import split
 
 Array = NDArray[Any]
 

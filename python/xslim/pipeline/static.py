@@ -24,7 +24,6 @@ from xslim.graph.outputs import with_outputs
 from xslim.graph.scheme import Quantization, QuantPlan
 from xslim.kernels import Sketch
 from xslim.pipeline.progress import track
-from xslim.pipeline.refine import Refined, Refinement
 from xslim.quantization.integer_bias import integer_biases
 from xslim.quantization.parameters import find_parameters
 from xslim.quantization.plan import make_plan
@@ -32,6 +31,7 @@ from xslim.quantization.protected import seen_masks
 from xslim.quantization.rounding import layers_to_round
 from xslim.quantization.rules import Rules, rules_from
 from xslim.quantization.sharing import share_parameters
+from xslim.refinement.steps import Refined, Refinement
 from xslim.runtime import Feeds, Isolated, require_runnable
 from xslim.targets import Target, load_target
 

@@ -15,9 +15,9 @@ from xslim.pipeline.analysis import analyse_static, log_report, write_report
 from xslim.pipeline.first_part import FirstPart
 from xslim.pipeline.load import ModelSource, prepare_model
 from xslim.pipeline.paths import SKETCHES, OutputPaths
-from xslim.pipeline.refine import log_gains
 from xslim.pipeline.static import quantize_static
 from xslim.pipeline.summary import log_comparison
+from xslim.refinement.steps import log_gains
 from xslim.runtime import Feeds, Isolated, unknown_operators
 
 logger = logging.getLogger(__name__)

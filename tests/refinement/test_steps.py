@@ -17,9 +17,9 @@ from xslim.export.qdq import export_qdq
 from xslim.graph.io import to_proto
 from xslim.kernels import ErrorMetrics
 from xslim.passes import prepare
-from xslim.pipeline.held_back import HeldBack, split
-from xslim.pipeline.range_search import Trials, search_ranges
 from xslim.pipeline.static import StaticResult, calibration_settings, quantize_static, start_static
+from xslim.refinement.judge import HeldBack, split
+from xslim.refinement.range_search import Trials, search_ranges
 from xslim.runtime import Session
 from xslim.targets import load_target
 

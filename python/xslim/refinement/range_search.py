@@ -22,7 +22,7 @@ from xslim.graph.ops import is_constant
 from xslim.graph.outputs import with_outputs
 from xslim.graph.quantizers import Pair, quantizer_pairs
 from xslim.graph.scheme import QuantPlan, TensorGroup
-from xslim.pipeline.held_back import output_errors
+from xslim.refinement.judge import output_errors
 from xslim.runtime import Feeds, Session
 
 Scale = NDArray[np.float32]

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.pipeline.test_refine import config, uneven_model
+from tests.refinement.test_steps import config, uneven_model
 from xslim.calibration.grams import ChannelRanges
 from xslim.graph.scheme import TensorGroup
-from xslim.pipeline.equalizing import _FoldedRanges, has_room
 from xslim.pipeline.static import quantize_static
+from xslim.refinement.equalization import _FoldedRanges, has_room
 
 
 @pytest.mark.parametrize(("count", "step"), [(4, 1), (3, 2), (1, 1)])

@@ -19,13 +19,13 @@ from xslim.graph.gains import StepGain
 from xslim.graph.layers import Vectors
 from xslim.graph.scheme import Quantization, QuantPlan
 from xslim.kernels import Sketch
-from xslim.pipeline.equalizing import Equalized, Planner, has_room, search_equalization
-from xslim.pipeline.held_back import METRIC, HeldBack, output_elements, split
-from xslim.pipeline.range_search import Trials, search_ranges
-from xslim.pipeline.sequential_bias import correct_biases_in_sequence
 from xslim.quantization.bias_correction import correct_biases
 from xslim.quantization.parameters import activation_params
 from xslim.quantization.rounding import layers_to_round, round_to_nearest, round_with_feedback
+from xslim.refinement.equalization import Equalized, Planner, has_room, search_equalization
+from xslim.refinement.judge import METRIC, HeldBack, output_elements, split
+from xslim.refinement.range_search import Trials, search_ranges
+from xslim.refinement.sequential_bias import correct_biases_in_sequence
 from xslim.runtime import Feeds, thread_count
 from xslim.targets import Target
 

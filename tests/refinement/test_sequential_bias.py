@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.pipeline.test_refine import SHAPE, config, uneven_model
+from tests.refinement.test_steps import SHAPE, config, uneven_model
 from xslim.export.qdq import export_qdq
 from xslim.graph.io import to_proto
-from xslim.pipeline.sequential_bias import _shift, correct_biases_in_sequence
 from xslim.pipeline.static import StaticResult, quantize_static
+from xslim.refinement.sequential_bias import _shift, correct_biases_in_sequence
 from xslim.runtime import Session
 from xslim.runtime.session import Feeds
 from xslim.targets import load_target

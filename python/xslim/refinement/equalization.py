@@ -22,10 +22,10 @@ from xslim.calibration.observe import Settings
 from xslim.calibration.runner import stream
 from xslim.export.qdq import export_qdq
 from xslim.graph.scheme import Quantization, QuantParams, QuantPlan, TensorGroup
-from xslim.pipeline.held_back import HeldBack, Split
 from xslim.quantization.balancing import insert_factors, remove_unused_factors
 from xslim.quantization.equalization import Vector, channels_to_observe, equalize
 from xslim.quantization.parameters import params_of_range
+from xslim.refinement.judge import HeldBack, Split
 from xslim.runtime import thread_count
 from xslim.targets import Target
 
