@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 
 from distributed import Client, LocalCluster
 
-from xslim.pipeline.collect import collect_shard
+from xslim.commands.collect import collect_shard
 from xslim.pipeline.run import quantize
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         OutputError,
         XSlimError,
     )
-    from xslim.pipeline import (
+    from xslim.pipeline.api import (
         convert_fp16,
         convert_to_fp16_onnx_model,
         dynamic_quantize_onnx_model,
@@ -51,13 +51,13 @@ __all__ = [
 ]
 
 _HOMES = {
-    "convert_fp16": "xslim.pipeline",
-    "convert_to_fp16_onnx_model": "xslim.pipeline",
-    "dynamic_quantize_onnx_model": "xslim.pipeline",
+    "convert_fp16": "xslim.pipeline.api",
+    "convert_to_fp16_onnx_model": "xslim.pipeline.api",
+    "dynamic_quantize_onnx_model": "xslim.pipeline.api",
     "load_config": "xslim.config",
-    "quantize_dynamic": "xslim.pipeline",
-    "quantize_onnx_model": "xslim.pipeline",
-    "slim": "xslim.pipeline",
+    "quantize_dynamic": "xslim.pipeline.api",
+    "quantize_onnx_model": "xslim.pipeline.api",
+    "slim": "xslim.pipeline.api",
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from xslim.analysis.patterns import PATTERNS
+from xslim.commands.qdq_patterns import PATTERNS
 from xslim.targets import load_target, target_names
 
 from . import markdown

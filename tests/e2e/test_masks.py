@@ -12,7 +12,7 @@ import pytest
 import xslim
 from tests import models
 from tests.quantization.build import graph, normal, run, sqnr
-from xslim.pipeline.collect import collect_shard
+from xslim.commands.collect import collect_shard
 from xslim.pipeline.run import quantize
 
 ATTENTION = """(float[1,6,8] x) => (float[1,6,8] y) {

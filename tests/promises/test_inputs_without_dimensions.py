@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from tests.promises.static_runs import Net, configuration, weights
 from xslim import quantize_onnx_model
 from xslim.calibration.data import CalibrationData
+from xslim.commands.collect import collect_shard
+from xslim.commands.compare import compare_models
 from xslim.config import CalibrationParameters
 from xslim.errors import DataError
 from xslim.graph.inputs import InputSpec
 from xslim.graph.io import load_model, save_model
-from xslim.pipeline.collect import collect_shard
-from xslim.pipeline.side_by_side import compare_models
 
 COUNT = 4
 K = InputSpec("k", (), np.dtype(np.float32))

@@ -209,7 +209,7 @@ def test_init_writes_all_of_its_files_or_none(tmp_path: Path, monkeypatch: pytes
             raise OutputError("cannot write: the disk is full", where=str(path))
         write_whole(path, text)
 
-    monkeypatch.setattr("xslim.pipeline.starter.write_whole", fail)
+    monkeypatch.setattr("xslim.commands.init.write_whole", fail)
     arguments = ["init", str(space.model), "--data", str(tmp_path / "data"), "-o", str(tmp_path / "c.json")]
     assert main(arguments) == 2
     assert snapshot(tmp_path) == before

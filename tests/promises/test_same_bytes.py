@@ -16,11 +16,11 @@ from tests import models
 from tests.promises.static_runs import configuration
 from xslim import quantize_onnx_model
 from xslim.calibration.data import CalibrationData
+from xslim.commands.collect import collect_shard
 from xslim.config import load_config
 from xslim.graph.inputs import input_specs
 from xslim.graph.io import load_model, to_proto
 from xslim.kernels import set_threads, threads
-from xslim.pipeline.collect import collect_shard
 from xslim.pipeline.run import quantize
 from xslim.refinement.judge import split
 

@@ -13,8 +13,8 @@ from xslim.export.dynamic import quantize_dynamically
 from xslim.graph.io import release_weights
 from xslim.graph.ops import opset
 from xslim.passes.preparation import PER_CHANNEL_OPSET
-from xslim.pipeline.first_part import FirstPart
-from xslim.pipeline.kept import kept_operators
+from xslim.pipeline.cut import FirstPart
+from xslim.pipeline.exclusions import kept_operators
 from xslim.pipeline.load import prepare_model
 from xslim.targets import load_target
 

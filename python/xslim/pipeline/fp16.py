@@ -15,8 +15,8 @@ from xslim.export.fp16_constants import LARGEST
 from xslim.graph.inputs import input_specs
 from xslim.graph.io import release_weights
 from xslim.graph.outputs import with_outputs
-from xslim.pipeline.first_part import FirstPart
-from xslim.pipeline.kept import kept_operators
+from xslim.pipeline.cut import FirstPart
+from xslim.pipeline.exclusions import kept_operators
 from xslim.pipeline.load import prepare_model
 from xslim.runtime import Feeds, Isolated, require_runnable
 from xslim.targets import load_target

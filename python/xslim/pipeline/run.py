@@ -1,4 +1,4 @@
-"""The public function: from a configuration to a quantised model on disk."""
+"""One run: configuration, source, precision level, file."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ import onnx
 import onnx_ir as ir
 
 from xslim.config import Config
-from xslim.errors import ConfigError
-from xslim.graph.io import PROTO_LIMIT_BYTES, to_proto, weight_bytes
 from xslim.pipeline.inputs import load_protected
 from xslim.pipeline.load import model_source, read_config
 from xslim.pipeline.paths import output_paths, prepare_folder
@@ -25,59 +23,6 @@ ConfigSource = dict[str, Any] | str | Path | Config
 ModelArgument = onnx.ModelProto | str | Path
 
 
-def quantize_onnx_model(
-    config_or_path: ConfigSource | None = None,
-    model_or_path: ModelArgument | None = None,
-    output_path: str | Path | None = None,
-    *,
-    path_or_config: ConfigSource | None = None,
-    input_onnx_model_or_path: ModelArgument | None = None,
-) -> onnx.ModelProto:
-    """Quantise an ONNX model as a configuration says, and write the result.
-
-    Parameters
-    ----------
-    config_or_path : dict, str, Path or Config
-        The configuration, or the path of its JSON file.
-    model_or_path : onnx.ModelProto, str or Path, optional
-        The model; by default ``model_parameters.onnx_model`` of the configuration.
-    output_path : str or Path, optional
-        A ``.onnx`` file or a folder; by default ``<working_dir>/<output_prefix>.onnx``.
-    path_or_config, input_onnx_model_or_path : optional
-        The names that the first two parameters have in XSlim 2.
-
-    Returns
-    -------
-    onnx.ModelProto
-        The model that was written. Weights beyond 2 GB stay in their file, to which it refers.
-
-    Raises
-    ------
-    XSlimError
-        Bad input (`ConfigError`, `DataError`, `ModelError`, `OutputError`) before anything is written, or
-        an `InternalError` when the result does not pass its checks. Nothing half-written is left behind.
-    """
-    config: ConfigSource | None = _either("config_or_path", config_or_path, "path_or_config", path_or_config)
-    if config is None:
-        raise ConfigError(
-            "no configuration is given", where="config_or_path", hint="give a dict or a JSON file"
-        )
-    model: ModelArgument | None = _either(
-        "model_or_path", model_or_path, "input_onnx_model_or_path", input_onnx_model_or_path
-    )
-    result, path = _run(config, model, output_path)
-    if weight_bytes(result) > PROTO_LIMIT_BYTES:
-        return onnx.load(path, load_external_data=False)
-    return to_proto(result)
-
-
-def _either(name: str, value: Any, older_name: str, older: Any) -> Any:
-    """Return the argument that was given, under whichever of its two names."""
-    if value is not None and older is not None:
-        raise ConfigError(f"{older_name} is another name of {name}", hint="give one of the two")
-    return older if value is None else value
-
-
 def quantize(
     config_or_path: ConfigSource,
     model_or_path: ModelArgument | None = None,
@@ -86,10 +31,10 @@ def quantize(
     sketch_files: Sequence[str | Path] = (),
 ) -> ir.Model:
     """Do what `quantize_onnx_model` does, optionally from the sketch files of ``xslim collect``."""
-    return _run(config_or_path, model_or_path, output_path, sketch_files)[0]
+    return run(config_or_path, model_or_path, output_path, sketch_files)[0]
 
 
-def _run(
+def run(
     config_or_path: ConfigSource,
     model_or_path: ModelArgument | None,
     output_path: str | Path | None,
@@ -115,7 +60,7 @@ def _run(
 
             result = run_static(model, source, config, paths, sketches, isolated)
         else:
-            from xslim.pipeline.convert import convert
+            from xslim.pipeline.finish import convert
 
             result = convert(model, config, source, paths, isolated)
     logger.info("wrote %s in %.1f s", paths.model, time.monotonic() - started)

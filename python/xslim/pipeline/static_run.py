@@ -11,10 +11,10 @@ import onnx_ir as ir
 from xslim.config import Config
 from xslim.export.verify import OutputComparison, compare_outputs, require_valid
 from xslim.graph.io import save_model, to_proto
-from xslim.pipeline.analysis import analyse_static, log_report, write_report
-from xslim.pipeline.first_part import FirstPart
+from xslim.pipeline.cut import FirstPart
 from xslim.pipeline.load import ModelSource, prepare_model
 from xslim.pipeline.paths import SKETCHES, OutputPaths
+from xslim.pipeline.report import analyse_static, log_report, write_report
 from xslim.pipeline.static import quantize_static
 from xslim.pipeline.summary import log_comparison
 from xslim.refinement.steps import log_gains

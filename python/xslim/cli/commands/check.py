@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from xslim.cli.text import counted, known_only, say, say_json
 
 if TYPE_CHECKING:
-    from xslim.analysis.provider_check import ProviderCheck
+    from xslim.commands.check import ProviderCheck
 
 SHOWN = 5
 
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print what the provider takes; return 1 when something does not fuse or heavy work falls back."""
-    from xslim.analysis.provider_check import check_provider
+    from xslim.commands.check import check_provider
     from xslim.passes.tidy import unique_names
     from xslim.pipeline.inputs import load_protected_model
     from xslim.targets import load_target

@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Collect one shard."""
-    from xslim.pipeline.collect import collect_shard
+    from xslim.commands.collect import collect_shard
 
     collect_shard(options.config, parse_shard(options.shard), options.output)
     return 0

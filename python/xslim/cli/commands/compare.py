@@ -13,7 +13,7 @@ from xslim.cli.text import say, say_json
 from xslim.errors import ConfigError
 
 if TYPE_CHECKING:
-    from xslim.pipeline.side_by_side import OutputPair
+    from xslim.commands.compare import OutputPair
 
 HEADS = ("output", "SQNR dB", "cosine", "MSE", "largest error", "top-1 same", "equal")
 
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print one row per output."""
-    from xslim.pipeline.side_by_side import compare_models
+    from xslim.commands.compare import compare_models
 
     if options.samples < 1:
         raise ConfigError("must be at least 1", where="--samples")

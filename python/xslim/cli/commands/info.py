@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from xslim.cli.text import say, say_json
 
 if TYPE_CHECKING:
-    from xslim.pipeline.inspection import ModelInfo, TensorInfo
+    from xslim.commands.info import ModelInfo, TensorInfo
 
 OPERATORS_PER_LINE = 6
 
@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print what is in the model."""
-    from xslim.pipeline.inspection import inspect_model
+    from xslim.commands.info import inspect_model
 
     info = inspect_model(Path(options.model))
     if options.json:

@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Write the configuration, and a list file for every folder."""
-    from xslim.pipeline.starter import write_starter
+    from xslim.commands.init import write_starter
 
     output = Path(options.output) if options.output else None
     written = write_starter(Path(options.model), options.data, output)

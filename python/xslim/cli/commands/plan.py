@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from xslim.cli.text import counted, known_only, say, say_json
 
 if TYPE_CHECKING:
+    from xslim.commands.plan import PlanSummary
     from xslim.graph.scheme import OperatorPlan, TensorGroup
-    from xslim.pipeline.planning import PlanSummary
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,8 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the plan and write it as JSON."""
+    from xslim.commands.plan import plan_run
     from xslim.files import write_whole
-    from xslim.pipeline.planning import plan_run
 
     summary, file = plan_run(
         options.config, options.input_path, output=options.output, written=not options.json

@@ -17,7 +17,7 @@ from xslim.pipeline.dynamic import convert_to_dynamic
 from xslim.pipeline.fp16 import HalfConversion
 from xslim.pipeline.load import ModelSource
 from xslim.pipeline.paths import OutputPaths
-from xslim.pipeline.slimming import operator_table, slim_model
+from xslim.pipeline.slim import operator_table, slim_model
 from xslim.pipeline.summary import log_comparison
 from xslim.runtime import Isolated, unknown_operators
 

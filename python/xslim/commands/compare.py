@@ -17,12 +17,12 @@ from xslim import kernels
 from xslim.calibration.arrays import check_convertible
 from xslim.calibration.data import CalibrationData
 from xslim.calibration.lists import read_list
+from xslim.commands.init import FILE_TYPES, guess_entries
 from xslim.config import CalibrationParameters, load_config
 from xslim.errors import DataError, ModelError
 from xslim.files import refuse_inputs, require_content, scratch_folder
 from xslim.graph.inputs import InputSpec, input_specs
 from xslim.pipeline.inputs import calibration_files, load_protected_model
-from xslim.pipeline.starter import FILE_TYPES, guess_entries
 from xslim.runtime import Feeds, Isolated, Runs, random_feeds
 
 Array = NDArray[np.generic]

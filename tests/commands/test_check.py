@@ -9,9 +9,9 @@ import pytest
 
 from tests import models
 from tests.quantization.build import fused, graph, normal, plan_of, prepared, quantise
-from xslim.analysis.partition import count_subgraphs
-from xslim.analysis.patterns import PATTERNS
-from xslim.analysis.provider_check import ProviderCheck, check_provider
+from xslim.commands.check import ProviderCheck, check_provider
+from xslim.commands.qdq_patterns import PATTERNS
+from xslim.commands.subgraphs import count_subgraphs
 from xslim.graph.io import load_model
 from xslim.targets import load_target
 

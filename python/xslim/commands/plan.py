@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from xslim.analysis.numbers import plain
-from xslim.analysis.partition import count_subgraphs, refusals
+from xslim.commands.subgraphs import count_subgraphs, refusals
 from xslim.config import STATIC_LEVELS, Config
 from xslim.errors import ConfigError
 from xslim.graph.cost import ModelCost, model_cost
 from xslim.graph.scheme import ConstantPlan, OperatorPlan, QuantPlan, TensorGroup
-from xslim.pipeline.first_part import FirstPart
+from xslim.pipeline.cut import FirstPart
 from xslim.pipeline.inputs import load_protected
 from xslim.pipeline.load import model_source, prepare_model, read_config
 from xslim.pipeline.paths import PLAN, output_paths, prepare_files

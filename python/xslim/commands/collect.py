@@ -9,7 +9,7 @@ from typing import Any
 
 from xslim.calibration.observe import observe
 from xslim.config import Config
-from xslim.pipeline.first_part import FirstPart
+from xslim.pipeline.cut import FirstPart
 from xslim.pipeline.inputs import load_protected
 from xslim.pipeline.load import model_source, prepare_model, read_config
 from xslim.pipeline.paths import prepare_files

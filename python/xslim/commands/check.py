@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from xslim.analysis.partition import count_subgraphs, refusals
-from xslim.analysis.patterns import Finding, Site, find_patterns, sites_of
+from xslim.commands.qdq_patterns import Finding, Site, find_patterns, sites_of
+from xslim.commands.subgraphs import count_subgraphs, refusals
 from xslim.graph.cost import model_cost
 from xslim.passes.folding import infer_shapes
 from xslim.targets import Target
