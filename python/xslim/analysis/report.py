@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from xslim.config import FinetuneLevel
 from xslim.graph.gains import StepGain
 
 Range = tuple[float, float]
@@ -16,7 +17,7 @@ COSINE_LIMIT = 0.99
 """Cosine similarity below which a tensor is marked."""
 GOOD_DB, FAIR_DB = 20.0, 10.0
 """Output SQNR from which a result is called good, and fair."""
-HIGHEST_FINETUNE = 3
+HIGHEST_FINETUNE = max(FinetuneLevel)
 FIRST_THINGS_FIRST = "Act on the first finding and run again: what follows is often its consequence."
 
 

@@ -29,10 +29,10 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("-o", "--output_path", metavar="PATH", help="output file (.onnx) or folder")
     level = parser.add_mutually_exclusive_group()
     level.add_argument(
-        "--dynq", dest="precision_level", action="store_const", const=3, help="quantise dynamically"
+        "--dynq", dest="precision_level", action="store_const", const="DYNAMIC", help="quantise dynamically"
     )
     level.add_argument(
-        "--fp16", dest="precision_level", action="store_const", const=4, help="convert to half precision"
+        "--fp16", dest="precision_level", action="store_const", const="HALF", help="convert to half precision"
     )
     parser.add_argument("--opset", type=int, metavar="N", help="opset version of the output")
     parser.add_argument("--no-functions", action="store_true", help="keep plain operators only")
@@ -56,16 +56,16 @@ def run(options: argparse.Namespace) -> int:
         return 0
     if options.config is None and options.input_path is None:
         raise ConfigError("nothing to do: give -c CONFIG or -i MODEL", hint="see xslim --help")
-    from xslim.config import SLIM_ONLY, load_config
+    from xslim.config import PrecisionLevel, load_config
 
-    level = options.precision_level
-    if options.config is None and level is None:
-        level = SLIM_ONLY
+    name = options.precision_level
+    if options.config is None and name is None:
+        name = PrecisionLevel.SLIM.name
     config = load_config(
         {} if options.config is None else options.config,
         opset=options.opset,
         functions=False if options.no_functions else None,
-        precision_level=level,
+        precision_level=None if name is None else PrecisionLevel[name],
         ignore_op_types=options.ignore_op_types,
         ignore_op_names=options.ignore_op_names,
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 from xslim.analysis.numbers import plain
 from xslim.commands.subgraphs import count_subgraphs, refusals
-from xslim.config import STATIC_LEVELS, Config
+from xslim.config import Config
 from xslim.errors import ConfigError
 from xslim.graph.cost import ModelCost, model_cost
 from xslim.graph.scheme import ConstantPlan, OperatorPlan, QuantPlan, TensorGroup
@@ -96,7 +96,7 @@ def plan_run(
     """
     config = read_config(config_or_path)
     level = config.quantization_parameters.precision_level
-    if level not in STATIC_LEVELS:
+    if not level.is_static:
         raise ConfigError(
             f"there is no plan for precision level {level}",
             where="quantization_parameters.precision_level",

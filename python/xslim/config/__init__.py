@@ -1,9 +1,8 @@
 """The configuration: every documented field, checked strictly, as frozen data."""
 
+from xslim.config.levels import FinetuneLevel, PrecisionLevel
 from xslim.config.load import load_config
 from xslim.config.model import (
-    SLIM_ONLY,
-    STATIC_LEVELS,
     CalibrationParameters,
     Config,
     CustomSetting,
@@ -15,13 +14,13 @@ from xslim.config.paths import expand_home, missing_hint, resolve_path
 from xslim.config.schema import schema
 
 __all__ = [
-    "SLIM_ONLY",
-    "STATIC_LEVELS",
     "CalibrationParameters",
     "Config",
     "CustomSetting",
+    "FinetuneLevel",
     "InputParameters",
     "ModelParameters",
+    "PrecisionLevel",
     "QuantizationParameters",
     "expand_home",
     "load_config",

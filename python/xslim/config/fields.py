@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from enum import IntEnum
 from importlib import resources
 from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, Field, GetPydanticSchema, StringConstraints
 from pydantic_core import PydanticCustomError
+from pydantic_core.core_schema import (
+    literal_schema,
+    no_info_after_validator_function,
+    no_info_before_validator_function,
+)
 
+from xslim.config.levels import FinetuneLevel, PrecisionLevel
 from xslim.config.paths import expand_home
 
 PRESETS = ("PT_IMAGENET", "IMAGENET")
@@ -39,11 +46,20 @@ def _path_text(value: object) -> object:
     return expand_home(value) if isinstance(value, (str, os.PathLike)) else value
 
 
-def _whole_number(value: object) -> object:
+def _whole_number(value: object) -> int:
     # A literal of 1 would also accept True and 1.0, which are equal to it.
-    if type(value) is not int:
+    if not isinstance(value, int) or isinstance(value, bool):
         raise problem(f"must be an integer, got {describe(value)}")
-    return value
+    return int(value)
+
+
+def _level_of(kind: type[IntEnum], *but: IntEnum) -> GetPydanticSchema:
+    """Take the numbers of an enum, some of its members left out, and give members."""
+    numbers = [level.value for level in kind if level not in but]
+    member = no_info_after_validator_function(kind, literal_schema(numbers))
+    return GetPydanticSchema(
+        lambda _source, _handler: no_info_before_validator_function(_whole_number, member)
+    )
 
 
 def target_names() -> tuple[str, ...]:
@@ -141,6 +157,6 @@ if TYPE_CHECKING:
 else:
     TargetName = Literal[target_names()]
 Percentile = Annotated[float, Field(ge=0.99, le=1)]
-GlobalLevel = Annotated[Literal[0, 1, 2, 3, 4, 100], BeforeValidator(_whole_number)]
-RegionLevel = Annotated[Literal[0, 1, 2, 3, 4], BeforeValidator(_whole_number)]
-FinetuneLevel = Annotated[Literal[0, 1, 2, 3], BeforeValidator(_whole_number)]
+GlobalLevel = Annotated[PrecisionLevel, _level_of(PrecisionLevel)]
+RegionLevel = Annotated[PrecisionLevel, _level_of(PrecisionLevel, PrecisionLevel.SLIM)]
+Effort = Annotated[FinetuneLevel, _level_of(FinetuneLevel)]

@@ -20,9 +20,7 @@ from pydantic import (
 
 from xslim.config import fields as f
 from xslim.config.fields import problem
-
-STATIC_LEVELS = (0, 1, 2)
-SLIM_ONLY = 100
+from xslim.config.levels import FinetuneLevel, PrecisionLevel
 
 
 class _Section(BaseModel):
@@ -170,9 +168,9 @@ class CustomSetting(_Section):
 class QuantizationParameters(_Section):
     """What becomes int8, and how much effort goes into it."""
 
-    precision_level: f.GlobalLevel = 0
+    precision_level: f.GlobalLevel = PrecisionLevel.ALL_OPERATORS
     """0 all int8, 1 and 2 partly, 3 dynamic, 4 fp16, 100 simplification only."""
-    finetune_level: f.FinetuneLevel = 1
+    finetune_level: f.Effort = FinetuneLevel.CORRECTIONS
     """How far weights and ranges may be adjusted, from 0 (not at all) to 3."""
     analysis_enable: bool = True
     """Compare the result with the float model, tensor by tensor, and write a report."""
@@ -218,7 +216,7 @@ class Config(_Section):
     def _static_needs_data(cls, quantization: QuantizationParameters, info: ValidationInfo) -> Any:
         calibration = info.data.get("calibration_parameters")
         level = quantization.precision_level
-        if calibration is None or level not in STATIC_LEVELS:
+        if calibration is None or not level.is_static:
             return quantization
         where = f"calibration_parameters.{calibration.inputs_name}"
         if not calibration.input_parameters:
@@ -235,4 +233,4 @@ class Config(_Section):
     @property
     def is_static(self) -> bool:
         """Whether activations get fixed ranges, so that calibration data is needed."""
-        return self.quantization_parameters.precision_level in STATIC_LEVELS
+        return self.quantization_parameters.precision_level.is_static

@@ -33,6 +33,7 @@ _SECTIONS: dict[str, type[BaseModel]] = {
 
 _EXPECTED = {
     "int_type": "an integer",
+    "int_parsing_size": "a smaller integer",
     "float_type": "a number",
     "finite_number": "a finite number",
     "bool_type": "true or false",

@@ -8,13 +8,11 @@ from typing import Any
 
 import onnx
 
-from xslim.config import SLIM_ONLY
+from xslim.config import PrecisionLevel
 from xslim.errors import ConfigError
 from xslim.files import scratch_folder
 from xslim.graph.io import PROTO_LIMIT_BYTES, to_proto, weight_bytes
 from xslim.pipeline.run import ConfigSource, ModelArgument, run
-
-DYNAMIC, HALF = 3, 4
 
 
 def quantize_onnx_model(
@@ -98,7 +96,7 @@ def quantize_dynamic(
         The model cannot be read or converted, or the output cannot be written.
     """
     settings = {"target": target, "ignore_op_types": ignore_op_types, "ignore_op_names": ignore_op_names}
-    return _convert(model, output_path, DYNAMIC, opset, settings)
+    return _convert(model, output_path, PrecisionLevel.DYNAMIC, opset, settings)
 
 
 def convert_fp16(
@@ -144,7 +142,7 @@ def convert_fp16(
         "ignore_op_types": ignore_op_types,
         "ignore_op_names": ignore_op_names,
     }
-    return _convert(model, output_path, HALF, opset, settings)
+    return _convert(model, output_path, PrecisionLevel.HALF, opset, settings)
 
 
 def slim(
@@ -174,7 +172,7 @@ def slim(
     XSlimError
         The model cannot be read or converted, or the output cannot be written.
     """
-    return _convert(model, output_path, SLIM_ONLY, opset, {})
+    return _convert(model, output_path, PrecisionLevel.SLIM, opset, {})
 
 
 def dynamic_quantize_onnx_model(
@@ -208,7 +206,7 @@ def dynamic_quantize_onnx_model(
         The model cannot be read or converted.
     """
     ignored = (ignore_op_types_list, ignore_op_names_list)
-    return _convert_as_before(file_or_model, DYNAMIC, ignored, sim_en, target_onnx_opset)
+    return _convert_as_before(file_or_model, PrecisionLevel.DYNAMIC, ignored, sim_en, target_onnx_opset)
 
 
 def convert_to_fp16_onnx_model(
@@ -242,7 +240,7 @@ def convert_to_fp16_onnx_model(
         The model cannot be read or converted.
     """
     ignored = (ignore_op_types_list, ignore_node_names_list)
-    return _convert_as_before(file_or_model, HALF, ignored, sim_en, target_onnx_opset)
+    return _convert_as_before(file_or_model, PrecisionLevel.HALF, ignored, sim_en, target_onnx_opset)
 
 
 def _either(name: str, value: Any, older_name: str, older: Any) -> Any:
@@ -255,7 +253,7 @@ def _either(name: str, value: Any, older_name: str, older: Any) -> Any:
 def _convert(
     model: onnx.ModelProto | str | Path,
     output_path: str | Path | None,
-    level: int,
+    level: PrecisionLevel,
     opset: int | None,
     settings: dict[str, Any],
 ) -> onnx.ModelProto:
@@ -281,7 +279,7 @@ def _listed(settings: dict[str, Any]) -> dict[str, Any]:
 
 def _convert_as_before(
     model: onnx.ModelProto | str | Path,
-    level: int,
+    level: PrecisionLevel,
     ignored: tuple[Sequence[str], Sequence[str]],
     simplify: bool,
     opset: int | None,

@@ -6,12 +6,10 @@ from fnmatch import fnmatchcase
 
 import onnx_ir as ir
 
-from xslim.config import Config
+from xslim.config import Config, PrecisionLevel
 from xslim.quantization.plan import mention_unmatched
 from xslim.quantization.regions import settings_by_node
 from xslim.quantization.rules import rules_from
-
-HALF = 4
 
 
 def kept_operators(prepared: ir.Model, config: Config) -> dict[str, str]:
@@ -42,7 +40,7 @@ def kept_operators(prepared: ir.Model, config: Config) -> dict[str, str]:
         reason = rules.ignored(node)
         if reason is None and level != wanted.precision_level:
             reason = f"custom_setting: precision level {level}"
-        if reason is None and wanted.precision_level == HALF:
+        if reason is None and wanted.precision_level == PrecisionLevel.HALF:
             reason = _fp16_type(node, config)
         if reason is not None:
             kept[node.name or ""] = reason

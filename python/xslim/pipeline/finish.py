@@ -9,7 +9,7 @@ from pathlib import Path
 import onnx
 import onnx_ir as ir
 
-from xslim.config import SLIM_ONLY, Config
+from xslim.config import Config, PrecisionLevel
 from xslim.export.check import LEAN_ABOVE, TrialRun, check_file, run_float_model
 from xslim.export.verify import NotFiniteError, OutputComparison
 from xslim.graph.io import external_bytes, release_weights, save_model, to_proto, weight_bytes
@@ -22,8 +22,6 @@ from xslim.pipeline.summary import log_comparison
 from xslim.runtime import Isolated, unknown_operators
 
 logger = logging.getLogger(__name__)
-
-DYNAMIC = 3
 
 
 def convert(
@@ -53,11 +51,11 @@ def convert(
     """
     output = _Output.of(model, source, paths.model, isolated)
     level = config.quantization_parameters.precision_level
-    if level == SLIM_ONLY:
+    if level == PrecisionLevel.SLIM:
         result = output.write(slim_model(model, config))
         sizes = _source_bytes(source, model), _file_bytes(paths.model)
         logger.info("operators before and after:\n%s", operator_table(model, result, *sizes))
-    elif level == DYNAMIC:
+    elif level == PrecisionLevel.DYNAMIC:
         result = output.write(convert_to_dynamic(model, config))
     else:
         result = _write_half(HalfConversion(model, config), output)

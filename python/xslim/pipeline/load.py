@@ -8,7 +8,7 @@ from typing import Any
 import onnx
 import onnx_ir as ir
 
-from xslim.config import SLIM_ONLY, Config, load_config, resolve_path
+from xslim.config import Config, PrecisionLevel, load_config, resolve_path
 from xslim.errors import ConfigError, ModelError
 from xslim.export.qdq import needed_opset
 from xslim.graph.io import load_model
@@ -21,8 +21,6 @@ from xslim.targets import load_target
 
 QDQ_OPERATORS = ("QuantizeLinear", "DequantizeLinear")
 SHOWN_NAMES = 5
-HALF = 4
-WITHOUT_INT8 = (HALF, SLIM_ONLY)
 
 ModelSource = onnx.ModelProto | Path
 
@@ -67,7 +65,7 @@ def load_float_model(config: Config, model_or_path: onnx.ModelProto | str | Path
         It cannot be read, or holds QuantizeLinear or DequantizeLinear.
     """
     model = load_model(model_source(config, model_or_path))
-    if config.quantization_parameters.precision_level == SLIM_ONLY:
+    if config.quantization_parameters.precision_level == PrecisionLevel.SLIM:
         return model
     names = [node.name or node.op_type for node in model.graph.all_nodes() if node.op_type in QDQ_OPERATORS]
     if names:
@@ -98,7 +96,7 @@ def prepare_model(model: ir.Model, config: Config, *, minimum_opset: int = PER_C
         functions=parameters.functions,
         minimum_opset=max(minimum_opset, needed_opset(model)) if config.is_static else minimum_opset,
         keep=[*named, *wanted.truncate_var_names],
-        unpack=wanted.precision_level not in WITHOUT_INT8,
+        unpack=wanted.precision_level.has_int8,
     )
     learn_types(prepared)
     check_weights(prepared, target, refuse=config.is_static)

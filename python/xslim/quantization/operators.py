@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from xslim.config import PrecisionLevel
 from xslim.graph.ops import is_constant
 from xslim.graph.scheme import OperatorPlan
 from xslim.quantization.protected import FLOAT_TYPES
 from xslim.quantization.rules import Settings
 from xslim.targets import Operator, Target
 
-FLOAT_LEVELS = (3, 4)
+FLOAT_LEVELS = (PrecisionLevel.DYNAMIC, PrecisionLevel.HALF)
 """Precision levels that mean float inside a static run."""
 
 

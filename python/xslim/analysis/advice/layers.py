@@ -7,9 +7,10 @@ from typing import Any
 
 from xslim.analysis.report import HIGHEST_FINETUNE, SNR_LIMIT, Finding, Report, TensorReport
 from xslim.analysis.subject import Subject
+from xslim.config import PrecisionLevel
 
 MOST_OPERATORS = 5
-HIGHEST_STATIC_LEVEL = 2
+HIGHEST_STATIC_LEVEL = max(level for level in PrecisionLevel if level.is_static)
 PEAK_RATIO = 32.0
 """Largest channel over the median one from which a per-tensor range leaves most channels under three bits."""
 
