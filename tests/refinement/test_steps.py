@@ -17,7 +17,8 @@ from xslim.export.qdq import export_qdq
 from xslim.graph.io import to_proto
 from xslim.kernels import ErrorMetrics
 from xslim.passes import prepare
-from xslim.pipeline.static import StaticResult, calibration_settings, quantize_static, start_static
+from xslim.pipeline.calibrate import calibration_settings, start_static
+from xslim.pipeline.static import StaticResult, quantize_static
 from xslim.refinement.judge import HeldBack, split
 from xslim.refinement.range_search import Trials, search_ranges
 from xslim.runtime import Session

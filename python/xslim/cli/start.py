@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from xslim.config import Config
 
-STATIC, WITHOUT_DATA = "xslim.pipeline.static_run", "xslim.pipeline.finish"
+STATIC, WITHOUT_DATA = "xslim.pipeline.static", "xslim.pipeline.finish"
 
 
 def import_run(config: Config) -> None:

@@ -9,11 +9,11 @@ from typing import Any
 
 from xslim.calibration.observe import observe
 from xslim.config import Config
+from xslim.pipeline.calibrate import calibration_settings, further_masks, start_static
 from xslim.pipeline.cut import FirstPart
 from xslim.pipeline.inputs import load_protected
 from xslim.pipeline.load import model_source, prepare_model, read_config
 from xslim.pipeline.paths import prepare_files
-from xslim.pipeline.static import calibration_settings, further_masks, start_static
 from xslim.runtime import Isolated
 
 logger = logging.getLogger(__name__)

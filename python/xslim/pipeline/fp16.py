@@ -76,7 +76,7 @@ class HalfConversion:
         # Calibration is rare here and takes longer to import than the rest to run.
         from xslim.calibration.data import CalibrationData
         from xslim.calibration.observe import observe
-        from xslim.pipeline.static import calibration_settings
+        from xslim.pipeline.calibrate import calibration_settings
 
         require_runnable(self._prepared)
         data = CalibrationData(input_specs(self._prepared), calibration, self._config.base_dir)

@@ -1,55 +1,21 @@
-"""The report of a static run: analysed before the model is written, written after it."""
+"""The report of a static run: written after the model."""
 
 from __future__ import annotations
 
 import logging
 from pathlib import Path
 
-import onnx_ir as ir
-
-from xslim.analysis import Report, Subject, analyse, report_files
-from xslim.config import Config
+from xslim.analysis import Report, report_files
 from xslim.errors import OutputError
 from xslim.export.verify import OutputComparison
 from xslim.files import write_whole
 from xslim.pipeline.paths import OutputPaths
-from xslim.pipeline.static import StaticResult
 from xslim.pipeline.summary import log_comparison
 
 logger = logging.getLogger(__name__)
 
 MOST_FINDINGS = 5
 """Named in the log; the report has them all."""
-
-
-def analyse_static(original: ir.Model, result: StaticResult, config: Config, paths: OutputPaths) -> Report:
-    """Compare what a static run made with the float model, tensor by tensor.
-
-    Raises
-    ------
-    InternalError
-        One of the models does not run.
-    """
-    from xslim import __version__
-
-    logger.info("comparing with the float model, tensor by tensor")
-    return analyse(
-        Subject(
-            name=paths.prefix,
-            version=__version__,
-            original=original,
-            reference=result.reference,
-            exported=result.model,
-            plan=result.plan,
-            quantization=result.quantization,
-            sketches=result.sketches,
-            samples=result.samples,
-            calibration_samples=result.calibration_samples,
-            config=config,
-            early_ranges=result.early_ranges,
-            steps=result.gains,
-        )
-    )
 
 
 def write_report(report: Report, paths: OutputPaths) -> list[Path]:

@@ -56,7 +56,7 @@ def run(
         prepare_folder(paths, outputs)
         # Imported when needed: each kind of run starts faster without what only the other needs.
         if config.is_static:
-            from xslim.pipeline.static_run import run_static
+            from xslim.pipeline.static import run_static
 
             result = run_static(model, source, config, paths, sketches, isolated)
         else:

@@ -1,43 +1,92 @@
-"""Static int8: plan, calibrate, search, refine, export."""
+"""Precision levels 0 to 2 end to end: prepare, plan, calibrate, refine, export, compare, save, report."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from itertools import islice
 from pathlib import Path
 
 import onnx_ir as ir
 
-from xslim.calibration.data import CalibrationData
+from xslim.analysis import Report, Subject, analyse
 from xslim.calibration.fingerprint import calibration_key
 from xslim.calibration.merge import found_masks, merge_shards
-from xslim.calibration.observe import Settings, observe, watch
+from xslim.calibration.observe import observe, watch
 from xslim.config import Config
-from xslim.errors import ModelError
 from xslim.export.qdq import export_qdq
+from xslim.export.verify import OutputComparison, compare_outputs, require_valid
 from xslim.graph.gains import StepGain
-from xslim.graph.inputs import input_specs
-from xslim.graph.outputs import with_outputs
+from xslim.graph.io import save_model, to_proto
 from xslim.graph.scheme import Quantization, QuantPlan
 from xslim.kernels import Sketch
-from xslim.pipeline.progress import track
+from xslim.pipeline.calibrate import calibration_settings, further_masks, start_static
+from xslim.pipeline.cut import FirstPart
+from xslim.pipeline.load import ModelSource, prepare_model
+from xslim.pipeline.paths import SKETCHES, OutputPaths
+from xslim.pipeline.report import log_report, write_report
+from xslim.pipeline.summary import log_comparison
 from xslim.quantization.integer_bias import integer_biases
 from xslim.quantization.parameters import find_parameters
-from xslim.quantization.plan import make_plan
-from xslim.quantization.protected import seen_masks
-from xslim.quantization.rounding import layers_to_round
-from xslim.quantization.rules import Rules, rules_from
 from xslim.quantization.sharing import share_parameters
-from xslim.refinement.steps import Refined, Refinement
-from xslim.runtime import Feeds, Isolated, require_runnable
-from xslim.targets import Target, load_target
+from xslim.refinement.steps import Refined, log_gains
+from xslim.runtime import Feeds, Isolated, unknown_operators
 
 logger = logging.getLogger(__name__)
 
+COMPARED_SAMPLES = 4
 KEPT_SAMPLES = 16
+
+
+def run_static(
+    model: ir.Model,
+    source: ModelSource,
+    config: Config,
+    paths: OutputPaths,
+    sketch_files: Sequence[Path],
+    isolated: Isolated,
+) -> ir.Model:
+    """Quantise a float model as precision level 0, 1 or 2 says, write it and its report.
+
+    Parameters
+    ----------
+    model : onnx_ir.Model
+        The float model.
+    source : ModelProto or Path
+        Where it came from.
+    config : Config
+        The configuration of the run.
+    paths : OutputPaths
+        Where everything goes.
+    sketch_files : sequence of Path
+        Sketches that ``xslim collect`` wrote, to be used instead of calibrating.
+    isolated : Isolated
+        The process that runs the float model first, and the result.
+
+    Raises
+    ------
+    XSlimError
+        Nothing can be quantised, the data are wrong, the result does not pass its checks, or the place
+        cannot be written.
+    """
+    # A file is compared with as it is; only a model in memory has to be kept a second time.
+    original = source if isinstance(source, Path) else to_proto(model).SerializeToString()
+    part = FirstPart.of(prepare_model(model, config), config)
+    result = quantize_static(part.model, config, paths.beside(SKETCHES), sketch_files, isolated=isolated)
+    whole = part.whole(result.model)
+    log_gains(result.gains)
+    comparison = _compare(original, whole, result.samples[:COMPARED_SAMPLES], isolated)
+    wanted = config.quantization_parameters.analysis_enable
+    # The report is about the part that changed; sizes too.
+    before = model if part.parts is None else part.model
+    report = _analyse(before, result, config, paths) if wanted else None
+    save_model(whole, paths.model)
+    if report is None or part.parts is not None:
+        log_comparison(comparison, min(len(result.samples), COMPARED_SAMPLES))
+    if report is not None:
+        log_report(report, write_report(report, paths))
+    return whole
 
 
 @dataclass(frozen=True)
@@ -150,113 +199,43 @@ def quantize_static(
     )
 
 
-@dataclass(frozen=True)
-class Start:
-    """What is settled before the calibration pass.
-
-    Attributes
-    ----------
-    model : onnx_ir.Model
-        The float model that calibration runs: prepared, and equalised where that gains.
-    plan : QuantPlan
-        The plan of that model.
-    data : CalibrationData
-        The samples.
-    target : Target
-        The operator table.
-    refinement : Refinement or None
-        What improves the result; None at finetune level 0.
-    exposed : tuple of str
-        What refinement reads beside the sketches, at any level: all runs see the same values.
-    """
-
-    model: ir.Model
-    plan: QuantPlan
-    data: CalibrationData
-    target: Target
-    refinement: Refinement | None
-    exposed: tuple[str, ...]
+def _compare(
+    original: bytes | Path, whole: ir.Model, samples: Sequence[Feeds], isolated: Isolated
+) -> list[OutputComparison]:
+    """Check the result and compare it with the float model, unless the part behind a cut cannot be run."""
+    proto = to_proto(whole)
+    if unknown := unknown_operators(whole):
+        require_valid(proto.SerializeToString(), original, "quantised")
+        logger.warning("onnxruntime has no operator %s: the result is neither run nor compared", unknown[0])
+        return []
+    return compare_outputs(original, proto, samples, isolated)
 
 
-def start_static(
-    prepared: ir.Model,
-    config: Config,
-    masks: frozenset[str] = frozenset(),
-    isolated: Isolated | None = None,
-) -> Start:
-    """Plan a static run and equalise its model, which first runs once in a process of its own.
-
-    Parameters and errors are those of `plan_static` and `quantize_static`.
-    """
-    plan, data = plan_static(prepared, config, masks)
-    if isolated:
-        visible = list(dict.fromkeys([*_exposed(prepared, plan), *plan.observed]))
-        session = isolated.session(with_outputs(prepared, visible), visible[:1], threads=1)
-        session.run(next(iter(data.batches(1, workers=1))))
-    target = load_target(config.quantization_parameters.target)
-    level = config.quantization_parameters.finetune_level
-    if level == 0:
-        return Start(prepared, plan, data, target, None, _exposed(prepared, plan))
-    settings = calibration_settings(config)
-    rules = replace(rules_from(config), masks=masks)
-    planner = partial(make_plan, target=target, rules=rules, mention=False)
-    refinement = Refinement(prepared, data, settings, planner, target, level)
-    model, plan = refinement.equalize(prepared, plan)
-    return Start(model, plan, data, target, refinement, _exposed(model, plan))
-
-
-def further_masks(sketches: Mapping[str, Sketch]) -> frozenset[str]:
-    """Return the tensors that hold infinities, for which a run is planned once more."""
-    found = seen_masks(sketches)
-    if found:
-        names = ", ".join(sorted(found))
-        logger.warning("planning again, as these tensors hold infinities and so stay float: %s", names)
-    return found
-
-
-def _exposed(model: ir.Model, plan: QuantPlan) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(layer.vectors.source for _, layer in layers_to_round(model, plan)))
-
-
-def plan_static(
-    prepared: ir.Model, config: Config, masks: frozenset[str] = frozenset()
-) -> tuple[QuantPlan, CalibrationData]:
-    """Make the plan of a static run and open its calibration data, before anything runs.
-
-    `masks` names tensors that are known to hold infinities.
+def _analyse(original: ir.Model, result: StaticResult, config: Config, paths: OutputPaths) -> Report:
+    """Compare what a static run made with the float model, tensor by tensor.
 
     Raises
     ------
-    ModelError
-        No operator of the model can be int8 under this configuration, or onnxruntime lacks one of them.
-    DataError
-        The calibration data are wrong.
+    InternalError
+        One of the models does not run.
     """
-    require_runnable(prepared)
-    rules = replace(rules_from(config), masks=masks)
-    plan = _plan(prepared, rules, load_target(config.quantization_parameters.target))
-    return plan, CalibrationData(input_specs(prepared), config.calibration_parameters, config.base_dir)
+    from xslim import __version__
 
-
-def calibration_settings(config: Config) -> Settings:
-    """How the configuration wants the samples to be run."""
-    calibration = config.calibration_parameters
-    return Settings(
-        batch_size=calibration.calibration_batch_size,
-        device=calibration.calibration_device,
-        memory_mb=calibration.calibration_memory_mb,
-        track=track,
-    )
-
-
-def _plan(prepared: ir.Model, rules: Rules, target: Target) -> QuantPlan:
-    plan = make_plan(prepared, target, rules, mention=not rules.masks)
-    count = len(plan.int8_operators)
-    if count == 0:
-        reasons = sorted({f"{operator.op_type}: {operator.reason}" for operator in plan.operators})
-        raise ModelError(
-            "no operator of the model can be quantised",
-            hint="; ".join(reasons[:5]) or "the model has no operators",
+    logger.info("comparing with the float model, tensor by tensor")
+    return analyse(
+        Subject(
+            name=paths.prefix,
+            version=__version__,
+            original=original,
+            reference=result.reference,
+            exported=result.model,
+            plan=result.plan,
+            quantization=result.quantization,
+            sketches=result.sketches,
+            samples=result.samples,
+            calibration_samples=result.calibration_samples,
+            config=config,
+            early_ranges=result.early_ranges,
+            steps=result.gains,
         )
-    logger.info("%d of %d operators are int8", count, len(plan.operators))
-    return plan
+    )
