@@ -1,4 +1,4 @@
-"""From whatever a file or a function holds to the element type of a model input."""
+"""Convert arrays from files and user functions to the element type of a model input."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DType = np.dtype[np.generic]
 
 
 def is_float(dtype: DType) -> bool:
-    """Whether a type is a float, including the ones of ml_dtypes."""
+    """Whether a type is a floating-point type; the types of ml_dtypes count as well."""
     # ml_dtypes registers bfloat16 and the 8-bit floats with numpy's kind for raw data.
     return dtype.kind == "f" or (dtype.kind == "V" and "float" in dtype.name)
 
@@ -25,7 +25,7 @@ def check_convertible(source: DType, target: DType, where: str) -> None:
     Raises
     ------
     DataError
-        Floats for an integer or boolean input, or no numbers at all.
+        The source holds floats and the target is integer or boolean, or the source does not hold numbers.
     """
     numbers = source.kind in "biuf" or is_float(source)
     if not numbers or (is_float(source) and not is_float(target)):

@@ -1,4 +1,4 @@
-"""Keeping the outputs of one batch within a memory budget."""
+"""Divide tensors into groups, so that the outputs of one batch stay within a memory budget."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ def default_budget_mb() -> int:
 
 
 def group_tensors(sizes: Mapping[str, int], budget: int) -> list[list[str]]:
-    """Split tensors into groups whose sum stays within a budget; one tensor alone may exceed it.
+    """Split tensors into groups whose total size stays within a budget.
+
+    A tensor that is larger than the budget forms a group of its own.
 
     Parameters
     ----------
@@ -50,7 +52,7 @@ def group_tensors(sizes: Mapping[str, int], budget: int) -> list[list[str]]:
 
 
 def output_bytes(model: ir.Model, tensors: Sequence[str], feeds: Feeds) -> dict[str, int]:
-    """Bytes of each tensor in a run on `feeds`; a dimension that shape inference cannot tell counts as 1."""
+    """Return the bytes of each tensor in a run on `feeds`; dimensions of unknown size count as 1."""
     concrete = with_outputs(model, tensors)
     if not all(_is_known(value) for value in concrete.graph.outputs):
         _infer_shapes(concrete, feeds)

@@ -1,4 +1,4 @@
-"""What watches the float model run: each collector sees the tensors it names, sample after sample."""
+"""Collectors: each gathers statistics of the tensors it names while the float model runs on the samples."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ class Collector(Protocol):
     def update(self, arrays: Arrays) -> None:
         """Take in one batch.
 
-        Called once per batch, in the order of the samples and never by two threads at a time, so sums in
-        floating point do not depend on the number of threads. The arrays are dropped afterwards.
+        The caller calls this once per batch, in the order of the samples, from one thread at a time.
+        Floating-point sums therefore do not depend on the number of threads. The caller drops the arrays
+        afterwards.
         """
 
 
@@ -34,17 +35,17 @@ class SketchCollector:
     Parameters
     ----------
     sketches : mapping of str to Sketch
-        The sketches to go on with.
+        The sketches to update.
     skip : int
-        Batches that they have seen already: so many updates are ignored.
+        Number of batches that the sketches contain already; the first `skip` updates are ignored.
     parallel : bool
-        Whether all threads observe one batch. Where other batches keep every core busy meanwhile, the
-        calling thread alone is faster.
+        Whether all threads observe one batch together. If other batches keep every core busy at the same
+        time, observing in the calling thread alone is faster.
 
     Attributes
     ----------
     batches : int
-        Batches that the sketches have seen.
+        Number of batches that the sketches contain.
     """
 
     def __init__(

@@ -44,11 +44,11 @@ class CalibrationData:
     ConfigError
         The entries do not match the model's inputs.
     DataError
-        A list or a file is wrong; found here as far as that is possible without decoding.
+        A list or a file is wrong. Only what can be checked without decoding is checked here.
 
     Notes
     -----
-    Lists are zipped by line. A list of one line among longer ones serves every sample.
+    Line `n` of every list belongs to sample `n`. If a list has a single line, every sample uses that file.
     """
 
     def __init__(
@@ -67,29 +67,29 @@ class CalibrationData:
         self._explained = False
 
     def __len__(self) -> int:
-        """Return the number of samples that are used: a model with a fixed batch may leave out the last."""
+        """Return the number of samples that are used; a fixed batch may leave some of the last ones out."""
         return self._length
 
     @property
     def rows(self) -> int:
-        """Samples of one run of the model: 1, unless its batch is fixed and the files hold parts of it."""
+        """Samples in one run of the model: more than 1 only if a fixed batch is filled from several files."""
         return self._rows
 
     @property
     def runs(self) -> int:
-        """How often the model runs in one pass: the number of items of `samples`, and what shards count."""
+        """Number of runs of the model in one pass: the number of items of `samples`, the unit of shards."""
         return self._length // self._rows
 
     def batches(
         self, batch_size: int = 1, workers: int = 1, shard: tuple[int, int] = (0, 1)
     ) -> Generator[Batch, None, None]:
-        """Decode the samples, ahead of the caller.
+        """Yield batches of decoded samples; the next batches are decoded while the caller uses one.
 
         Parameters
         ----------
         batch_size : int
-            Samples per batch, where every input has a symbolic leading dimension. A model with a fixed
-            batch gets exactly that many.
+            Samples per batch, if the leading dimension of every input is symbolic. A model with a fixed
+            batch gets batches of its own fixed size instead.
         workers : int
             Decoding threads; 0 decodes in the caller's thread. The result does not depend on it.
         shard : pair of int
@@ -99,8 +99,8 @@ class CalibrationData:
         Yields
         ------
         dict of str to array
-            Contiguous, in the type of the input. The last batch may be smaller; samples whose shapes differ
-            come alone.
+            Contiguous arrays in the type of the input. The last batch may be smaller. Samples whose shapes
+            differ are not batched: each is yielded alone.
 
         Raises
         ------
@@ -113,11 +113,11 @@ class CalibrationData:
     def samples(
         self, batch_size: int = 1, workers: int = 1, shard: tuple[int, int] = (0, 1)
     ) -> Generator[Batch, None, None]:
-        """Decode the samples as `batches` does, but hand them out one by one.
+        """Decode the samples as `batches` does, but yield them one by one.
 
-        The last bits of a float model depend on the size of its batch; run one by one, samples give the same
-        values whatever `batch_size`. A model with a fixed batch still gets whole ones. Neither what comes nor
-        its order depends on `batch_size`.
+        The last bits of a float model's results depend on the batch size of a run. Single samples therefore
+        give the same values for every `batch_size`, which changes neither the items nor their order. A model
+        with a fixed batch still gets whole batches.
         """
         for feeds in self._loaded(self._load_apart, batch_size, workers, shard):
             yield from feeds
@@ -130,7 +130,7 @@ class CalibrationData:
         shard: tuple[int, int],
     ) -> Iterator[list[Batch]]:
         if any(isinstance(source.reader, UserFunction) for source in self.sources):
-            # A user's function need not be safe in threads, and may count its calls.
+            # A user's function may not be thread-safe, and its results may depend on the order of the calls.
             workers = min(workers, 1)
         return map_ahead(load, self._groups(batch_size, shard), workers)
 
@@ -146,7 +146,7 @@ class CalibrationData:
         return (chosen[start : start + size] for start in range(0, len(chosen), size))
 
     def _explain(self, free: bool, batch_size: int) -> None:
-        """Say once what a fixed batch changes."""
+        """Log the effects of a fixed batch."""
         if self._left_out:
             logger.warning(
                 "the model's batch is %d: the last %d of %d samples are left out",
@@ -156,14 +156,14 @@ class CalibrationData:
             logger.info("the model's batch is fixed: samples run one by one")
 
     def _load(self, group: range) -> list[Batch]:
-        """Decode one batch; several when the shapes of its samples differ."""
+        """Decode a group of samples into one batch, or into one batch per sample if their shapes differ."""
         columns = {source.name: _load_input(source, group) for source in self.sources}
         if all(column is not None for column in columns.values()):
             return [{name: column for name, column in columns.items() if column is not None}]
         return [feeds for index in group for feeds in self._load(range(index, index + 1))]
 
     def _load_apart(self, group: range) -> list[Batch]:
-        """Decode one batch and take it apart again, unless the model wants it whole."""
+        """Decode a group of samples and return them one by one; a fixed batch stays whole."""
         loaded = self._load(group)
         parts = len(group)
         whole = self._rows > 1 or len(loaded) > 1 or parts == 1
@@ -188,7 +188,7 @@ def _common_length(sources: Sequence[Source]) -> int:
 
 
 def _rows_of_all(sources: Sequence[Source]) -> int:
-    """Return how many samples make one run of a model with a fixed batch; 1 for all others."""
+    """Return the number of samples in one run: that of the fixed batch, or 1 for other models."""
     rows = {source.name: rows_per_run(source) for source in sources}
     wanted = max(rows.values())
     longest = max(len(source.entries) for source in sources)
@@ -205,7 +205,7 @@ def _rows_of_all(sources: Sequence[Source]) -> int:
 
 
 def _load_input(source: Source, group: range) -> Array | None:
-    """Return the batch of one input, or None when its samples have different shapes."""
+    """Return the batch of one input, or None if the samples have different shapes."""
     shared = len(source.entries) == 1
     entries = [source.entries[0 if shared else index] for index in group]
     if isinstance(source.reader, UserFunction):

@@ -1,4 +1,4 @@
-"""Decoders: one calibration file in, one array in the shape and type of the model input out."""
+"""Decoders: each turns one calibration file into an array in the shape and type of the model input."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ _RESIZERS: dict[str | None, Callable[[Array, ImageLayout], Array]] = {
 
 UNREADABLE = "check the file's permissions, or remove its line"
 PARSING = Lock()
-"""Headers of npy files are parsed as Python, at which CPython 3.11 fails once in a while when several threads
-do it at a time."""
+"""Held while the header of an npy file is parsed. The header is a Python literal, and CPython 3.11 sometimes
+fails when several threads parse one at the same time."""
 
 
 @dataclass(frozen=True)
 class ImageDecoder:
-    """Images through OpenCV: read, resize, normalise, arrange.
+    """Read images with OpenCV, resize and normalise them, and arrange the axes as the model expects.
 
     Attributes
     ----------
     layout : ImageLayout
-        What the model expects.
+        Size, channels and axis order that the model expects.
     dtype : numpy.dtype
         Element type of the input.
     parameters : InputParameters
@@ -51,7 +51,7 @@ class ImageDecoder:
     parameters: InputParameters
 
     def shape(self, entry: Entry) -> tuple[int, ...]:
-        """Return the shape that `decode` will give: an image without a batch dimension."""
+        """Return the shape of what `decode` returns: an image without a batch dimension."""
         del entry
         layout = self.layout
         if layout.channels_last:
@@ -65,7 +65,7 @@ class ImageDecoder:
         return converted(self._arranged(resized), self.dtype, entry.where)
 
     def _arranged(self, image: Array) -> Array:
-        """Normalise channel by channel, straight into the layout and colour order of the input."""
+        """Normalise each channel and write it to its place in the layout and colour order of the input."""
         channels = self.layout.channels
         order = [2, 1, 0, 3] if self.parameters.color_format == "rgb" and channels >= 3 else [0, 1, 2, 3]
         if not is_float(self.dtype):
@@ -89,13 +89,13 @@ def _rounded(image: Array) -> Array:
 
 
 def _read_image(entry: Entry, channels: int) -> Array:
-    """Read an image as (height, width, channels) on the scale from 0 to 255, colours in the order BGR."""
+    """Read an image as (height, width, channels) with values from 0 to 255 and channels in the order BGR."""
     import cv2
 
     flags = {1: cv2.IMREAD_GRAYSCALE, 3: cv2.IMREAD_COLOR, 4: cv2.IMREAD_UNCHANGED}[channels]
     image: Any = None
     try:
-        # Bytes instead of a path: OpenCV would print a warning of its own for a file it cannot read.
+        # OpenCV gets the bytes, not the path: it prints a warning of its own if it cannot read a path.
         data = np.fromfile(entry.path, np.uint8)
         if data.size:
             image = cv2.imdecode(data, flags | cv2.IMREAD_ANYDEPTH if channels < 4 else flags)
@@ -124,7 +124,7 @@ def _read_image(entry: Entry, channels: int) -> Array:
 
 
 def _eight_bit_scale(image: Array) -> Array:
-    # Means and deviations are given for 0 to 255; the finer steps of 16 bits are kept.
+    # Means and deviations refer to values from 0 to 255; scaling to float keeps the precision of 16 bits.
     if image.dtype == np.uint16:
         return np.asarray(image * np.float32(255 / 65535), np.float32)
     return image
@@ -143,11 +143,11 @@ class NpyDecoder:
         return shape
 
     def decode(self, entry: Entry) -> Array:
-        """Return the array as it is in the file, in the type of the input."""
+        """Return the array of the file, converted to the type of the input."""
         try:
             with PARSING:
                 values = np.load(entry.path, allow_pickle=False)
-        # numpy fails in many ways where a file is not what its header says.
+        # numpy raises many kinds of exceptions if the data of a file do not match its header.
         except Exception as error:
             raise DataError(
                 f"cannot read the npy file: {error}",
@@ -165,7 +165,7 @@ def _npy_header(entry: Entry) -> tuple[tuple[int, ...], DType]:
             with PARSING:
                 shape, _, dtype = read(file)
             held = os.fstat(file.fileno()).st_size - file.tell()
-    # The header is Python: parsing it can fail in any way.
+    # The header is a Python literal: parsing a damaged one can raise any exception.
     except Exception as error:
         raise DataError(f"not a npy file: {error}", where=entry.where, hint="numpy.save writes it") from error
     if dtype.hasobject:
@@ -177,8 +177,8 @@ def _npy_header(entry: Entry) -> tuple[tuple[int, ...], DType]:
 
 
 def _check_promise(shape: tuple[int, ...], dtype: DType, held: int, where: str) -> None:
-    """Refuse a header that its file does not keep, before memory is taken for the array."""
-    # True is a number too, and what is called a size may be below zero.
+    """Refuse a header that does not match the size of the file, before memory is allocated for the array."""
+    # A damaged header may hold a bool, which is an int for isinstance, or a negative size.
     if not all(type(size) is int and size >= 0 for size in shape):
         raise DataError(f"not a npy file: its shape is {shape}", where=where, hint="numpy.save writes it")
     needed = math.prod(shape) * dtype.itemsize
@@ -205,14 +205,14 @@ class RawDecoder:
     dtype : numpy.dtype
         Element type of the input.
     shapes : tuple of shapes
-        What one file may hold, told apart by its size.
+        The shapes that one file may have; the size of the file decides between them.
     """
 
     dtype: DType
     shapes: tuple[tuple[int, ...], ...]
 
     def shape(self, entry: Entry) -> tuple[int, ...]:
-        """Return the shape that the file's size fits."""
+        """Return the shape that matches the size of the file."""
         size = entry.path.stat().st_size
         for shape in self.shapes:
             if size == self._bytes(shape):

@@ -1,4 +1,4 @@
-"""The key under which sketches can be used again: what model saw which samples, prepared how."""
+"""The key of stored sketches: a hash of the model, the samples and how the samples are decoded."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from xslim.graph.detached import detach
 
 
 def calibration_key(model: ir.Model, tensors: Sequence[str], data: CalibrationData) -> str:
-    """Hash everything that decides what the sketches of a run hold.
+    """Hash everything that determines the contents of the sketches of a run.
 
     Parameters
     ----------
     model : onnx_ir.Model
-        The prepared model: its weights and structure count, not its path.
+        The prepared model. Its weights and its structure are hashed, its path is not.
     tensors : sequence of str
         The observed tensors.
     data : CalibrationData
-        The content of every file counts, in order, and how it is decoded; paths do not. Of a
-        preprocessing function the file that holds it counts, not what that file imports.
+        The samples. The contents of all files, their order and how they are decoded are hashed, their paths
+        are not. The file of a preprocessing function is hashed, the modules that it imports are not.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""How an image meets a model input: which axis holds the channels, which size is asked for."""
+"""The image part of a model input's shape: height, width, channels and their axis."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ _CHANNEL_COUNTS = (1, 3, 4)
 
 @dataclass(frozen=True)
 class ImageLayout:
-    """The image part of an input shape.
+    """Size, channels and axis order of the images that a model input takes.
 
     Attributes
     ----------
     channels, height, width : int
-        What the model expects; `channels` is 1 (grey), 3 (colour) or 4 (colour and alpha).
+        The size that the model expects; `channels` is 1 (grey), 3 (colour) or 4 (colour and alpha).
     channels_last : bool
-        NHWC instead of NCHW.
+        Whether the layout is NHWC and not NCHW.
     """
 
     channels: int
@@ -30,12 +30,13 @@ class ImageLayout:
 def image_layout(shape: tuple[int | None, ...], where: str) -> ImageLayout:
     """Read an image layout from an input shape, with or without a batch dimension.
 
-    The layout is NHWC when the last dimension is a number of channels and the first of the three is not.
+    The layout is NHWC if the last dimension can be a number of channels and the first of the three image
+    dimensions cannot.
 
     Raises
     ------
     DataError
-        The shape is no image, or its size is not known.
+        The shape is not that of an image, or a size in it is unknown.
     """
     if len(shape) not in (3, 4):
         raise DataError(

@@ -15,23 +15,24 @@ from xslim.kernels import Gram
 
 VECTORS_PER_COLUMN = 8
 LEAST_VECTORS = 1_024
-"""Vectors of all samples that a matrix takes, so far as there are so many."""
+"""A Gram matrix is built from at least this many vectors over all samples, and from `VECTORS_PER_COLUMN` for
+each of its columns if that is more; from all vectors if the samples hold fewer."""
 
 
 class GramCollector:
-    """Gram matrices of the input vectors of layers, from positions drawn at random in every sample.
+    """Gram matrices of the input vectors of layers, built from random positions of every sample.
 
-    Which positions are drawn depends on the number of the sample alone. A layer whose input was not finite in
-    one of them has no usable matrix.
+    The index of the sample is the seed of the positions, so they do not depend on anything else. A matrix is
+    unusable if one of its vectors was not finite.
 
     Parameters
     ----------
     wanted : iterable of Vectors
-        What to collect.
+        The vectors to collect.
     samples : int
-        Number of runs that will come: a matrix of many columns takes more positions of each.
+        Expected number of runs. It determines how many positions are taken from each run.
     held_back : callable of int to bool
-        Numbers of the runs that are not to be used.
+        Tells from the index of a run whether the run must not be used.
 
     Attributes
     ----------
@@ -51,7 +52,7 @@ class GramCollector:
         return list(dict.fromkeys(vectors.source for vectors in self.grams))
 
     def update(self, arrays: Arrays) -> None:
-        """Add some vectors of one sample."""
+        """Add the vectors at random positions of one sample."""
         number, self._seen = self._seen, self._seen + 1
         if self._held_back(number):
             return
@@ -65,7 +66,7 @@ class GramCollector:
                 _add(gram, vectors.window, array, random, math.ceil(count / self._samples))
 
     def usable(self) -> dict[Vectors, Gram]:
-        """Return the matrices that hold vectors, all of them finite."""
+        """Return the matrices that are not empty and hold finite vectors only."""
         return {vectors: gram for vectors, gram in self.grams.items() if gram.count and gram.is_finite}
 
 
@@ -106,12 +107,12 @@ class ChannelRanges:
     Parameters
     ----------
     axes : mapping of str to int or None
-        The tensors, with their channel axis; None takes a tensor as one channel.
+        The tensors, with their channel axis; None treats the whole tensor as one channel.
 
     Attributes
     ----------
     low, high : dict of str to float64 array, shape (channels,)
-        What was seen so far.
+        The extremes of the batches so far.
     """
 
     def __init__(self, axes: Mapping[str, int | None]) -> None:
@@ -137,7 +138,7 @@ class ChannelRanges:
 
     @classmethod
     def merged(cls, parts: Sequence[ChannelRanges]) -> ChannelRanges:
-        """Return the ranges of everything that the parts, at least one and all of the same tensors, saw."""
+        """Return the ranges over all parts; there is at least one part, and all observe the same tensors."""
         whole = cls(parts[0]._axes)
         for name in whole._axes:
             seen = [part for part in parts if name in part.low]

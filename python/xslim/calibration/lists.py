@@ -10,21 +10,23 @@ from xslim.errors import DataError
 from xslim.files import require_content
 
 BINARY_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".npy", ".npz", ".bin", ".raw")
-"""Endings of samples, which are sometimes given where a list is wanted."""
+"""File endings of samples. Users sometimes give a sample file in place of a list file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One calibration file and the place that names it; small, as a list may hold very many.
+    """One calibration file and the line of the list that names it.
+
+    A list may have millions of lines, so an entry holds as little as possible.
 
     Attributes
     ----------
     list_file : Path
-        The list, absolute.
+        Absolute path of the list file.
     line : int
         Number of the line, from 1.
     name : str
-        The file as the line names it.
+        The path of the calibration file, as written in the line.
     """
 
     list_file: Path
@@ -43,7 +45,9 @@ class Entry:
 
 
 def read_list(list_path: str, base_dir: Path | None) -> list[Entry]:
-    """Read a list file; blank lines and CRLF are allowed, paths may be relative to the list's folder.
+    """Read a list file.
+
+    Blank lines and CRLF are allowed. Relative paths start at the folder of the list.
 
     Raises
     ------
@@ -92,7 +96,7 @@ def check_files(entries: list[Entry]) -> None:
     Raises
     ------
     DataError
-        Names list, line and file.
+        The entry is not a file; the error names the list, the line and the file.
     """
     for entry in entries:
         problem = _problem(entry.path)
@@ -103,7 +107,7 @@ def check_files(entries: list[Entry]) -> None:
 
 
 def _problem(path: Path) -> str | None:
-    """Say why a path is no file, if it is none."""
+    """Return why a path is not a file, or None if it is one."""
     try:
         require_content(path)
         if path.is_file():

@@ -1,4 +1,4 @@
-"""Putting the sketches of shards together again."""
+"""Merge the sketches of shards into those of the whole calibration."""
 
 from __future__ import annotations
 
@@ -15,21 +15,23 @@ HINT = "collect the shards again, all with the same configuration"
 
 
 def merge_shards(paths: Sequence[Path], key: str, tensors: Sequence[str] | None = None) -> dict[str, Sketch]:
-    """Merge the files of all shards of one calibration; exact, in any order.
+    """Merge the sketch files of all shards of one calibration.
+
+    The result is exact and does not depend on the order of the files.
 
     Parameters
     ----------
     paths : sequence of Path
-        The files that ``xslim collect`` wrote: every shard once.
+        The files that ``xslim collect`` wrote, one for every shard.
     key : str
-        The key of the model and the samples that the sketches must belong to.
+        The key of the model and the samples to which the sketches must belong.
     tensors : sequence of str, optional
-        What every file must hold; by default what the first one holds.
+        The tensors that every file must hold; by default the tensors of the first file.
 
     Returns
     -------
     dict of str to Sketch
-        The same as one undivided run would have made.
+        The sketches that a run over all samples would have made.
 
     Raises
     ------
@@ -60,7 +62,7 @@ def merge_shards(paths: Sequence[Path], key: str, tensors: Sequence[str] | None 
 
 
 def found_masks(paths: Sequence[Path]) -> frozenset[str] | None:
-    """Return the tensors that all shards found to hold infinities; None where the shards do not agree."""
+    """Return the tensors that hold infinities according to every shard, or None if the shards disagree."""
     found = {stored.masks for path in paths if (stored := load_sketches(path)) is not None}
     return frozenset(found.pop()) if len(found) == 1 else None if found else frozenset()
 
@@ -69,7 +71,7 @@ def _require_whole(found: Mapping[tuple[int, int], StoredSketches]) -> None:
     count = next(iter(found))[1]
     if len(found) == count and all(shard[1] == count for shard in found):
         return
-    # A count in a file may be anything: no more of it is looked at than is shown.
+    # The count comes from a file and may be huge, so the search stops after as many as the message shows.
     missing = islice(((index, count) for index in range(count) if (index, count) not in found), SHOWN)
     names = ", ".join(map(_show, missing)) or "none, but others are mixed in"
     more = f" and {count - len(found) - SHOWN} more" if count - len(found) > SHOWN else ""

@@ -1,4 +1,7 @@
-"""From samples to sketches: in one pass where memory allows, never twice for the same samples."""
+"""Run the float model on the samples and sketch its tensors.
+
+All tensors are observed in one pass if memory allows, and stored sketches of the same samples are used again.
+"""
 
 from __future__ import annotations
 
@@ -26,13 +29,15 @@ logger = logging.getLogger(__name__)
 
 CHECKPOINT_SECONDS = 30.0
 FEW_THREADS = 4
-"""Up to so many, the batches under way keep every core busy: each is observed by its own thread alone. With
-more, observing one batch after another would hold up the rest."""
+"""With at most this many threads, the concurrent batches keep every core busy, so one thread alone observes a
+batch. With more threads, all of them observe it together: batches are observed one after another, and one
+thread would be too slow."""
 EARLY_SHARE = 0.75
-"""Share of the samples after which the extremes are noted."""
+"""The extremes of every tensor are recorded after this share of the samples."""
 
 LEAST_WORKERS = 2
-"""Batches that may be under way in the smallest budget. More would only make more passes of as many runs."""
+"""Number of concurrent batches for which the budget must suffice. If it had to suffice for more, the tensors
+would be divided into more groups, and each group costs a whole pass over the samples."""
 
 Track = Callable[[Iterable[Feeds], int, int], Iterable[Feeds]]
 
@@ -44,24 +49,26 @@ def _silently(samples: Iterable[Feeds], total: int, rows: int) -> Iterable[Feeds
 
 @dataclass(frozen=True)
 class Settings:
-    """How samples are run.
+    """How the model runs on the samples, and where the sketches are kept.
 
     Attributes
     ----------
     batch_size : int
-        Samples that are decoded together; the model runs one by one.
+        Number of samples that are decoded together; the model still runs on one sample at a time.
     device : {"cpu", "cuda"}
-        Where the model runs.
+        Device on which the model runs.
     memory_mb : int or None
-        Budget of the observed outputs of all batches under way; None means a quarter of the machine.
+        Budget for the observed outputs of all concurrent batches, in MiB; None means a quarter of the
+        machine's memory.
     store : Path or None
         File that keeps the sketches for later runs.
     shard : pair of int
-        Which part of the samples to see, ``(index, count)`` with the index from 0.
+        The part of the samples to observe, ``(index, count)`` with the index from 0.
     track : callable
-        Wraps the runs of the model, given their number and the samples of each, to show progress.
+        Shows progress: takes the samples, the number of runs and the number of samples in each run, and
+        yields the samples again.
     masks : frozenset of str
-        Tensors that hold infinities, as an earlier pass has found; noted beside the sketches.
+        Tensors in which an earlier pass found infinities; stored beside the sketches.
     """
 
     batch_size: int = 1
@@ -83,23 +90,25 @@ def observe(
 ) -> StoredSketches:
     """Sketch every tensor over all samples of a shard.
 
-    Sketches that ``settings.store`` holds for the same model and samples are used instead of running the
-    model; a checkpoint there is continued.
+    If ``settings.store`` holds sketches of the same model and samples, these are returned and the model does
+    not run for them. A checkpoint in ``settings.store`` is continued.
 
     Parameters
     ----------
     model : onnx_ir.Model
         The prepared float model.
     tensors : sequence of str
-        What to observe.
+        The tensors to observe.
     data : CalibrationData
         The samples.
     settings : Settings
-        How they are run.
+        How the model runs on them.
     also : sequence of Collector
-        Others that see all samples in the same pass; they run even where the sketches are known.
+        Further collectors that see all samples in the first pass. They see them even if stored sketches are
+        returned.
     exposed : sequence of str
-        What `also` reads in this run, or in another one on the same sketches: both see the same values.
+        Tensors that `also` reads, in this run or in another run with the same store. They are outputs of the
+        first pass in every run, because the last bits of a session's values depend on its outputs.
 
     Raises
     ------
@@ -130,7 +139,7 @@ def watch(
     collectors: Sequence[Collector],
     exposed: Sequence[str] = (),
 ) -> None:
-    """Show collectors exactly the values that they would see beside `observe`, without sketching.
+    """Run the model for collectors only; they see the same values, to the last bit, as `also` in `observe`.
 
     Parameters and errors are those of `observe`.
     """
@@ -142,7 +151,7 @@ def watch(
 
 @dataclass(frozen=True)
 class _Passes:
-    """Which tensors are observed together, and how many batches may be under way."""
+    """The groups of tensors, one per pass, and the number of concurrent batches."""
 
     groups: list[list[str]]
     workers: int
@@ -153,7 +162,7 @@ class _Passes:
 
 
 class _Progress:
-    """The sketches of a run while it is under way, with their checkpoints."""
+    """The sketches of a run that is in progress, and its checkpoints."""
 
     def __init__(
         self,
@@ -179,7 +188,7 @@ class _Progress:
         others: Sequence[Collector],
         exposed: Sequence[str],
     ) -> None:
-        """Observe one group of tensors, from where a checkpoint left it."""
+        """Observe one group of tensors, starting after the batches of a checkpoint."""
         seen = min((self._batches[name] for name in group), default=0)
         again = any(collector.tensors for collector in others)
         observer = SketchCollector(
@@ -219,7 +228,7 @@ class _Progress:
                 self._early[name] = (sketch.min, sketch.max)
 
     def snapshot(self, *, complete: bool) -> StoredSketches:
-        """Return what is known now."""
+        """Return the current state of the sketches."""
         return StoredSketches(
             self._key,
             self._settings.shard,
@@ -233,7 +242,7 @@ class _Progress:
         )
 
     def save(self, *, complete: bool) -> None:
-        """Write what is known now to the store, if there is one."""
+        """Write the current state of the sketches to the store, if there is one."""
         if self._settings.store is not None:
             save_sketches(self._settings.store, self.snapshot(complete=complete))
             self._saved = time.monotonic()
@@ -278,13 +287,13 @@ def _pass(
 def _shown(
     samples: Generator[Feeds, None, None], tracked: Iterable[Feeds], skip: int
 ) -> Generator[Feeds, None, None]:
-    """The samples with their progress shown; they end with this generator, whatever holds on to them."""
+    """Yield the samples and show progress; closing this generator closes `samples` at once."""
     with closing(samples):
         yield from islice(tracked, skip, None)
 
 
 def _stored(key: str, tensors: Sequence[str], settings: Settings) -> StoredSketches | None:
-    """Return what the store holds for this run, a checkpoint included."""
+    """Return the sketches or the checkpoint that the store holds for this run, or None."""
     path = settings.store
     if path is None or not path.exists():
         return None
@@ -298,7 +307,7 @@ def _stored(key: str, tensors: Sequence[str], settings: Settings) -> StoredSketc
 
 
 def _continued(stored: StoredSketches | None, passes: _Passes, settings: Settings) -> StoredSketches | None:
-    """Return the checkpoint, if a run like this one made it; from others the values would differ."""
+    """Return the checkpoint if its groups of tensors are the same; with others the values would differ."""
     if stored is None:
         return None
     if stored.groups != passes.sizes:
@@ -309,10 +318,10 @@ def _continued(stored: StoredSketches | None, passes: _Passes, settings: Setting
 
 
 def _passes(model: ir.Model, tensors: Sequence[str], data: CalibrationData, settings: Settings) -> _Passes:
-    """Divide the tensors so that batches under way stay within the budget.
+    """Divide the tensors into groups so that the concurrent batches stay within the budget.
 
-    What is observed together decides the last bits of its values, so the threads of this machine must not
-    decide about it: they are what gives way.
+    The last bits of a tensor depend on its group, so the groups must not depend on the number of threads.
+    If memory is short, fewer batches run concurrently.
     """
     first = next(data.samples(settings.batch_size, workers=0, shard=settings.shard), None)
     if first is None:

@@ -1,4 +1,4 @@
-"""A preprocessing function of the user's own: ``"path/to/file.py:function"``."""
+"""Load and call a user's preprocessing function, named as ``"path/to/file.py:function"``."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class UserFunction:
     Attributes
     ----------
     name : str
-        As the configuration names it.
+        The reference to the function, as in the configuration.
     path : Path
-        The file; modules beside it can be imported by it.
+        The file that defines the function; it can import modules of the same folder.
     function : callable
         Takes a list of paths and the input's parameters.
     parameters : dict
@@ -50,7 +50,7 @@ class UserFunction:
         Raises
         ------
         DataError
-            The function failed, or what it returned is no array of numbers that the input could take.
+            The function failed, or it did not return an array of numbers that suits the input.
         """
         paths = [str(entry.path) for entry in entries]
         where = f"{self.name} for {', '.join(entry.where for entry in entries)}"
@@ -77,7 +77,7 @@ def load_function(
     Raises
     ------
     DataError
-        The file is missing or fails, or has no such function.
+        The file is missing, importing it fails, or it does not define the function.
     """
     file, name = split_preprocess(reference)
     path = resolve_path(file, base_dir)
@@ -106,7 +106,7 @@ def _execute(path: Path) -> object:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    # Dataclasses look their module up while they are made.
+    # Creating a dataclass looks its module up in sys.modules.
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
@@ -116,7 +116,7 @@ def _execute(path: Path) -> object:
 
 
 def _own_functions(module: object) -> str:
-    """Names of the functions that a file defines itself, as a choice."""
+    """Return the names of the functions that a file defines, joined by "or"."""
     functions = [
         name
         for name, item in vars(module).items()
@@ -127,7 +127,7 @@ def _own_functions(module: object) -> str:
 
 @contextmanager
 def _importable(folder: Path) -> Iterator[None]:
-    """Let modules in a folder be imported, for as long as it takes."""
+    """Make the modules of a folder importable while the context is open."""
     sys.path.insert(0, str(folder))
     try:
         yield
@@ -137,7 +137,7 @@ def _importable(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _blaming(what: str, where: str, hint: str) -> Iterator[None]:
-    """Make an error of whatever code of the user's raises, ``sys.exit`` included; Ctrl-C stays Ctrl-C."""
+    """Turn every exception of the user's code, ``sys.exit`` included, into a DataError; Ctrl-C passes."""
     try:
         yield
     except KeyboardInterrupt:
@@ -150,12 +150,12 @@ def _described(error: BaseException) -> str:
     name = type(error).__name__
     try:
         return f"{name}: {error}"
-    except BaseException:  # noqa: BLE001 - an exception of the user's, whose own text fails
+    except BaseException:  # noqa: BLE001 - the user's exception raises again when it is shown as text
         return name
 
 
 def _as_array(result: object) -> Array | None:
-    """Take a numpy array or any tensor that knows ``__array__`` or DLPack; None for everything else."""
+    """Convert a numpy array or a tensor with ``__array__`` or DLPack; return None for everything else."""
     converters: tuple[Callable[[Any], Any], ...] = (np.asarray, np.from_dlpack)
     for convert in converters:
         try:

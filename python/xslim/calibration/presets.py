@@ -1,4 +1,4 @@
-"""The two ImageNet presets: resize by 1 / 0.875, keep the aspect, cut out the centre."""
+"""The two ImageNet presets: resize to 1 / 0.875 of the input's size with the aspect kept, crop the centre."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Pixels = NDArray[np.generic]
 
 
 def pt_imagenet(image: Pixels, layout: ImageLayout) -> Pixels:
-    """Resize and crop like torchvision: antialiased triangle filter, the crop's offset rounded.
+    """Resize and crop like torchvision: antialiased triangle filter, offset of the crop rounded to nearest.
 
     Parameters
     ----------
@@ -27,15 +27,15 @@ def pt_imagenet(image: Pixels, layout: ImageLayout) -> Pixels:
     from xslim.kernels import resize_antialiased
 
     size = _covering_size(image, layout)
-    # Python rounds halves to even, and so does torchvision.
+    # torchvision uses Python's round as well, which rounds halves to even.
     top, left = round((size[0] - layout.height) / 2), round((size[1] - layout.width) / 2)
     return resize_antialiased(_eight_bits(image), size, (top, left, layout.height, layout.width))
 
 
 def imagenet(image: Pixels, layout: ImageLayout) -> Pixels:
-    """Resize with OpenCV's ``INTER_AREA`` and crop, the crop's offset rounded down.
+    """Resize with OpenCV's ``INTER_AREA`` and crop, offset of the crop rounded down.
 
-    Parameters and result are those of `pt_imagenet`, but the element type stays.
+    Parameters and result are those of `pt_imagenet`, but the result keeps the element type of the image.
     """
     import cv2
 
@@ -47,7 +47,7 @@ def imagenet(image: Pixels, layout: ImageLayout) -> Pixels:
 
 
 def stretch(image: Pixels, layout: ImageLayout) -> Pixels:
-    """Resize to the input's height and width with ``INTER_AREA``, whatever the aspect."""
+    """Resize to the input's height and width with ``INTER_AREA``, without keeping the aspect ratio."""
     import cv2
 
     if image.shape[:2] == (layout.height, layout.width):
@@ -57,7 +57,7 @@ def stretch(image: Pixels, layout: ImageLayout) -> Pixels:
 
 
 def _covering_size(image: Pixels, layout: ImageLayout) -> tuple[int, int]:
-    """Return the smallest size that keeps the aspect and covers the target enlarged by 8 / 7."""
+    """Return the smallest size that has the image's aspect ratio and covers the target enlarged by 8 / 7."""
     rows, columns = image.shape[:2]
     height, width = layout.height * 8 // 7, layout.width * 8 // 7
     if rows * width <= columns * height:
@@ -66,5 +66,5 @@ def _covering_size(image: Pixels, layout: ImageLayout) -> tuple[int, int]:
 
 
 def _eight_bits(image: Pixels) -> NDArray[np.uint8]:
-    """Return an image with values from 0 to 255 as contiguous whole numbers."""
+    """Round values from 0 to 255 to a contiguous uint8 image."""
     return np.ascontiguousarray(np.rint(image) if image.dtype.kind == "f" else image, np.uint8)

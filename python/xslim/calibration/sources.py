@@ -1,4 +1,4 @@
-"""Which list file feeds which model input, and how; checked as far as possible before a model runs."""
+"""Match list files with model inputs, and check as much as possible before the model runs."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ Decoder = ImageDecoder | NpyDecoder | RawDecoder
 
 @dataclass(frozen=True)
 class Source:
-    """Where the data of one model input comes from.
+    """The files of one model input and how they are read.
 
     Attributes
     ----------
     name : str
-        The input.
+        Name of the input.
     shape : tuple of int or None, or None
-        What the model takes; None where anything goes.
+        Shape that the model takes. A None in the tuple stands for any size, a plain None for any shape.
     entries : list of Entry
         The files, at most ``calibration_step``.
     reader : Decoder or UserFunction
-        Reads one file, or a batch of them.
+        A decoder reads one file, a user's function a batch of files.
     parameters : InputParameters
-        The entry of the configuration.
+        The input's entry in the configuration.
     """
 
     name: str
@@ -52,14 +52,14 @@ class Source:
 
     @property
     def is_free(self) -> bool:
-        """Whether the leading dimension takes any number of samples."""
+        """Whether the leading dimension may hold any number of samples."""
         return self.shape is not None and self.shape[:1] == (None,)
 
     def batched(self, shape: Sequence[int]) -> tuple[int, ...] | None:
-        """Return a file's shape with a batch dimension; None when the input cannot take it.
+        """Return a file's shape with a batch dimension added, or None if the input cannot take the file.
 
-        A file may hold a whole batch, or one row of it with or without the leading 1. For an input without
-        dimensions, it holds one number.
+        A file holds either a whole batch or one row of it, with or without a leading dimension of 1. A file
+        for an input without dimensions holds one number.
         """
         expected = self.shape
         if expected is None:
@@ -76,7 +76,7 @@ class Source:
 
 
 def fits(shape: Sequence[int], expected: Shape) -> bool:
-    """Whether a shape is what is expected, where None takes any size."""
+    """Whether a shape matches the expected one, in which None stands for any size."""
     return len(shape) == len(expected) and all(
         wanted is None or size == wanted for size, wanted in zip(shape, expected, strict=True)
     )
@@ -167,7 +167,7 @@ def _shape(spec: InputSpec, entry: InputParameters, where: str) -> Shape | None:
             where=f"{where}.input_shape",
             hint="leave input_shape out, or set only what the model leaves open",
         )
-    # A batch of 1 is how a symbolic batch is written down; any other number is meant.
+    # For a symbolic batch, users write a leading 1 that means "any size". Any other number is a fixed batch.
     leading = None if spec.shape[:1] == (None,) and entry.input_shape[0] == 1 else entry.input_shape[:1]
     return entry.input_shape if leading is not None else (None, *entry.input_shape[1:])
 
@@ -223,14 +223,14 @@ def _raw_decoder(spec: InputSpec, shape: Shape | None, where: str) -> RawDecoder
 
 
 def _for_user(spec: InputSpec, entry: InputParameters, shape: Shape | None) -> dict[str, object]:
-    """Return the entry as a function of the user's sees it: JSON types, nothing left open that is known."""
+    """Return the entry that a user's function gets: JSON types, completed with the model's shape and type."""
     known = None if shape is None else [*(size or 1 for size in shape[:1]), *shape[1:]]
     content = entry.model_dump(mode="json")
     return content | {"input_name": spec.name, "input_shape": known, "dtype": spec.dtype.name}
 
 
 def _check_shapes(source: Source) -> None:
-    """Read shapes and types from the headers, so that the last file cannot spoil a long run."""
+    """Check the headers of all files, so that a long run does not fail at its last file."""
     reader = source.reader
     if isinstance(reader, (UserFunction, ImageDecoder)):
         return
@@ -260,7 +260,7 @@ def wrong_shape(source: Source, shape: Sequence[int], where: str) -> DataError:
 
 
 def rows_per_run(source: Source) -> int:
-    """Return how many files fill the leading dimension of one run: 1, unless a fixed batch is larger."""
+    """Return how many files fill the leading dimension of one run; more than 1 only for a fixed batch."""
     leading = source.shape[0] if source.shape else None
     if leading is None or leading == 1:
         return 1

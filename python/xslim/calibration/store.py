@@ -1,4 +1,4 @@
-"""Sketches on disk: one versioned file with a checksum, bound to the model and the samples by a key."""
+"""Read and write sketch files: versioned, with a checksum and the key of the model and the samples."""
 
 from __future__ import annotations
 
@@ -34,30 +34,30 @@ LENGTH_BYTES = 8
 
 @dataclass(frozen=True)
 class StoredSketches:
-    """What one file holds.
+    """The contents of one sketch file.
 
     Attributes
     ----------
     key : str
-        See `calibration_key`.
+        Hash of the model and the samples, see `calibration_key`.
     shard : pair of int
-        Which part of the samples, ``(index, count)`` with the index from 0; ``(0, 1)`` is all of them.
+        The part of the samples, ``(index, count)`` with the index from 0; ``(0, 1)`` means all samples.
     batch_size : int
-        Samples that were decoded together; nothing depends on it.
+        Number of samples that were decoded together; the sketches do not depend on it.
     batches : dict of str to int
-        How many runs of the model each tensor's sketch has seen: less than all of them in a checkpoint.
+        Number of runs of the model in the sketch of each tensor; a checkpoint has not seen all runs.
     complete : bool
-        Whether every sketch has seen the whole shard.
+        Whether every sketch contains the whole shard.
     sketches : dict of str to Sketch
         One per observed tensor.
     early : dict of str to (low, high)
-        Extremes of each tensor after three quarters of the samples: what the last quarter added shows
-        whether there were enough.
+        Extremes of each tensor after three quarters of the samples. If the last quarter widens them much,
+        there were too few samples.
     groups : tuple of int
-        How many tensors each pass observes, in their order. The last bits of a tensor depend on what is
-        observed with it, so a checkpoint goes on with the same groups only.
+        Number of tensors that each pass observes, in the order of the passes. The last bits of a tensor
+        depend on its group, so a checkpoint can be continued with the same groups only.
     masks : tuple of str
-        Tensors that were found to hold infinities before this pass, so that the plan keeps them float.
+        Tensors in which an earlier pass found infinities; the plan keeps them float.
     """
 
     key: str
@@ -72,7 +72,7 @@ class StoredSketches:
 
 
 class _Header(BaseModel):
-    """The header of a file, checked: what has the right checksum may still hold anything."""
+    """The header of a sketch file, validated by pydantic: a right checksum does not make its fields valid."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -95,12 +95,12 @@ class _Header(BaseModel):
 
 
 def save_sketches(path: Path, stored: StoredSketches) -> None:
-    """Write a sketch file whole or not at all.
+    """Write a sketch file; if that fails, no partial file remains.
 
     Raises
     ------
     OutputError
-        The place cannot be written.
+        The file cannot be written.
     """
     blobs = [stored.sketches[name].to_bytes() for name in stored.batches]
     header = {
@@ -125,7 +125,7 @@ def load_sketches(path: Path) -> StoredSketches | None:
     Returns
     -------
     StoredSketches or None
-        None, with a warning in the log, when the file is damaged, cut short or not a sketch file.
+        None, with a warning in the log, if the file is damaged, truncated or not a sketch file.
     """
     try:
         require_content(path)

@@ -1,4 +1,4 @@
-"""Calibration methods by name: each turns a sketch into a scale and a zero point."""
+"""The calibration methods by name: each computes a scale and a zero point from a sketch."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ METHODS: Mapping[str, Search] = MappingProxyType(
         "percentile": partial(kernels.search, method="percentile"),
         "mse": partial(kernels.search, method="mse"),
         "kl": partial(kernels.search, method="kl"),
-        # What measures best over the accuracy suite.
+        # The method with the best mean result over the models of the accuracy suite.
         "default": partial(kernels.search, method="mse"),
     }
 )
-"""The values of ``calibration_type``."""
+"""The methods by the values of ``calibration_type``."""
 
 
 def search(
@@ -39,13 +39,13 @@ def search(
     Parameters
     ----------
     sketch : Sketch
-        What the tensor's values were.
+        Histogram of the tensor's values.
     method : str
         A key of `METHODS`.
     bits : int
         2 to 8.
     symmetric : bool
-        Fix the zero point at 0.
+        Whether the zero point is fixed at 0.
     max_percentile : float
         In (0, 1]: the fraction of the values that ``percentile`` covers.
 
