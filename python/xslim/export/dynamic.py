@@ -11,6 +11,7 @@ from xslim.export.decisions import Conversion, Decision
 from xslim.export.dynamic_smoothing import channel_divisors, divide_normalization
 from xslim.export.dynamic_weights import Factors, WeightStore, matrix_of, weight_refusal
 from xslim.export.editing import GraphEditor
+from xslim.graph.linear import LAYOUTS, is_plain
 from xslim.graph.ops import attribute, constant, is_constant, static_shape
 from xslim.passes.tidy import fit_ir_version
 from xslim.targets import Operator, Target
@@ -137,12 +138,9 @@ def _form(node: ir.Node, entry: Operator) -> str:
 def _is_plain_product(node: ir.Node) -> bool:
     """Whether the node is activation times matrix, with a sum that int32 holds, plus at most a bias."""
     shape = static_shape(node.inputs[1])
-    if shape is None or len(shape) != 2:
+    if shape is None or len(shape) != 2 or LAYOUTS[node.op_type](node).inputs_of_group(shape) > LONGEST_SUM:
         return False
-    if node.op_type == "MatMul":
-        return shape[0] <= LONGEST_SUM
-    plain = attribute(node, "alpha") == 1 and attribute(node, "beta") == 1 and not attribute(node, "transA")
-    return plain and shape[1 if attribute(node, "transB") else 0] <= LONGEST_SUM
+    return is_plain(node) and attribute(node, "beta") in (None, 1.0)
 
 
 def _write_matmul(writer: _Writer, node: ir.Node) -> None:

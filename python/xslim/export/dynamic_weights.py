@@ -12,7 +12,8 @@ from xslim import kernels
 from xslim.errors import InternalError
 from xslim.export.editing import GraphEditor
 from xslim.graph.io import release
-from xslim.graph.ops import attribute, constant, is_constant
+from xslim.graph.linear import LAYOUTS
+from xslim.graph.ops import constant, is_constant
 from xslim.targets import Operator
 
 SMALLEST_WEIGHT = 1024
@@ -56,7 +57,7 @@ def _is_whole(array: NDArray[np.generic]) -> bool:
 
 def is_transposed(node: ir.Node) -> bool:
     """Whether a product reads its matrix as (outputs, inputs)."""
-    return node.op_type == "Gemm" and bool(attribute(node, "transB"))
+    return LAYOUTS[node.op_type](node).outputs_axis == 0
 
 
 def matrix_of(node: ir.Node) -> NDArray[np.float32]:

@@ -10,7 +10,7 @@ from functools import partial
 
 import onnx_ir as ir
 
-from xslim.graph.ops import attribute
+from xslim.graph.linear import LAYOUTS
 
 Dims = list[int]
 DimsOf = Callable[[ir.Value | None], Dims | None]
@@ -123,29 +123,19 @@ def _macs(node: ir.Node, dims: DimsOf) -> int | None:
     return 0 if count is None else count(node, dims)
 
 
-def _convolution(node: ir.Node, dims: DimsOf, weight_input: int = 1) -> int | None:
-    """Every output element sums over the input channels of its group and the kernel."""
-    weight, output = dims(node.inputs[weight_input]), dims(node.outputs[0])
-    return None if weight is None or output is None else math.prod(output) * math.prod(weight[1:])
+def _convolution(like: str, node: ir.Node, dims: DimsOf, weight_input: int = 1) -> int | None:
+    """Each channel on the first axis of the weight meets, at every position, all weights of its row."""
+    side = node.outputs[0] if LAYOUTS[like](node).outputs_axis == 0 else node.inputs[0]
+    elements, weight = dims(side), dims(node.inputs[weight_input])
+    return None if elements is None or weight is None else math.prod(elements) * math.prod(weight[1:])
 
 
-def _transposed_convolution(node: ir.Node, dims: DimsOf) -> int | None:
-    """Every input element is multiplied with all its weights."""
-    data, weight = dims(node.inputs[0]), dims(node.inputs[1])
-    return None if data is None or weight is None else math.prod(data) * math.prod(weight[1:])
-
-
-def _product(node: ir.Node, dims: DimsOf) -> int | None:
-    """Every output element sums over the last axis of the first factor."""
-    left, output = dims(node.inputs[0]), dims(node.outputs[0])
-    return None if not left or output is None else math.prod(output) * left[-1]
-
-
-def _gemm(node: ir.Node, dims: DimsOf) -> int | None:
-    left, output = dims(node.inputs[0]), dims(node.outputs[0])
-    if left is None or output is None:
+def _product(like: str, node: ir.Node, dims: DimsOf) -> int | None:
+    """Every output element sums over the channels of the first factor."""
+    data, output = dims(node.inputs[0]), dims(node.outputs[0])
+    if not data or output is None:
         return None
-    return math.prod(output) * left[0 if attribute(node, "transA") else -1]
+    return math.prod(output) * data[LAYOUTS[like](node).data_axis]
 
 
 def _recurrent(node: ir.Node, dims: DimsOf) -> int | None:
@@ -163,15 +153,15 @@ def _attention(node: ir.Node, dims: DimsOf) -> int | None:
 
 
 _COUNTS: Mapping[str, Callable[[ir.Node, DimsOf], int | None]] = {
-    "Conv": _convolution,
-    "ConvInteger": _convolution,
-    "QLinearConv": lambda node, dims: _convolution(node, dims, 3),
-    "ConvTranspose": _transposed_convolution,
-    "MatMul": _product,
-    "MatMulInteger": _product,
-    "DynamicQuantizeMatMul": _product,
-    "QLinearMatMul": _product,
-    "Gemm": _gemm,
+    "Conv": partial(_convolution, "Conv"),
+    "ConvInteger": partial(_convolution, "Conv"),
+    "QLinearConv": partial(_convolution, "Conv", weight_input=3),
+    "ConvTranspose": partial(_convolution, "ConvTranspose"),
+    "MatMul": partial(_product, "MatMul"),
+    "MatMulInteger": partial(_product, "MatMul"),
+    "DynamicQuantizeMatMul": partial(_product, "MatMul"),
+    "QLinearMatMul": partial(_product, "MatMul"),
+    "Gemm": partial(_product, "Gemm"),
     "LSTM": _recurrent,
     "DynamicQuantizeLSTM": _recurrent,
     "GRU": _recurrent,

@@ -11,6 +11,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from xslim.graph.linear import LAYOUTS, Layout, Shape, is_plain
 from xslim.graph.ops import attribute, constant, is_constant, static_shape
 
 MAX_COLUMNS = 1152
@@ -73,17 +74,24 @@ class Layer:
         Names of the node and of its initializer.
     vectors : Vectors
         What it reads.
-    groups : int
-        Parts of the output that each read a part of the input.
-    transposed : bool
-        The weight is stored as inputs x outputs.
+    layout : Layout
+        Where the weight keeps its channels.
     """
 
     node: str
     weight: str
     vectors: Vectors
-    groups: int = 1
-    transposed: bool = False
+    layout: Layout
+
+    @property
+    def groups(self) -> int:
+        """Parts of the output that each read a part of the input."""
+        return self.layout.groups
+
+    @property
+    def transposed(self) -> bool:
+        """The weight is stored as inputs x outputs."""
+        return self.layout.outputs_axis != 0
 
     def matrix(self, weight: NDArray[Any]) -> NDArray[Any]:
         """Return the weight as outputs x inputs of one group, in C order."""
@@ -117,15 +125,21 @@ def _layer(node: ir.Node) -> Layer | None:
     return read(node, source.name or "", weight.name or "", shape) if shape and 0 not in shape else None
 
 
-def _convolution(node: ir.Node, source: str, weight: str, shape: tuple[int, ...]) -> Layer | None:
+def _convolution(node: ir.Node, source: str, weight: str, shape: Shape) -> Layer | None:
     window = _window(node, shape[2:])
-    if window is None:
-        return None
-    groups = int(attribute(node, "group") or 1)
-    columns = math.prod(shape[1:])
-    parts = _parts(shape[1], columns // shape[1])
-    vectors = Vectors(source, groups * parts, columns // parts, window)
-    return Layer(node.name or "", weight, vectors, groups)
+    return None if window is None else _of_shape(node, source, weight, shape, window)
+
+
+def _product(node: ir.Node, source: str, weight: str, shape: Shape) -> Layer | None:
+    return _of_shape(node, source, weight, shape) if len(shape) == 2 and is_plain(node) else None
+
+
+def _of_shape(node: ir.Node, source: str, weight: str, shape: Shape, window: Window | None = None) -> Layer:
+    layout = LAYOUTS[node.op_type](node)
+    channels, columns = layout.inputs_of_group(shape), math.prod(shape) // layout.outputs(shape)
+    parts = _parts(channels, columns // channels)
+    vectors = Vectors(source, layout.groups * parts, columns // parts, window)
+    return Layer(node.name or "", weight, vectors, layout)
 
 
 def _parts(channels: int, area: int) -> int:
@@ -151,26 +165,7 @@ def _window(node: ir.Node, kernel: tuple[int, ...]) -> Window | None:
     )
 
 
-def _product(node: ir.Node, source: str, weight: str, shape: tuple[int, ...]) -> Layer | None:
-    if len(shape) != 2:
-        return None
-    return _rows(node, source, weight, shape[0], transposed=True)
-
-
-def _gemm(node: ir.Node, source: str, weight: str, shape: tuple[int, ...]) -> Layer | None:
-    if attribute(node, "transA") or attribute(node, "alpha") != 1.0:
-        return None
-    transposed = not attribute(node, "transB")
-    return _rows(node, source, weight, shape[0 if transposed else 1], transposed=transposed)
-
-
-def _rows(node: ir.Node, source: str, weight: str, columns: int, *, transposed: bool) -> Layer:
-    parts = _parts(columns, 1)
-    vectors = Vectors(source, parts, columns // parts)
-    return Layer(node.name or "", weight, vectors, transposed=transposed)
-
-
-_READERS = {"Conv": _convolution, "MatMul": _product, "Gemm": _gemm}
+_READERS = {"Conv": _convolution, "MatMul": _product, "Gemm": _product}
 
 
 def weight_of(graph: ir.Graph, layer: Layer) -> NDArray[Any]:

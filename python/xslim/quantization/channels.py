@@ -16,6 +16,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from xslim.graph.linear import LAYOUTS, is_plain
 from xslim.graph.ops import attribute, constant, is_constant, static_shape
 
 PINNED = 0
@@ -115,29 +116,25 @@ def trace_channels(graph: ir.Graph) -> dict[str, Channels]:
 
 def _convolution(node: ir.Node, trace: _Trace) -> bool:
     shape = static_shape(node.inputs[1])
-    if shape is None or len(shape) < 3 or not _own_weight(node):
-        return False
-    source = trace.of(node.inputs[0])
-    if source is not None and source.axis != 1:
-        trace.pin(node.inputs[0])
-    outputs = shape[0] if node.op_type == "Conv" else shape[1] * int(attribute(node, "group") or 1)
-    trace.free(node.outputs[0], 1, outputs)
-    return True
+    return shape is not None and len(shape) >= 3 and _linear(node, trace, shape, len(shape))
 
 
 def _product(node: ir.Node, trace: _Trace) -> bool:
-    shape = static_shape(node.inputs[1])
-    if shape is None or len(shape) != 2 or not _own_weight(node):
+    shape, rank = static_shape(node.inputs[1]), _rank(node.outputs[0])
+    if shape is None or len(shape) != 2 or rank is None or not is_plain(node):
         return False
-    if node.op_type == "Gemm" and (attribute(node, "transA") or attribute(node, "alpha") != 1.0):
+    return _linear(node, trace, shape, rank)
+
+
+def _linear(node: ir.Node, trace: _Trace, shape: tuple[int, ...], rank: int) -> bool:
+    """A weight that only this operator reads absorbs any scale on either side."""
+    if not _own_weight(node):
         return False
-    rank = _rank(node.outputs[0])
-    if rank is None:
-        return False
+    layout = LAYOUTS[node.op_type](node)
     source = trace.of(node.inputs[0])
-    if source is not None and source.axis != rank - 1:
+    if source is not None and source.axis != layout.data_axis % rank:
         trace.pin(node.inputs[0])
-    trace.free(node.outputs[0], rank - 1, shape[0 if attribute(node, "transB") else 1])
+    trace.free(node.outputs[0], layout.result_axis % rank, layout.outputs(shape))
     return True
 
 

@@ -21,7 +21,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from xslim.graph.ops import attribute, constant, fresh_name, is_constant, new_constant, scalar
+from xslim.graph.linear import LAYOUTS
+from xslim.graph.ops import constant, fresh_name, is_constant, new_constant, scalar
 from xslim.graph.scheme import QuantPlan
 from xslim.quantization.channels import PINNED, Channels, Variables, trace_channels
 
@@ -208,62 +209,22 @@ def _contents(node: ir.Node, position: int) -> NDArray[Any] | None:
     return constant(node.inputs[position]) if position < len(node.inputs) else None
 
 
-def _along(vector: Vector, axis: int, rank: int) -> Vector:
-    shape = [1] * rank
-    shape[axis] = -1
-    return vector.reshape(shape)
-
-
 def _scale_bias(node: ir.Node, position: int, written: Vector | None) -> None:
     bias = _contents(node, position)
     if bias is not None and written is not None:
         _replace(node, position, bias / written)
 
 
-def _scale_convolution(node: ir.Node, read: Vector | None, written: Vector | None) -> None:
-    """Weights are outputs x inputs of a group x kernel."""
+def _scale_linear(node: ir.Node, read: Vector | None, written: Vector | None) -> None:
     weight = _contents(node, 1)
     if weight is None or (read is None and written is None):
         return
-    scaled = weight.astype(np.float64)
-    groups, rank = int(attribute(node, "group") or 1), weight.ndim
-    if read is not None:
-        by_group = scaled.reshape(groups, weight.shape[0] // groups, *weight.shape[1:])
-        by_input = read.reshape(groups, 1, weight.shape[1], *(1,) * (rank - 2))
-        scaled = (by_group * by_input).reshape(weight.shape)
-    if written is not None:
-        scaled = scaled / _along(written, 0, rank)
-    _replace(node, 1, scaled)
-    _scale_bias(node, 2, written)
-
-
-def _scale_transposed(node: ir.Node, read: Vector | None, written: Vector | None) -> None:
-    """Weights are inputs x outputs of a group x kernel."""
-    weight = _contents(node, 1)
-    if weight is None or (read is None and written is None):
-        return
-    scaled = weight.astype(np.float64)
-    groups, rank = int(attribute(node, "group") or 1), weight.ndim
-    if read is not None:
-        scaled = scaled * _along(read, 0, rank)
-    if written is not None:
-        by_group = scaled.reshape(groups, weight.shape[0] // groups, *weight.shape[1:])
-        by_output = written.reshape(groups, 1, weight.shape[1], *(1,) * (rank - 2))
-        scaled = (by_group / by_output).reshape(weight.shape)
-    _replace(node, 1, scaled)
-    _scale_bias(node, 2, written)
-
-
-def _scale_product(node: ir.Node, read: Vector | None, written: Vector | None) -> None:
-    weight = _contents(node, 1)
-    if weight is None or (read is None and written is None):
-        return
-    inputs, outputs = (1, 0) if node.op_type == "Gemm" and attribute(node, "transB") else (0, 1)
+    layout = LAYOUTS[node.op_type](node)
     scaled = weight.astype(np.float64)
     if read is not None:
-        scaled = scaled * _along(read, inputs, 2)
+        scaled = scaled * layout.along_inputs(read, weight.shape)
     if written is not None:
-        scaled = scaled / _along(written, outputs, 2)
+        scaled = scaled / layout.along_outputs(written, weight.shape)
     _replace(node, 1, scaled)
     _scale_bias(node, 2, written)
 
@@ -299,10 +260,7 @@ def _scale_normalization(node: ir.Node, _: Vector | None, written: Vector | None
 Apply = Callable[[ir.Node, Vector | None, Vector | None], None]
 
 _APPLY: Mapping[str, Apply] = {
-    "Conv": _scale_convolution,
-    "ConvTranspose": _scale_transposed,
-    "MatMul": _scale_product,
-    "Gemm": _scale_product,
+    **dict.fromkeys(LAYOUTS, _scale_linear),
     "Add": _scale_sum,
     "Mul": _scale_factor,
     "LayerNormalization": _scale_normalization,

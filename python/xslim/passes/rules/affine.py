@@ -24,6 +24,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from onnxscript.rewriter import RewriteRule
 
+from xslim.graph.linear import LAYOUTS
 from xslim.graph.ops import constant, producer, rank
 from xslim.passes.rules.base import Refusal, Rule, add_constant, like
 
@@ -36,56 +37,6 @@ class Affine:
 
     scale: Floats | None
     shift: Floats | None
-
-
-@dataclass(frozen=True)
-class Compute:
-    """How a compute operator lays out its channels.
-
-    Attributes
-    ----------
-    channels : callable
-        node, weight -> number of output channels.
-    axis : int
-        Channel axis of the output.
-    scaled : callable
-        node, weight, scale per channel -> scaled weight.
-    """
-
-    channels: Callable[[ir.Node, NDArray[np.generic]], int]
-    axis: int
-    scaled: Callable[[ir.Node, Floats, Floats], Floats]
-
-
-def _group(node: ir.Node) -> int:
-    return int(node.attributes.get_int("group", 1))
-
-
-def _scale_conv(_node: ir.Node, weight: Floats, scale: Floats) -> Floats:
-    return weight * scale.reshape(-1, *[1] * (weight.ndim - 1))
-
-
-def _scale_transposed(node: ir.Node, weight: Floats, scale: Floats) -> Floats:
-    """The weight of ConvTranspose is (inputs, outputs / group, ...); group i owns the i-th part of both."""
-    group = _group(node)
-    parts = weight.reshape(group, weight.shape[0] // group, *weight.shape[1:])
-    return (parts * scale.reshape(group, 1, -1, *[1] * (weight.ndim - 2))).reshape(weight.shape)
-
-
-def _gemm_columns(node: ir.Node, weight: NDArray[np.generic]) -> int:
-    return int(weight.shape[0 if node.attributes.get_int("transB", 0) else 1])
-
-
-def _scale_gemm(node: ir.Node, weight: Floats, scale: Floats) -> Floats:
-    return weight * (scale[:, None] if node.attributes.get_int("transB", 0) else scale)
-
-
-COMPUTE = {
-    "Conv": Compute(lambda _, weight: weight.shape[0], 1, _scale_conv),
-    "ConvTranspose": Compute(lambda node, weight: weight.shape[1] * _group(node), 1, _scale_transposed),
-    "Gemm": Compute(_gemm_columns, 1, _scale_gemm),
-    "MatMul": Compute(lambda _, weight: weight.shape[-1], -1, lambda _, weight, scale: weight * scale),
-}
 
 
 def _operand(node: ir.Node, data: ir.Value, channels: int, axis: int) -> Floats:
@@ -247,9 +198,9 @@ def _scaled_weight(node: ir.Node, weight: NDArray[np.generic], affine: Affine) -
     value = node.inputs[1]
     if value is not None and len(list(value.uses())) > 1:
         raise Refusal("the weight has other readers")
-    compute = COMPUTE[node.op_type]
-    scale = np.broadcast_to(affine.scale, (compute.channels(node, weight),))
-    return _finite(compute.scaled(node, weight.astype(np.float64), scale), weight.dtype)
+    layout = LAYOUTS[node.op_type](node)
+    scale = np.broadcast_to(affine.scale, (layout.outputs(weight.shape),))
+    return _finite(weight.astype(np.float64) * layout.along_outputs(scale, weight.shape), weight.dtype)
 
 
 def _finite(array: Floats, dtype: np.dtype[np.generic]) -> NDArray[np.generic]:
@@ -265,9 +216,9 @@ def _folded(
 ) -> tuple[NDArray[np.generic] | None, NDArray[np.generic] | None]:
     """New weight and bias of `node` with `follower` inside; None where one stays as it is."""
     weight = _weight(node)
-    compute = COMPUTE[node.op_type]
-    channels = compute.channels(node, weight)
-    affine = AFFINE[follower.op_type](follower, computed, channels, compute.axis)
+    layout = LAYOUTS[node.op_type](node)
+    channels = layout.outputs(weight.shape)
+    affine = AFFINE[follower.op_type](follower, computed, channels, layout.result_axis)
     old = _bias(node, channels)
     if old is None and affine.shift is None:
         return _scaled_weight(node, weight, affine), None
@@ -293,7 +244,7 @@ def _bias(node: ir.Node, channels: int) -> Floats | None:
 def _combinations() -> tuple[RewriteRule, ...]:
     single = [
         FoldAffine.rule(compute, affine, position)
-        for compute in COMPUTE
+        for compute in LAYOUTS
         for affine in AFFINE
         for position in ((0,) if affine == "BatchNormalization" else (0, 1))
         if not (compute == "MatMul" and affine in ("Add", "Sub"))
