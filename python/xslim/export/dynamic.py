@@ -10,7 +10,7 @@ import onnx_ir as ir
 from xslim.export.decisions import Conversion, Decision
 from xslim.export.dynamic_smoothing import channel_divisors, divide_normalization
 from xslim.export.dynamic_weights import Factors, WeightStore, matrix_of, weight_refusal
-from xslim.export.editing import GraphEditor
+from xslim.graph.editing import GraphEditor
 from xslim.graph.linear import LAYOUTS, is_plain
 from xslim.graph.ops import attribute, constant, is_constant, static_shape
 from xslim.passes.tidy import fit_ir_version

@@ -13,7 +13,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from xslim.export.editing import GraphEditor
+from xslim.graph.editing import GraphEditor
 from xslim.graph.ops import attribute, constant, is_standard, producer
 
 Vector = NDArray[np.float64]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from xslim import kernels
 from xslim.errors import InternalError
-from xslim.export.editing import GraphEditor
+from xslim.graph.editing import GraphEditor
 from xslim.graph.io import release
 from xslim.graph.linear import LAYOUTS
 from xslim.graph.ops import constant, is_constant

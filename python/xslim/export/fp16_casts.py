@@ -9,10 +9,10 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from xslim.errors import InternalError
-from xslim.export.editing import GraphEditor
 from xslim.export.fp16_choice import Choice
 from xslim.export.fp16_constants import to_half
 from xslim.export.fp16_ports import TYPE_ATTRIBUTES
+from xslim.graph.editing import GraphEditor
 from xslim.graph.ops import is_constant
 
 _FLOAT, _HALF = ir.DataType.FLOAT, ir.DataType.FLOAT16
