@@ -79,7 +79,7 @@ def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]
     assert caught.value.code == 0
     text = capsys.readouterr().out
     assert text.startswith(f"usage: xslim {command} ")
-    assert COMMANDS[command] in text
+    assert COMMANDS[command].description in text
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

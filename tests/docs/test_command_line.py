@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -23,7 +22,7 @@ def options_of(command: str | None) -> set[str]:
     """Return the options of a command, or of the program without one, read from the help."""
     parser = flat.make_parser() if command is None else Parser(prog=command)
     if command is not None:
-        import_module(f"xslim.cli.commands.{command}").add_arguments(parser)
+        COMMANDS[command].add_arguments(parser)
     return set(OPTION.findall(parser.format_help()))
 
 

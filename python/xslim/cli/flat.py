@@ -7,7 +7,7 @@ import argparse
 from xslim.cli.commands import COMMANDS
 from xslim.cli.parser import Parser, add_common_arguments, names
 from xslim.cli.start import import_run
-from xslim.cli.text import say
+from xslim.commands.text import say
 from xslim.errors import ConfigError
 
 USAGE = """xslim -c CONFIG [-i MODEL] [-o OUTPUT] [options]

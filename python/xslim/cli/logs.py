@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from xslim.cli.text import visible
+from xslim.commands.text import visible
 
 OWN_HANDLERS = ("onnxslim",)
 """Libraries that give their logger a handler of its own where it has none."""

@@ -7,6 +7,9 @@ from typing import NoReturn
 
 from xslim.errors import ConfigError
 
+COMMON = ("quiet", "verbose", "debug", "log_json")
+"""Options that every command understands."""
+
 
 class Parser(argparse.ArgumentParser):
     """A parser whose complaints look like every other error of XSlim."""

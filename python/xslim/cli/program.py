@@ -10,15 +10,15 @@ import traceback
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from difflib import get_close_matches
-from importlib import import_module
+from functools import partial
 from pathlib import Path
 
 from xslim.cli import flat, interrupts
-from xslim.cli.commands import COMMANDS
+from xslim.cli.commands import COMMANDS, call
 from xslim.cli.logs import logging_to_stderr
 from xslim.cli.parser import Parser, add_common_arguments
 from xslim.cli.streams import only_our_lines, open_missing_streams, take_any_text
-from xslim.cli.text import visible
+from xslim.commands.text import visible
 from xslim.errors import ConfigError, XSlimError
 from xslim.files import InputFile, refuse_inputs
 
@@ -68,8 +68,8 @@ def _run(arguments: list[str]) -> int:
     if name.startswith("-"):
         parser, run = flat.make_parser(), flat.run
     elif name in COMMANDS:
-        command = import_module(f"xslim.cli.commands.{name}")
-        parser, run = Parser(prog=f"xslim {name}", description=COMMANDS[name]), command.run
+        command = COMMANDS[name]
+        parser, run = Parser(prog=f"xslim {name}", description=command.description), partial(call, name)
         command.add_arguments(parser)
         add_common_arguments(parser)
         arguments = arguments[1:]
@@ -85,8 +85,7 @@ def _run(arguments: list[str]) -> int:
     with logging_to_stderr(
         quiet=options.quiet, verbose=verbose, debug=options.debug, as_json=options.log_json
     ):
-        status: int = run(options)
-    return status
+        return run(options)
 
 
 def _require_folder() -> None:

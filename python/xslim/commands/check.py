@@ -1,18 +1,25 @@
-"""What a target does with a model: what it takes, what falls back, which Q/DQ pairs do not fuse."""
+"""``xslim check``: what a target takes of a model, what falls back, which Q/DQ pairs do not fuse."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import onnx_ir as ir
 
 from xslim.commands.qdq_patterns import Finding, Site, find_patterns, sites_of
 from xslim.commands.subgraphs import count_subgraphs, refusals
+from xslim.commands.text import counted, known_only, say, say_json
 from xslim.graph.cost import model_cost
 from xslim.passes.folding import infer_shapes
-from xslim.targets import Target
+from xslim.passes.tidy import unique_names
+from xslim.pipeline.inputs import load_protected_model
+from xslim.targets import Target, load_target
 
 INTEGER_TYPES = (ir.DataType.INT8, ir.DataType.UINT8)
+SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -93,6 +100,19 @@ class ProviderCheck:
         return sum(node.macs for node in nodes) / total if total else float(bool(nodes))
 
 
+def run(model: str, target: str, as_json: bool) -> int:
+    """Print what the provider takes; return 1 when something does not fuse or heavy work falls back."""
+    table = load_target(target)
+    loaded = load_protected_model(Path(model))
+    unique_names(loaded)
+    check = check_provider(loaded, table)
+    if as_json:
+        say_json(_as_json(check))
+    else:
+        say(*_lines(check), folded=True)
+    return 0 if check.passed else 1
+
+
 def check_provider(model: ir.Model, target: Target) -> ProviderCheck:
     """Check a model, quantised or not, against a target's table.
 
@@ -136,3 +156,47 @@ def _is_int8(site: Site) -> bool:
     if first is not None and first.dtype in INTEGER_TYPES:
         return True
     return bool(site.activations) and site.operator.role != "float"
+
+
+def _as_json(check: ProviderCheck) -> dict[str, object]:
+    summary = {name: getattr(check, name) for name in ("passed", "taken_share", "int8_share")}
+    return {**summary, **asdict(check)}
+
+
+def _lines(check: ProviderCheck) -> Iterator[str]:
+    taken = [node for node in check.nodes if not node.refusal]
+    count = f"{len(taken)} of {len(check.nodes)} operators"
+    yield f"{check.provider} takes {count} in {counted(check.subgraphs, 'subgraph')}"
+    shares = f"{check.taken_share:.1%} of the multiply-accumulates, {check.int8_share:.1%} in int8"
+    yield shares + known_only(check.macs_complete)
+    yield from _grouped(
+        "fall back to the CPU", [(node.refusal, node.name) for node in check.nodes if node.refusal]
+    )
+    yield from _grouped(
+        "Q/DQ patterns that do not fuse",
+        [(f"{item.kind}: {item.op_type}: {item.detail}", item.node) for item in check.findings],
+    )
+    if check.int8_share:
+        yield from _grouped(
+            "sums of products in float", [(node.op_type, node.name) for node in check.float_work]
+        )
+    yield "passed" if check.passed else f"failed: {', '.join(_failures(check))}"
+
+
+def _failures(check: ProviderCheck) -> Iterator[str]:
+    if check.refused_work:
+        yield f"sums of products that fall back to the CPU ({len(check.refused_work)})"
+    if check.findings:
+        yield f"Q/DQ patterns that do not fuse ({len(check.findings)})"
+
+
+def _grouped(title: str, rows: list[tuple[str, str]]) -> Iterator[str]:
+    if not rows:
+        return
+    yield f"{title}: {len(rows)}"
+    names: dict[str, list[str]] = defaultdict(list)
+    for reason, name in rows:
+        names[reason].append(name)
+    for reason, found in sorted(names.items(), key=lambda item: -len(item[1])):
+        more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+        yield f"  {len(found):4}  {reason}: {', '.join(found[:SHOWN])}{more}"

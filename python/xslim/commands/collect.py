@@ -1,14 +1,19 @@
-"""Calibration in parts: each writes a sketch file, and all files together make the undivided run."""
+"""``xslim collect``: calibrate on a part of the samples and keep the sketches.
+
+The files of all parts together make the undivided run.
+"""
 
 from __future__ import annotations
 
 import logging
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from xslim.calibration.observe import observe
 from xslim.config import Config
+from xslim.errors import ConfigError
 from xslim.pipeline.calibrate import calibration_settings, further_masks, start_static
 from xslim.pipeline.cut import FirstPart
 from xslim.pipeline.inputs import load_protected
@@ -17,6 +22,14 @@ from xslim.pipeline.paths import prepare_files
 from xslim.runtime import Isolated
 
 logger = logging.getLogger(__name__)
+
+SHARD = re.compile(r"([1-9]\d*)/([1-9]\d*)")
+
+
+def run(config: str, shard: str, output: str) -> int:
+    """Collect one shard."""
+    collect_shard(config, parse_shard(shard), output)
+    return 0
 
 
 def collect_shard(
@@ -58,3 +71,17 @@ def collect_shard(
             further, masks = bool(found - masks), masks | found
     logger.info("wrote %s", path)
     return path
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """Parse ``I/N``, counted from 1, into ``(index, count)``, counted from 0.
+
+    Raises
+    ------
+    ConfigError
+        The text has another form, or I exceeds N.
+    """
+    match = SHARD.fullmatch(text)
+    if match is None or int(match[1]) > int(match[2]):
+        raise ConfigError(f"{text!r} is not I/N with I from 1 to N", where="--shard", hint="such as 2/4")
+    return int(match[1]) - 1, int(match[2])

@@ -1,33 +1,28 @@
-"""Two models on the same samples, output by output: what ``xslim compare`` prints."""
+"""``xslim compare``: the outputs of two models side by side."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from itertools import islice
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
 from xslim import kernels
-from xslim.calibration.arrays import check_convertible
-from xslim.calibration.data import CalibrationData
-from xslim.calibration.lists import read_list
-from xslim.commands.init import FILE_TYPES, guess_entries
-from xslim.config import CalibrationParameters, load_config
-from xslim.errors import DataError, ModelError
-from xslim.files import refuse_inputs, require_content, scratch_folder
-from xslim.graph.inputs import InputSpec, input_specs
-from xslim.pipeline.inputs import calibration_files, load_protected_model
-from xslim.runtime import Feeds, Isolated, Runs, random_feeds
+from xslim.commands.compared_samples import samples_to_compare
+from xslim.commands.text import say, say_json
+from xslim.errors import ConfigError, DataError, ModelError
+from xslim.graph.inputs import input_specs
+from xslim.pipeline.inputs import load_protected_model
+from xslim.runtime import Isolated
 
 Array = NDArray[np.generic]
 
 COMPARABLE = "compare a model with what was made from it"
+HEADS = ("output", "SQNR dB", "cosine", "MSE", "largest error", "top-1 same", "equal")
 
 
 @dataclass(frozen=True)
@@ -53,6 +48,21 @@ class OutputPair:
     max_abs_error: float | None
     top1_agreement: float | None
     equal: float
+
+
+def run(first: str, second: str, data: str | None, samples: int, as_json: bool) -> int:
+    """Print one row per output."""
+    if samples < 1:
+        raise ConfigError("must be at least 1", where="--samples")
+    place = Path(data) if data else None
+    count, outputs = compare_models(Path(first), Path(second), place, samples)
+    if as_json:
+        rows = [{key: _finite(value) for key, value in asdict(output).items()} for output in outputs]
+        say_json({"samples": count, "outputs": rows})
+        return 0
+    say(*_table(outputs))
+    say(f"{count} sample{'s' if count > 1 else ''}{'' if place else ' of random numbers'}")
+    return 0
 
 
 def compare_models(first: Path, second: Path, data: Path | None, count: int) -> tuple[int, list[OutputPair]]:
@@ -87,7 +97,7 @@ def compare_models(first: Path, second: Path, data: Path | None, count: int) -> 
     used = 0
     with Isolated() as isolated:
         a, b = isolated.session(first, names), isolated.session(second, names)
-        for feeds in _samples(model, a, data, count):
+        for feeds in samples_to_compare(model, a, data, count):
             for total, expected, found in zip(totals, a.run(feeds), b.run(feeds), strict=True):
                 total.add(expected, found)
             used += 1
@@ -154,92 +164,29 @@ def _shared_outputs(first: ir.Model, second: ir.Model) -> list[str]:
     return shared
 
 
-def _samples(model: ir.Model, session: Runs, data: Path | None, count: int) -> Iterator[Feeds]:
-    if data is None:
-        yield _random_sample(model, session)
-    elif data.suffix == ".npz":
-        yield from islice(_rows(input_specs(model), data), count)
-    elif data.suffix == ".json":
-        config = load_config(data)
-        refuse_inputs([], calibration_files(config))
-        calibration = CalibrationData(input_specs(model), config.calibration_parameters, config.base_dir)
-        yield from islice(calibration.batches(1), count)
-    else:
-        with _guessed(model, data) as parameters:
-            yield from islice(CalibrationData(input_specs(model), parameters).batches(1), count)
+def _table(outputs: Sequence[OutputPair]) -> Iterator[str]:
+    rows = [HEADS, *(_row(output) for output in outputs)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADS))]
+    for name, *cells in rows:
+        rest = "  ".join(f"{cell:>{width}}" for cell, width in zip(cells, widths[1:], strict=True))
+        yield f"{name:<{widths[0]}}  {rest}"
 
 
-def _random_sample(model: ir.Model, session: Runs) -> Feeds:
-    refusal = ""
-    for feeds in random_feeds(model):
-        try:
-            session.run(feeds)
-        except ModelError as error:
-            refusal = error.what
-        else:
-            return feeds
-    raise ModelError(f"the model takes no random input: {refusal}", hint="give --data")
+def _row(output: OutputPair) -> tuple[str, ...]:
+    return (
+        output.name,
+        _format(output.sqnr_db, ".2f"),
+        _format(output.cosine, ".5f"),
+        _format(output.mse, ".4g"),
+        _format(output.max_abs_error, ".4g"),
+        _format(output.top1_agreement, ".1%"),
+        _format(output.equal, ".1%"),
+    )
 
 
-def _rows(specs: Sequence[InputSpec], path: Path) -> Iterator[Feeds]:
-    arrays = _arrays(specs, path)
-    missing = [spec.name for spec in specs if spec.name not in arrays]
-    if missing:
-        raise DataError(
-            f"holds no array for the input {missing[0]}",
-            where=str(path),
-            hint="name its arrays like the model's inputs",
-        )
-    for spec in specs:
-        check_convertible(arrays[spec.name].dtype, spec.dtype, f"{path}, array {spec.name}")
-    columns = {spec.name: arrays[spec.name].astype(spec.dtype) for spec in specs}
-    counts = [len(column) for column in columns.values() if column.ndim]
-    for index in range(min(counts, default=1)):
-        yield {spec.name: _row(columns[spec.name], spec, index) for spec in specs}
+def _format(value: float | None, form: str) -> str:
+    return "-" if value is None else "exact" if math.isinf(value) else format(value, form)
 
 
-def _arrays(specs: Sequence[InputSpec], path: Path) -> dict[str, Array]:
-    """Read what a file holds for the inputs."""
-    try:
-        require_content(path)
-        with np.load(path, allow_pickle=False) as file:
-            return {spec.name: file[spec.name] for spec in specs if spec.name in file}
-    # zip and numpy fail in many ways where a file is not what it seems.
-    except Exception as error:
-        raise DataError(f"cannot read: {error}", where=str(path), hint="numpy.savez writes it") from error
-
-
-def _row(column: Array, spec: InputSpec, index: int) -> Array:
-    """One sample: a single number serves all, and an input without dimensions takes one number of many."""
-    if column.ndim == 0:
-        return column if spec.shape == () else column.reshape((1,) * len(spec.shape or (1,)))
-    return np.asarray(column[index]) if spec.shape == () else column[index : index + 1]
-
-
-@contextmanager
-def _guessed(model: ir.Model, data: Path) -> Iterator[CalibrationParameters]:
-    """Calibration parameters for a folder or a list file, as ``xslim init`` would guess them."""
-    with scratch_folder() as folder:
-        if data.is_dir():
-            entries, files = guess_entries(model, [str(data)])
-        else:
-            specs = input_specs(model)
-            if len(specs) != 1:
-                raise DataError(
-                    f"a list feeds one input, but the model has {len(specs)}",
-                    where=str(data),
-                    hint="give the configuration or an .npz file",
-                )
-            files = {specs[0].name: [entry.path for entry in read_list(str(data), None)]}
-            entries, _ = guess_entries(model, [])
-        for index, entry in enumerate(entries):
-            paths = files.get(entry["input_name"], [])
-            listing = folder / f"{index}.txt"
-            listing.write_text("".join(f"{path}\n" for path in paths), "utf-8")
-            entry |= _file_type(entry, paths) | {"data_list_path": str(listing)}
-        yield CalibrationParameters.model_validate({"input_parameters": entries})
-
-
-def _file_type(entry: dict[str, Any], paths: Sequence[Path]) -> dict[str, Any]:
-    kind = FILE_TYPES.get(paths[0].suffix.lower()) if paths else None
-    return {"file_type": kind} if kind is not None and kind != entry.get("file_type") else {}
+def _finite(value: object) -> object:
+    return None if isinstance(value, float) and not math.isfinite(value) else value

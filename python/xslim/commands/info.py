@@ -1,15 +1,17 @@
-"""What is in a model: the facts that ``xslim info`` prints."""
+"""``xslim info``: inputs, outputs, operators, parameters and cost of a model."""
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common
 
+from xslim.commands.text import say, say_json
 from xslim.graph.cost import model_cost
 from xslim.graph.io import external_bytes
 from xslim.passes.folding import infer_shapes
@@ -18,6 +20,7 @@ from xslim.pipeline.inputs import load_protected_model
 STATIC = ("QuantizeLinear",)
 DYNAMIC = ("DynamicQuantizeLinear", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM", "MatMulInteger")
 INTEGER_BITS = 8
+OPERATORS_PER_LINE = 6
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,16 @@ class ModelInfo:
     macs: int
     macs_complete: bool
     quantization: str
+
+
+def run(model: str, as_json: bool) -> int:
+    """Print what is in the model."""
+    info = inspect_model(Path(model))
+    if as_json:
+        say_json(asdict(info))
+    else:
+        say(*_lines(info))
+    return 0
 
 
 def inspect_model(path: Path) -> ModelInfo:
@@ -142,3 +155,42 @@ def _quantization(operators: Counter[str], weights: Counter[str]) -> str:
     if operators["DequantizeLinear"]:
         return "int8 weights"
     return "float16" if weights["float16"] > weights["float"] else "float32"
+
+
+def _lines(info: ModelInfo) -> Iterator[str]:
+    rows = [
+        ("model", f"{info.path} ({info.file_bytes / 1e6:.2f} MB)"),
+        ("written by", info.producer or "unknown"),
+        ("opset", ", ".join(f"{domain} {version}" for domain, version in info.opsets.items())),
+        ("IR version", str(info.ir_version)),
+        ("arithmetic", info.quantization),
+        ("parameters", f"{info.parameters:,} ({_types(info.weight_types)})"),
+        ("MACs", f"{'' if info.macs_complete else 'at least '}{info.macs:,}{_assumption(info)}"),
+        *((f"input {tensor.name}", _shape(tensor)) for tensor in info.inputs),
+        *((f"output {tensor.name}", _shape(tensor)) for tensor in info.outputs),
+        ("functions", ", ".join(info.functions) or "none"),
+        ("subgraphs", str(info.subgraphs)),
+        ("operators", f"{sum(info.operators.values()):,}"),
+    ]
+    width = max(len(name) for name, _ in rows)
+    for name, text in rows:
+        yield f"{name:<{width}}  {text}"
+    counts = [f"{name} {count}" for name, count in info.operators.items()]
+    for start in range(0, len(counts), OPERATORS_PER_LINE):
+        yield f"{'':<{width}}  {', '.join(counts[start : start + OPERATORS_PER_LINE])}"
+
+
+def _types(types: dict[str, int]) -> str:
+    return ", ".join(f"{count:,} {name}" for name, count in types.items()) or "no weights"
+
+
+def _assumption(info: ModelInfo) -> str:
+    shapes = [tensor.shape or (None,) for tensor in info.inputs]
+    is_open = any(not isinstance(dim, int) for shape in shapes for dim in shape)
+    return " (symbolic dimensions as 1)" if is_open else ""
+
+
+def _shape(tensor: TensorInfo) -> str:
+    if tensor.shape is None:
+        return f"{tensor.dtype}, shape not known"
+    return f"{tensor.dtype} [{', '.join('?' if dim is None else str(dim) for dim in tensor.shape)}]"

@@ -1,50 +1,36 @@
-"""The starter configuration of ``xslim init``: what a model's inputs and operators suggest."""
+"""``xslim init``: look at a model and write a configuration to start from."""
 
 from __future__ import annotations
 
 import json
-import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import onnx_ir as ir
-
-from xslim.errors import DataError, OutputError
+from xslim.commands.guesses import (
+    Guess,
+    Section,
+    files_in,
+    guess_entry,
+    guess_quantization,
+    list_name,
+    match_folders,
+    plain_name,
+)
+from xslim.commands.text import say
+from xslim.errors import OutputError
 from xslim.files import InputFile, refuse_inputs, write_whole
-from xslim.graph.inputs import InputSpec, input_specs
+from xslim.graph.inputs import input_specs
 from xslim.pipeline.inputs import load_protected_model, weight_files
 
-logger = logging.getLogger(__name__)
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
-FILE_TYPES = {**dict.fromkeys(IMAGE_SUFFIXES, "img"), ".npy": "npy", ".raw": "raw", ".bin": "raw"}
-
-IMAGE_RANK = 4
-CHANNEL_COUNTS = (1, 3, 4)
-COLOURS = 3
-IMAGENET_CLASSES = (1000, 1001)
-IMAGENET = {
-    "mean_value": [123.675, 116.28, 103.53],
-    "std_value": [58.395, 57.12, 57.375],
-    "preprocess_file": "PT_IMAGENET",
-}
-USUAL = " Often 123.675, 116.28, 103.53 and 58.395, 57.12, 57.375, as in torchvision."
-USUAL_LENGTH, USUAL_SIDE = 128, 224
-PLACEHOLDER = "calibration/{}.txt"
-
-
-@dataclass(frozen=True)
-class Guess:
-    """A value of the configuration with the reason for it."""
-
-    value: Any
-    reason: str = ""
-
-
-Section = dict[str, Guess]
+def run(model: str, data: Sequence[str], output: str | None) -> int:
+    """Write the configuration, and a list file for every folder."""
+    written = write_starter(Path(model), data, Path(output) if output else None)
+    for path in written:
+        say(f"wrote {path}")
+    say(f"Check what is marked CHECK, then run: xslim -c {written[-1]}")
+    return 0
 
 
 def write_starter(model_path: Path, data: Sequence[str], output: Path | None) -> list[Path]:
@@ -77,11 +63,11 @@ def write_starter(model_path: Path, data: Sequence[str], output: Path | None) ->
     target = (output or Path(f"{model_path.stem}.json")).absolute()
     model = load_protected_model(model_path, [target])
     specs = input_specs(model)
-    files = {name: _files(folder) for name, folder in _folders(specs, data).items()}
-    lists = {name: target.with_name(f"{target.stem}_{_plain(name)}.txt") for name in files}
-    entries = [_entry(spec, model, files.get(spec.name), _list_name(spec, lists)) for spec in specs]
+    files = {name: files_in(folder) for name, folder in match_folders(specs, data).items()}
+    lists = {name: target.with_name(f"{target.stem}_{plain_name(name)}.txt") for name in files}
+    entries = [guess_entry(spec, model, files.get(spec.name), list_name(spec, lists)) for spec in specs]
     texts = {lists[name]: _listing(paths, target.parent) for name, paths in files.items()}
-    texts[target] = render(_model_section(model_path, target), entries, _quantization(model, specs))
+    texts[target] = render(_model_section(model_path, target), entries, guess_quantization(model, specs))
     samples = [InputFile(path, "the calibration file") for paths in files.values() for path in paths]
     refuse_inputs(texts, [InputFile(model_path, "the model"), *weight_files(model), *samples])
     for path in texts:
@@ -102,20 +88,6 @@ def _write_all(texts: Mapping[Path, str]) -> None:
         for path in written:
             path.unlink(missing_ok=True)
         raise
-
-
-def guess_entries(model: ir.Model, data: Sequence[str]) -> tuple[list[dict[str, Any]], dict[str, list[Path]]]:
-    """Guess the entries of ``input_parameters`` for a model, and find the files of each input in folders.
-
-    Raises
-    ------
-    DataError
-        A folder is missing or holds no calibration file.
-    """
-    specs = input_specs(model)
-    files = {name: _files(folder) for name, folder in _folders(specs, data).items()}
-    entries = [_entry(spec, model, files.get(spec.name), _list_name(spec, {})) for spec in specs]
-    return [{key: guess.value for key, guess in entry.items()} for entry in entries], files
 
 
 def render(model: Section, entries: Sequence[Section], quantization: Section) -> str:
@@ -156,145 +128,11 @@ def _model_section(model_path: Path, target: Path) -> Section:
     }
 
 
-def _entry(spec: InputSpec, model: ir.Model, files: Sequence[Path] | None, listing: str) -> Section:
-    kind = FILE_TYPES[files[0].suffix.lower()] if files else None
-    entry: Section = {"input_name": Guess(spec.name)}
-    layout = _image_size(spec)
-    if layout is not None and kind in (None, "img"):
-        entry |= _image_fields(spec, layout, model)
-    else:
-        entry |= _array_fields(spec, kind or "npy")
-    reason = "" if files else "CHECK: a text file with one calibration file per line."
-    entry["data_list_path"] = Guess(listing, reason)
-    return entry
-
-
-def _image_size(spec: InputSpec) -> tuple[int, list[int | None]] | None:
-    """Number of channels and the whole shape of an image input; None for any other."""
-    shape = spec.shape
-    if shape is None or len(shape) != IMAGE_RANK or spec.dtype.kind not in "fu":
-        return None
-    for channels in (shape[1], shape[3]):
-        if channels in CHANNEL_COUNTS:
-            return channels, list(shape)
-    return None
-
-
-def _image_fields(spec: InputSpec, layout: tuple[int, list[int | None]], model: ir.Model) -> Section:
-    channels, shape = layout
-    fields: Section = {"file_type": Guess("img")}
-    if None in shape[1:]:
-        sizes = [1, *(USUAL_SIDE if size is None else size for size in shape[1:])]
-        fields["input_shape"] = Guess(sizes, "CHECK: the model leaves the size of its images open.")
-    if channels == COLOURS:
-        fields["color_format"] = Guess("rgb", "CHECK: the order that the model was trained with, rgb or bgr.")
-    if spec.dtype.kind != "f":
-        return fields
-    if channels == COLOURS and _classes(model) in IMAGENET_CLASSES:
-        fields["mean_value"] = Guess(
-            IMAGENET["mean_value"], "CHECK: torchvision's normalisation for ImageNet."
-        )
-        fields |= {name: Guess(IMAGENET[name]) for name in ("std_value", "preprocess_file")}
-    else:
-        fields["mean_value"] = Guess(
-            [0.0] * channels,
-            f"CHECK: (pixel - mean) / std, with pixels from 0 to 255.{USUAL if channels == COLOURS else ''}",
-        )
-        fields["std_value"] = Guess([255.0] * channels)
-    return fields
-
-
-def _array_fields(spec: InputSpec, kind: str) -> Section:
-    fields: Section = {
-        "file_type": Guess(kind, "npy: one array per file, without or with the batch dimension."),
-        "dtype": Guess(spec.dtype.name),
-    }
-    shape = spec.shape
-    if shape is not None and None in shape:
-        sizes = [1, *(USUAL_LENGTH if size is None else size for size in shape[1:])]
-        fields["input_shape"] = Guess(sizes, "CHECK: the sizes that the model leaves open.")
-    return fields
-
-
-def _classes(model: ir.Model) -> int | None:
-    outputs = model.graph.outputs
-    shape = outputs[0].shape if outputs else None
-    last = shape[-1] if shape is not None and len(shape) > 1 else None
-    return last if isinstance(last, int) else None
-
-
-def _quantization(model: ir.Model, specs: Sequence[InputSpec]) -> Section:
-    types = {node.op_type for node in model.graph.all_nodes()}
-    if any(spec.dtype.kind == "i" for spec in specs):
-        level = Guess(2, "Tokens in: matrix products are int8, the rest of the transformer stays float.")
-    elif types & {"Softmax", "Attention"} and types & {"LayerNormalization", "Erf", "Gelu", "Attention"}:
-        level = Guess(1, "A transformer: its softmax, normalisations and gelu stay float.")
-    else:
-        level = Guess(0, "Everything that the target runs in int8; 1 and 2 keep more in float.")
-    return {
-        "precision_level": level,
-        "finetune_level": Guess(1, "0: ranges only, 1: fast corrections, 2 and 3: reconstruction, slower."),
-        "analysis_enable": Guess(True, "Writes <output_prefix>_report.html, which says where accuracy went."),
-    }
-
-
-def _folders(specs: Sequence[InputSpec], data: Sequence[str]) -> dict[str, Path]:
-    """Match folders with inputs."""
-    names = [spec.name for spec in specs]
-    found: dict[str, Path] = {}
-    for text in data:
-        name, separator, folder = text.partition("=")
-        if separator and name in names:
-            found[name] = Path(folder)
-            continue
-        root = Path(text)
-        inside = {name: root / _plain(name) for name in names if (root / _plain(name)).is_dir()}
-        if inside:
-            found |= inside
-        elif len(names) == 1:
-            found[names[0]] = root
-        else:
-            raise DataError(
-                f"the model has {len(names)} inputs: {', '.join(names)}",
-                where=text,
-                hint="make a folder for each inside, or give --data INPUT=FOLDER for each",
-            )
-    return found
-
-
-def _files(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        raise DataError(
-            "there is no such folder", where=str(folder), hint="--data takes a folder, or INPUT=FOLDER"
-        )
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in FILE_TYPES and path.is_file())
-    if not files:
-        raise DataError(
-            "holds no calibration file", where=str(folder), hint=f"known are {', '.join(sorted(FILE_TYPES))}"
-        )
-    kinds = {FILE_TYPES[path.suffix.lower()] for path in files}
-    if len(kinds) > 1:
-        raise DataError(
-            f"mixes {' and '.join(sorted(kinds))} files",
-            where=str(folder),
-            hint="keep one kind in the folder",
-        )
-    return [path.absolute() for path in files]
-
-
 def _listing(files: Sequence[Path], folder: Path) -> str:
     return "".join(f"{_relative(path, folder)}\n" for path in files)
-
-
-def _list_name(spec: InputSpec, lists: Mapping[str, Path]) -> str:
-    return lists[spec.name].name if spec.name in lists else PLACEHOLDER.format(_plain(spec.name))
 
 
 def _relative(path: Path, folder: Path) -> str:
     """The path as seen from a folder, where it lies inside or beside; else absolute."""
     relative = Path(os.path.relpath(path, folder)).as_posix()
     return str(path) if relative.startswith("../..") else relative
-
-
-def _plain(name: str) -> str:
-    return "".join(letter if letter.isalnum() or letter in "._-" else "_" for letter in name)

@@ -1,15 +1,20 @@
-"""The plan of a run, to be read before anything runs."""
+"""``xslim plan``: what would become int8, and why, without running anything."""
 
 from __future__ import annotations
 
+import json
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from xslim.analysis.numbers import plain
 from xslim.commands.subgraphs import count_subgraphs, refusals
+from xslim.commands.text import counted, known_only, say, say_json
 from xslim.config import Config
 from xslim.errors import ConfigError
+from xslim.files import write_whole
 from xslim.graph.cost import ModelCost, model_cost
 from xslim.graph.scheme import ConstantPlan, OperatorPlan, QuantPlan, TensorGroup
 from xslim.pipeline.cut import FirstPart
@@ -58,6 +63,18 @@ class PlanSummary:
         """Return plain data for JSON, every tensor with its group; an open end of a clamp is null."""
         data: dict[str, Any] = plain(self)
         return data
+
+
+def run(config: str, input_path: str | None, output: str | None, as_json: bool) -> int:
+    """Print the plan and write it as JSON."""
+    summary, file = plan_run(config, input_path, output=output, written=not as_json)
+    if as_json:
+        say_json(summary.as_json())
+        return 0
+    say(*_lines(summary), folded=True)
+    write_whole(file, json.dumps(summary.as_json(), indent=1) + "\n")
+    say(f"wrote {file}")
+    return 0
 
 
 def plan_run(
@@ -131,3 +148,38 @@ def plan_run(
 def _int8_share(cost: ModelCost, plan: QuantPlan) -> float:
     int8 = sum(operator.macs for operator in cost.operators if operator.name in plan.int8_operators)
     return int8 / cost.macs if cost.macs else 0.0
+
+
+def _lines(summary: PlanSummary) -> Iterator[str]:
+    yield "operators, and the tensors that they write"
+    width = max((len(operator.op_type) for operator in summary.operators), default=0)
+    for operator in summary.operators:
+        name = f"{operator.name} -> {', '.join(operator.outputs)}"
+        yield f"  {_kind(operator):5} {operator.op_type:{width}} {name}{_reason(operator)}"
+    if summary.groups:
+        yield "int8 tensors, and how their range is found; those in one line share scale and zero point"
+        yield from (f"  {_method(group)}: {', '.join(group.tensors)}" for group in summary.groups)
+    int8 = sum(operator.int8 for operator in summary.operators)
+    reasons = Counter(operator.reason for operator in summary.operators if not operator.int8)
+    if reasons:
+        yield "why operators are float"
+        yield from (f"  {count:4}  {reason}" for reason, count in reasons.most_common())
+    yield f"{int8} of {len(summary.operators)} operators are int8 on {summary.target}"
+    yield f"{summary.int8_share:.1%} of the multiply-accumulates are int8{known_only(summary.macs_complete)}"
+    pairs, sets = counted(summary.qdq_pairs, "Q/DQ pair"), counted(len(summary.groups), "set")
+    yield f"{pairs} with {sets} of parameters"
+    yield f"{counted(len(summary.constants), 'int8 constant')}, {counted(summary.subgraphs, 'subgraph')}"
+
+
+def _kind(operator: OperatorPlan) -> str:
+    return "int8" if operator.int8 else "float"
+
+
+def _reason(operator: OperatorPlan) -> str:
+    return "" if operator.reason == "int8" else f": {operator.reason}"
+
+
+def _method(group: TensorGroup) -> str:
+    if group.fixed_range is not None:
+        return f"range {group.fixed_range[0]:g} to {group.fixed_range[1]:g}"
+    return group.method if group.method != "percentile" else f"percentile {group.max_percentile:g}"

@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 from pathlib import Path
 
-from xslim.cli.text import say, say_json
+from xslim.commands.text import say, say_json
+from xslim.config import schema
 from xslim.errors import OutputError
+from xslim.files import write_whole
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the output file."""
-    parser.add_argument("-o", "--output", metavar="FILE", help="file to write, instead of printing")
-
-
-def run(options: argparse.Namespace) -> int:
+def run(output: str | None) -> int:
     """Print the schema, or write it to a file."""
-    from xslim.config import schema
-    from xslim.files import write_whole
-
-    if options.output is None:
+    if output is None:
         say_json(schema())
         return 0
-    path, content = Path(options.output), schema()
+    path, content = Path(output), schema()
     # False, where Path.is_file raises, for a name that is too long; writing then says so.
     if os.path.isfile(path) and not _is_schema(path, content["title"]):  # noqa: PTH113
         raise OutputError(

@@ -1,0 +1,112 @@
+"""The sub-commands and their arguments; ``xslim NAME`` calls ``run`` of ``xslim.commands.NAME``.
+
+The arguments stand here as data, so that the help needs none of the modules that do the work.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from xslim.cli.parser import COMMON
+
+
+@dataclass(frozen=True)
+class Argument:
+    """The flags of an argument, or its name, and what `argparse` wants to know beside."""
+
+    flags: tuple[str, ...]
+    settings: dict[str, Any]
+
+
+def _argument(*flags: str, **settings: Any) -> Argument:
+    return Argument(flags, settings)
+
+
+@dataclass(frozen=True)
+class Command:
+    """What a sub-command does, in a sentence, and its arguments: the parameters of its ``run``."""
+
+    description: str
+    arguments: tuple[Argument, ...]
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Add the arguments to a parser, in their order."""
+        for argument in self.arguments:
+            parser.add_argument(*argument.flags, **argument.settings)
+
+
+MODEL = _argument("model", metavar="MODEL", help="ONNX model")
+JSON = _argument("--json", dest="as_json", action="store_true", help="print JSON")
+CONFIG = _argument("-c", "--config", metavar="FILE", required=True, help="JSON configuration")
+INPUT = _argument("-i", "--input_path", metavar="FILE", help="ONNX model, instead of the config's")
+
+CHECK = (
+    _argument("model", metavar="MODEL", help="ONNX model, quantised or not"),
+    _argument("--target", metavar="NAME", default="spacemit", help="spacemit (default) or generic"),
+    JSON,
+)
+COLLECT = (
+    CONFIG,
+    _argument("--shard", metavar="I/N", default="1/1", help="the I-th of N parts (default 1/1)"),
+    _argument("-o", "--output", metavar="FILE", required=True, help="sketch file to write"),
+)
+COMPARE = (
+    _argument("first", metavar="A", help="reference model"),
+    _argument("second", metavar="B", help="the other model"),
+    _argument(
+        "--data",
+        metavar="PATH",
+        help="configuration (.json), list file, folder or .npz; without it one random input",
+    ),
+    _argument("--samples", metavar="N", type=int, default=16, help="at most N samples (default 16)"),
+    JSON,
+)
+INIT = (
+    MODEL,
+    _argument(
+        "--data",
+        metavar="FOLDER",
+        action="append",
+        default=[],
+        help="folder with calibration files, or INPUT=FOLDER for one of several inputs; may be repeated",
+    ),
+    _argument("-o", "--output", metavar="FILE", help="configuration to write (default MODEL's name .json)"),
+)
+PLAN = (
+    CONFIG,
+    INPUT,
+    _argument("-o", "--output", metavar="FILE", help="JSON file (default: <prefix>_plan.json)"),
+    _argument(
+        "--json", dest="as_json", action="store_true", help="print JSON instead of writing it to a file"
+    ),
+)
+QUANTIZE = (
+    CONFIG,
+    _argument(
+        "--sketch", metavar="FILE", nargs="+", default=[], help="files of xslim collect: every shard once"
+    ),
+    INPUT,
+    _argument("-o", "--output_path", metavar="PATH", help="output file (.onnx) or folder"),
+)
+SCHEMA = (_argument("-o", "--output", metavar="FILE", help="file to write, instead of printing"),)
+
+COMMANDS = {
+    "check": Command("Show what a target's execution provider does with a model.", CHECK),
+    "collect": Command("Calibrate on a part of the samples and keep the sketches.", COLLECT),
+    "compare": Command("Compare the outputs of two models on the same samples.", COMPARE),
+    "info": Command("Show inputs, outputs, operators, parameters and cost of a model.", (MODEL, JSON)),
+    "init": Command("Look at a model and write a configuration to start from.", INIT),
+    "plan": Command("Show what would become int8, and why, without running anything.", PLAN),
+    "quantize": Command("Quantise as a configuration says, from collected sketches where given.", QUANTIZE),
+    "schema": Command("Print the JSON Schema of the configuration.", SCHEMA),
+}
+
+
+def call(name: str, options: argparse.Namespace) -> int:
+    """Run a sub-command with its own options; only now is its module imported."""
+    own = {key: value for key, value in vars(options).items() if key not in COMMON}
+    status: int = import_module(f"xslim.commands.{name}").run(**own)
+    return status
