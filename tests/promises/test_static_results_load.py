@@ -136,3 +136,21 @@ def test_the_result_loads_and_computes_at_every_optimisation(name: str, tmp_path
     for level in LEVELS:
         expected, found = run(net.proto, sample, level), run(result, sample, level)
         assert sqnr(expected, found) > net.least_db
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "half-precision join",
+        "noise",
+        "pool with dilations",
+        "flag without dimensions",
+        "last sum at opset 23",
+    ],
+)
+def test_the_result_can_be_refined_and_analysed(name: str, tmp_path: Path) -> None:
+    net = NETS[name]
+    result = quantise(net, tmp_path, finetune_level=2, analysis_enable=True)
+    assert list(tmp_path.glob("*_report.md"))
+    sample = net.samples()[0]
+    assert sqnr(run(net.proto, sample, LEVELS[0]), run(result, sample, LEVELS[0])) > net.least_db

@@ -247,6 +247,29 @@ def test_shape_arithmetic_is_never_quantised() -> None:
     assert int8(plan) == {"g"}
 
 
+CAPTURED = {
+    "Loop": "v = Loop(trips, on) <body = b (int64 i, bool c) => (bool d, float[1,4] p) "
+    "{ d = Identity(c)  p = Relu(x) }>  u = Squeeze(v, zero)",
+    "If": "u = If(flag) <then_branch = t () => (float[1,4] p) { p = Relu(x) }, "
+    "else_branch = e () => (float[1,4] q) { q = Neg(x) }>",
+    "If in a Loop": "v = Loop(trips, on) <body = b (int64 i, bool c) => (bool d, float[1,4] p) "
+    "{ d = Identity(c)  p = If(c) <then_branch = t () => (float[1,4] r) { r = Relu(x) }, "
+    "else_branch = e () => (float[1,4] q) { q = Neg(x) }> }>  u = Squeeze(v, zero)",
+}
+
+
+@pytest.mark.parametrize("name", CAPTURED)
+def test_data_that_a_body_takes_from_outside_are_data(name: str) -> None:
+    text = (
+        "(float[1,4] x) => (float[1,2] y) { shape = Shape(x)  trips = Gather(shape, first) "
+        f"flag = Equal(trips, one)  {CAPTURED[name]}  y = MatMul(u, w) }}"
+    )
+    numbers = {"first": np.array(0), "one": np.array(1), "on": np.array(True), "zero": np.array([0])}
+    proto = graph(text, {"w": normal(1, 4, 2), **numbers}, opset=13)
+    proto.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "n"
+    assert reason(plan_of(prepared(proto)), "y") == "int8"
+
+
 def test_integer_and_boolean_tensors_are_never_quantised() -> None:
     plan = plan_of(prepared(models.token_net()))
     assert int8(plan) == {"matmul", "relu"}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -21,6 +20,7 @@ from xslim.graph.scheme import (
     QuantizedTensor,
     QuantParams,
     QuantPlan,
+    representable,
 )
 from xslim.targets import Target
 
@@ -161,7 +161,7 @@ class _Writer:
 
     def _parameters(self, stem: str, params: QuantParams, like: ir.Value) -> tuple[ir.Value, ir.Value]:
         dtype = np.float16 if like.dtype == ir.DataType.FLOAT16 else np.float32
-        scale = self._initializer(f"{stem}_scale", _representable(params.scale, dtype))
+        scale = self._initializer(f"{stem}_scale", representable(params.scale, dtype))
         zero_point = self._initializer(f"{stem}_zero_point", np.asarray(params.zero_point))
         return scale, zero_point
 
@@ -200,11 +200,6 @@ def _unsigned(values: NDArray[np.generic]) -> NDArray[np.uint8]:
 
 def _unsigned_params(params: QuantParams) -> QuantParams:
     return replace(params, zero_point=_unsigned(params.zero_point))
-
-
-def _representable(scale: NDArray[np.float32], dtype: type[np.floating[Any]]) -> NDArray[np.generic]:
-    """Round a scale to the type of its tensor, never to zero."""
-    return np.asarray(np.maximum(np.asarray(scale).astype(dtype), np.finfo(dtype).smallest_subnormal))
 
 
 def _drop_unused(graph: ir.Graph) -> None:

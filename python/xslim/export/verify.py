@@ -13,8 +13,9 @@ import onnx
 from numpy.typing import NDArray
 
 from xslim import kernels
-from xslim.errors import InternalError, XSlimError
+from xslim.errors import InternalError, ModelError, XSlimError
 from xslim.runtime import Feeds, Isolated, with_less_optimisation
+from xslim.runtime.engine import FULL
 
 logger = logging.getLogger(__name__)
 
@@ -38,8 +39,17 @@ class NotFiniteError(InternalError):
     """The quantised model returns NaN or infinities where the float model does not."""
 
 
+class NotRunnableError(InternalError):
+    """onnxruntime does not load or run the quantised model."""
+
+
 def compare_outputs(
-    float_model: bytes | Path, quantized: onnx.ModelProto, samples: Sequence[Feeds], isolated: Isolated
+    float_model: bytes | Path,
+    quantized: bytes | Path,
+    samples: Sequence[Feeds],
+    isolated: Isolated,
+    *,
+    fully_optimised: bool = False,
 ) -> list[OutputComparison]:
     """Check the quantised model and compare it with the float model on a few samples.
 
@@ -47,12 +57,15 @@ def compare_outputs(
     ----------
     float_model : bytes or Path
         The float model, serialised or a file.
-    quantized : onnx.ModelProto
-        What is about to be written.
+    quantized : bytes or Path
+        What is about to be written, serialised or a file.
     samples : sequence of feeds
         What both models run on; at least one.
     isolated : Isolated
         The process that runs them.
+    fully_optimised : bool
+        The quantised model has to run as onnxruntime optimises it by default; otherwise a model on which the
+        optimiser fails passes, with a warning, where it runs as it is written.
 
     Returns
     -------
@@ -61,22 +74,27 @@ def compare_outputs(
 
     Raises
     ------
+    NotRunnableError
+        onnxruntime does not run the quantised model.
     InternalError
-        The quantised model is not valid, does not run, or returns something that is not finite where the
-        float model does not.
+        The quantised model is not valid, or returns something that is not finite where the float model does
+        not.
     """
-    serialized = quantized.SerializeToString()
-    require_valid(serialized, float_model, "quantised")
+    require_valid(quantized, float_model, "quantised")
 
     def run(model: bytes | Path, names: Sequence[str] | None, optimisation: str) -> _Runs:
         session = isolated.session(model, names, optimisation=optimisation)
         return session.outputs, [session.run(feeds) for feeds in samples]
 
     names, expected = with_less_optimisation(partial(run, float_model, None), "the float model")
+    attempt = partial(run, quantized, names)
     try:
-        _, found = with_less_optimisation(partial(run, serialized, names), "the quantised model")
+        if fully_optimised:
+            _, found = attempt(FULL)
+        else:
+            _, found = with_less_optimisation(attempt, "the quantised model", survives=ModelError)
     except XSlimError as error:
-        raise InternalError(f"the quantised model does not run: {error.what}") from error
+        raise NotRunnableError(f"the quantised model does not run: {error.what}") from error
     outputs = zip(*(zip(a, b, strict=True) for a, b in zip(expected, found, strict=True)), strict=True)
     return compare_by_name(dict(zip(names, outputs, strict=True)))
 

@@ -126,7 +126,7 @@ def save_model(
     model: ir.Model,
     path: str | os.PathLike[str],
     *,
-    external_above: int = PROTO_LIMIT_BYTES,
+    external_above: int | None = None,
     check: Callable[[Path], None] | None = None,
 ) -> None:
     """Write the model whole or not at all.
@@ -139,8 +139,9 @@ def save_model(
         Left unchanged.
     path : path
         The ``.onnx`` file; missing folders are created, and removed again when nothing is written.
-    external_above : int
-        Bytes of weights beyond which they go to ``<file name>.data`` beside the model.
+    external_above : int, optional
+        Bytes of weights beyond which they go to ``<file name>.data`` beside the model; by default what one
+        message can hold.
     check : callable, optional
         Called with the file aside, before it takes its place; when it raises, nothing has been written.
 
@@ -150,7 +151,7 @@ def save_model(
         The place cannot be written, or is a folder, a link or a device.
     """
     target = Path(path)
-    external = weight_bytes(model) > external_above
+    external = weight_bytes(model) > (PROTO_LIMIT_BYTES if external_above is None else external_above)
     try:
         with scratch_folder(target.parent) as aside:
             written = aside / target.name

@@ -53,6 +53,27 @@ def static_shape(value: ir.Value | None) -> tuple[int, ...] | None:
     return tuple(int(dim) for dim in value.shape.numpy())
 
 
+def captured(node: ir.Node) -> list[ir.Value]:
+    """Values of outer graphs that the bodies of a control-flow node read."""
+    bodies = [graph for item in node.attributes.values() for graph in _graphs(item)]
+    own: set[ir.Value] = set()
+    read: dict[ir.Value, None] = {}
+    for body in bodies:
+        own.update((*body.inputs, *body.initializers.values()))
+        read.update(dict.fromkeys(body.outputs))
+        for inner in body:
+            own.update(inner.outputs)
+            read.update(dict.fromkeys(value for value in inner.inputs if value is not None))
+            read.update(dict.fromkeys(captured(inner)))
+    return [value for value in read if value not in own]
+
+
+def _graphs(item: ir.Attr) -> list[ir.Graph]:
+    if item.type == ir.AttributeType.GRAPH:
+        return [item.as_graph()]
+    return list(item.as_graphs()) if item.type == ir.AttributeType.GRAPHS else []
+
+
 def sole_consumer(value: ir.Value) -> ir.Node | None:
     """The only node that reads the value, when it is read once and is no graph output."""
     if value.is_graph_output():

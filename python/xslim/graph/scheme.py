@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -194,3 +195,8 @@ class Quantization:
     activations: dict[str, QuantParams]
     constants: dict[ConstantPlan, QuantizedTensor]
     biases: dict[str, QuantizedTensor] = field(default_factory=dict)
+
+
+def representable(scale: NDArray[np.float32], dtype: type[np.floating[Any]]) -> NDArray[np.generic]:
+    """Round a scale to the type of its tensor, never to zero."""
+    return np.asarray(np.maximum(np.asarray(scale).astype(dtype), np.finfo(dtype).smallest_subnormal))

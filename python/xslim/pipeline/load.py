@@ -75,8 +75,12 @@ def load_float_model(config: Config, model_or_path: onnx.ModelProto | str | Path
     return model
 
 
-def prepare_model(model: ir.Model, config: Config, *, minimum_opset: int = PER_CHANNEL_OPSET) -> ir.Model:
+def prepare_model(
+    model: ir.Model, config: Config, *, minimum_opset: int = PER_CHANNEL_OPSET, raise_opset: bool = True
+) -> ir.Model:
     """Run the graph preparation that the configuration asks for; the tensors that it names survive.
+
+    Without `raise_opset`, the opset is raised only where the result could not be written otherwise.
 
     Raises
     ------
@@ -92,7 +96,7 @@ def prepare_model(model: ir.Model, config: Config, *, minimum_opset: int = PER_C
         model,
         skip_slim=parameters.skip_onnxsim,
         opset=parameters.opset,
-        raise_opset_for=target.raises_opset_for,
+        raise_opset_for=target.raises_opset_for if raise_opset else (),
         functions=parameters.functions,
         minimum_opset=max(minimum_opset, needed_opset(model)) if config.is_static else minimum_opset,
         keep=[*named, *wanted.truncate_var_names],

@@ -16,13 +16,14 @@ from xslim.calibration.merge import found_masks, merge_shards
 from xslim.calibration.observe import observe, watch
 from xslim.config import Config
 from xslim.export.qdq import export_qdq
-from xslim.export.verify import OutputComparison, compare_outputs, require_valid
+from xslim.export.verify import NotRunnableError, OutputComparison, compare_outputs, require_valid
 from xslim.graph.gains import StepGain
 from xslim.graph.io import save_model, to_proto
 from xslim.graph.scheme import Quantization, QuantPlan
 from xslim.kernels import Sketch
 from xslim.pipeline.calibrate import calibration_settings, further_masks, start_static
 from xslim.pipeline.cut import FirstPart
+from xslim.pipeline.fallback import prepared_at_lower_opset, serialised
 from xslim.pipeline.load import ModelSource, prepare_model
 from xslim.pipeline.paths import SKETCHES, OutputPaths
 from xslim.pipeline.report import log_report, write_report
@@ -72,11 +73,15 @@ def run_static(
     """
     # A file is compared with as it is; only a model in memory has to be kept a second time.
     original = source if isinstance(source, Path) else to_proto(model).SerializeToString()
-    part = FirstPart.of(prepare_model(model, config), config)
-    result = quantize_static(part.model, config, paths.beside(SKETCHES), sketch_files, isolated=isolated)
-    whole = part.whole(result.model)
+    run = _quantised(prepare_model(model, config), config, paths, sketch_files, isolated)
+    try:
+        comparison = run.compare(original, paths, isolated, fully_optimised=True)
+    except NotRunnableError as error:
+        lower = None if sketch_files else prepared_at_lower_opset(run.whole, error, model, config)
+        run = run if lower is None else _quantised(lower, config, paths, (), isolated)
+        comparison = run.compare(original, paths, isolated)
+    part, result, whole = run.part, run.result, run.whole
     log_gains(result.gains)
-    comparison = _compare(original, whole, result.samples[:COMPARED_SAMPLES], isolated)
     wanted = config.quantization_parameters.analysis_enable
     # The report is about the part that changed; sizes too.
     before = model if part.parts is None else part.model
@@ -199,16 +204,40 @@ def quantize_static(
     )
 
 
-def _compare(
-    original: bytes | Path, whole: ir.Model, samples: Sequence[Feeds], isolated: Isolated
-) -> list[OutputComparison]:
-    """Check the result and compare it with the float model, unless the part behind a cut cannot be run."""
-    proto = to_proto(whole)
-    if unknown := unknown_operators(whole):
-        require_valid(proto.SerializeToString(), original, "quantised")
-        logger.warning("onnxruntime has no operator %s: the result is neither run nor compared", unknown[0])
-        return []
-    return compare_outputs(original, proto, samples, isolated)
+@dataclass(frozen=True)
+class _Quantised:
+    """A quantised model, and what it was made of."""
+
+    part: FirstPart
+    result: StaticResult
+    whole: ir.Model
+
+    def compare(
+        self, original: bytes | Path, paths: OutputPaths, isolated: Isolated, *, fully_optimised: bool = False
+    ) -> list[OutputComparison]:
+        """Check the result and compare it with the float model, unless a part behind a cut cannot be run."""
+        samples = self.result.samples[:COMPARED_SAMPLES]
+        with serialised(self.whole, paths.model) as quantized:
+            if unknown := unknown_operators(self.whole):
+                require_valid(quantized, original, "quantised")
+                logger.warning(
+                    "onnxruntime has no operator %s: the result is neither run nor compared", unknown[0]
+                )
+                return []
+            return compare_outputs(original, quantized, samples, isolated, fully_optimised=fully_optimised)
+
+
+def _quantised(
+    prepared: ir.Model,
+    config: Config,
+    paths: OutputPaths,
+    sketch_files: Sequence[Path],
+    isolated: Isolated,
+) -> _Quantised:
+    part = FirstPart.of(prepared, config)
+    store = paths.beside(SKETCHES)
+    result = quantize_static(part.model, config, store, sketch_files, isolated=isolated)
+    return _Quantised(part, result, part.whole(result.model))
 
 
 def _analyse(original: ir.Model, result: StaticResult, config: Config, paths: OutputPaths) -> Report:

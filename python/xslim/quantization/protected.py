@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from xslim.graph.ops import attribute, constant, is_constant
+from xslim.graph.ops import attribute, captured, constant, is_constant
 from xslim.kernels import Sketch
 from xslim.targets import Operator, Target
 
@@ -72,7 +72,8 @@ def shape_values(graph: ir.Graph, target: Target) -> set[ir.Value]:
     """Values that follow from shapes and constants alone."""
     shapes: set[ir.Value] = set()
     for node in graph:
-        moving = [value for value in node.inputs if value is not None and not is_constant(value)]
+        read = [*node.inputs, *captured(node)]
+        moving = [value for value in read if value is not None and not is_constant(value)]
         if target.entry(node).measures_shape or (moving and all(value in shapes for value in moving)):
             shapes.update(node.outputs)
     return shapes

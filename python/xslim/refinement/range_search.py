@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from xslim.graph.ops import is_constant
 from xslim.graph.outputs import with_outputs
 from xslim.graph.quantizers import Pair, quantizer_pairs
-from xslim.graph.scheme import QuantPlan, TensorGroup
+from xslim.graph.scheme import QuantPlan, TensorGroup, representable
 from xslim.refinement.judge import output_errors
 from xslim.runtime import Feeds, Session
 
@@ -140,6 +140,7 @@ class _Adjustable:
         restored = {name: restore.outputs[0] for name, (_, restore) in pairs.items()}
         probes = [name for name in probes if name in restored and name not in outputs]
         self._tensors = _open_scales(model.graph, pairs, scales)
+        self._half = {value.name for value in model.graph.inputs if value.dtype == ir.DataType.FLOAT16}
         model.graph.outputs.extend(restored[name] for name in probes)
         names = [*outputs, *(restored[name].name or "" for name in probes)]
         self._session = Session(model, names, threads=1, qdq_as_written=True)
@@ -151,12 +152,16 @@ class _Adjustable:
 
     def loss(self, scales: Mapping[str, Scale]) -> float:
         """Noise energy over signal energy, summed over the outputs, with the mean over the probes."""
-        given = {name: scales[tensor] for name, tensor in self._tensors.items()}
+        given = {name: self._given(scales[tensor], name) for name, tensor in self._tensors.items()}
         totals = output_errors(self._session, [{**feeds, **given} for feeds in self._feeds], self._expected)
         return sum(
             weight * total.noise_energy / max(total.reference_energy, 1e-30)
             for weight, total in zip(self._weights, totals, strict=True)
         )
+
+    def _given(self, scale: Scale, name: str) -> NDArray[np.generic]:
+        """The scale in the type of its input, as it would be exported."""
+        return representable(scale, np.float16 if name in self._half else np.float32)
 
 
 def _probes(groups: Sequence[TensorGroup]) -> list[str]:

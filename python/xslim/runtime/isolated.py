@@ -310,7 +310,9 @@ def _start(memory: int | None) -> _Child | None:
     return _Child(process, errors)
 
 
-def with_less_optimisation(attempt: Callable[[str], T], model: str) -> T:
+def with_less_optimisation(
+    attempt: Callable[[str], T], model: str, *, survives: type[ModelError] = CrashError
+) -> T:
     """Do something that runs a model; when onnxruntime dies of that, do it again with less optimisation.
 
     The last step is without any. A warning then says how the model can be loaded.
@@ -321,19 +323,21 @@ def with_less_optimisation(attempt: Callable[[str], T], model: str) -> T:
         Takes the value for `optimisation` of a session.
     model : str
         What the warning calls the model.
+    survives : type of ModelError
+        What leads to another attempt: `ModelError` where a failure without a death may be the optimiser's.
 
     Raises
     ------
-    CrashError
-        onnxruntime dies without any optimisation too; the error tells of the first death.
+    CrashError or ModelError
+        onnxruntime dies or fails without any optimisation too; the error is the first one.
     XSlimError
         Whatever else the attempt raises.
     """
-    first: CrashError | None = None
+    first: ModelError | None = None
     for optimisation in OPTIMISATIONS:
         try:
             result = attempt(optimisation)
-        except CrashError as error:
+        except survives as error:
             first = first or error
             continue
         if first is not None:

@@ -1,0 +1,56 @@
+"""What is left where onnxruntime's optimiser fails on a result, and a result that exceeds one message."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import onnx_ir as ir
+
+from xslim.config import Config
+from xslim.export.verify import NotRunnableError
+from xslim.files import scratch_folder
+from xslim.graph.io import PROTO_LIMIT_BYTES, save_model, to_proto, weight_bytes
+from xslim.graph.ops import opset
+from xslim.pipeline.load import prepare_model
+
+logger = logging.getLogger(__name__)
+
+
+def prepared_at_lower_opset(
+    failed: ir.Model, error: NotRunnableError, model: ir.Model, config: Config
+) -> ir.Model | None:
+    """Prepare a model again without the operators for which its opset was raised; None where it was not.
+
+    Parameters
+    ----------
+    failed : onnx_ir.Model
+        The result that onnxruntime does not run.
+    error : NotRunnableError
+        Why not.
+    model : onnx_ir.Model
+        The float model.
+    config : Config
+        The configuration of the run.
+    """
+    if config.model_parameters.opset is not None or opset(failed) <= opset(model):
+        return None
+    prepared = prepare_model(model, config, raise_opset=False)
+    if opset(prepared) >= opset(failed):
+        return None
+    logger.warning("opset %d is taken instead of %d, at which %s", opset(prepared), opset(failed), error.what)
+    return prepared
+
+
+@contextmanager
+def serialised(model: ir.Model, path: Path) -> Iterator[bytes | Path]:
+    """The model as bytes; as a file aside, in the folder of `path`, where it exceeds one message."""
+    if weight_bytes(model) <= PROTO_LIMIT_BYTES:
+        yield to_proto(model).SerializeToString()
+        return
+    with scratch_folder(path.parent) as aside:
+        file = aside / path.name
+        save_model(model, file)
+        yield file
