@@ -6,6 +6,27 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
+class ArgumentError(ValueError):
+    """An argument is outside of its documented range."""
+
+class ShapeError(ValueError):
+    """Shapes or lengths do not fit each other."""
+
+class DtypeError(TypeError):
+    """An array has a type with which no kernel computes."""
+
+class NonFiniteError(ValueError):
+    """A value is NaN or infinite where none may be."""
+
+class SketchFullError(ValueError):
+    """A sketch would count more than 2**53 values."""
+
+class CorruptSketchError(ValueError):
+    """The bytes are not those of a sketch."""
+
+class ThreadsError(RuntimeError):
+    """The system does not start as many threads."""
+
 @final
 class Sketch:
     """Exactly mergeable histogram of the values of a tensor.
@@ -20,7 +41,7 @@ class Sketch:
         """Observe every element of a float16, float32 or float64 array of any shape."""
 
     def merge(self, other: Sketch) -> None:
-        """Add everything that another sketch has observed; ValueError beyond 2**53 values."""
+        """Add everything that another sketch has observed; SketchFullError beyond 2**53 values."""
 
     def copy(self) -> Sketch:
         """Return an independent copy."""
@@ -71,7 +92,7 @@ class Sketch:
 
     @staticmethod
     def from_bytes(data: bytes) -> Sketch:
-        """Decode what `to_bytes` returned; ValueError for anything else."""
+        """Decode what `to_bytes` returned; CorruptSketchError for anything else."""
 
     def __eq__(self, other: object) -> bool: ...
     def __reduce__(self) -> tuple[Any, tuple[bytes]]: ...
@@ -157,7 +178,10 @@ class Gram:
 
     def __init__(self, blocks: int, columns: int) -> None: ...
     def add_rows(self, x: NDArray[Any], positions: Sequence[int]) -> None:
-        """Add rows of a floating-point array whose last axis is a vector; ValueError for NaN and infinity."""
+        """Add rows of a floating-point array whose last axis is a vector.
+
+        NonFiniteError for NaN and infinity.
+        """
 
     def add_patches(
         self,
@@ -172,7 +196,7 @@ class Gram:
         """Add the patches that a convolution sees in an array of shape (batch, channels, height, width).
 
         A position is ``(image * output_height + y) * output_width + x``; `pads` are those before the first
-        row and column, `output` is the size of the output. ValueError for NaN and infinity.
+        row and column, `output` is the size of the output. NonFiniteError for NaN and infinity.
         """
 
     @property
@@ -233,7 +257,7 @@ def search(
 
     Raises
     ------
-    ValueError
+    ArgumentError
         Unknown method, bits or percentile out of range.
     """
 
@@ -268,8 +292,12 @@ def quantize_per_channel(
 
     Raises
     ------
-    ValueError
-        NaN or infinite weights (the channel is named), unknown method, bits or axis out of range.
+    NonFiniteError
+        NaN or infinite weights; the channel is named.
+    ArgumentError
+        Unknown method, or bits out of range.
+    ShapeError
+        There is no such axis.
     """
 
 def resize_antialiased(
@@ -294,7 +322,7 @@ def resize_antialiased(
 
     Raises
     ------
-    ValueError
+    ShapeError
         The window leaves the image, a size is zero, or there are more than 4 channels.
     """
 
@@ -337,8 +365,12 @@ def round_weights(
 
     Raises
     ------
-    ValueError
-        Shapes that do not fit, an empty or indefinite Gram matrix, weights that are not finite.
+    ShapeError
+        Weights, groups and the Gram matrix do not fit each other.
+    ArgumentError
+        An empty Gram matrix, no factor, or bits out of range.
+    NonFiniteError
+        Weights or inputs that are not finite.
     """
 
 def fake_quantize(
@@ -368,7 +400,7 @@ def threads() -> int:
     """Return the number of threads that the kernels use: ``XSLIM_THREADS``, else what the machine offers."""
 
 def threads_wanted() -> int:
-    """Return the number of threads that the environment asks for; ValueError where it is no such number."""
+    """Return the number of threads that the environment asks for; ArgumentError where it asks for none."""
 
 def set_threads(count: int) -> None:
     """Set the number of threads of every following kernel call."""

@@ -3,7 +3,11 @@
 The work is done in Rust (``xslim._native``), without the GIL, in ``threads()`` threads, and gives the same
 bits whatever their number. Arrays are float16, float32 or float64 of any shape; they are read where they
 lie, and copied only when they are not C-contiguous. Writing to an array while a kernel reads it gives a mix
-of old and new values. Wrong dtypes raise TypeError, wrong values and shapes ValueError.
+of old and new values.
+
+A refusal raises one exception for each kind of fault, which is a built-in one as well: `ShapeError`,
+`ArgumentError`, `NonFiniteError`, `SketchFullError` and `CorruptSketchError` are a ValueError, `DtypeError`
+is a TypeError, `ThreadsError` a RuntimeError.
 """
 
 from __future__ import annotations
@@ -15,9 +19,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from xslim import _native
 from xslim._native import (
+    ArgumentError,
+    CorruptSketchError,
+    DtypeError,
     ErrorMetrics,
     Gram,
+    NonFiniteError,
+    ShapeError,
     Sketch,
+    SketchFullError,
+    ThreadsError,
     error_sums,
     observe_many,
     quantize_per_channel,
@@ -31,9 +42,16 @@ from xslim._native import (
 )
 
 __all__ = [
+    "ArgumentError",
+    "CorruptSketchError",
+    "DtypeError",
     "ErrorMetrics",
     "Gram",
+    "NonFiniteError",
+    "ShapeError",
     "Sketch",
+    "SketchFullError",
+    "ThreadsError",
     "error_sums",
     "fake_quantize",
     "observe_many",
@@ -85,8 +103,10 @@ def fake_quantize(
 
     Raises
     ------
-    ValueError
-        Scales that are not positive and finite, zero points out of range, channels that do not fit the axis.
+    ArgumentError
+        Scales that are not positive and finite, or zero points out of range.
+    ShapeError
+        Channels that do not fit the axis.
     """
     return _native.fake_quantize(x, *_channels(scale, zero_point), axis, qmin, qmax)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from xslim.calibration.collectors import Arrays
 from xslim.graph.layers import Vectors, Window
-from xslim.kernels import Gram
+from xslim.kernels import Gram, NonFiniteError
 
 VECTORS_PER_COLUMN = 8
 LEAST_VECTORS = 1_024
@@ -73,11 +74,9 @@ class GramCollector:
 def _add(
     gram: Gram, window: Window | None, array: NDArray[Any], random: np.random.Generator, count: int
 ) -> None:
-    try:
+    # The matrix remembers that a vector is not finite, and is not used.
+    with suppress(NonFiniteError):
         _add_vectors(gram, window, array, random, count)
-    except ValueError:
-        if gram.is_finite:
-            raise
 
 
 def _add_vectors(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from xslim.calibration.store import StoredSketches, load_sketches
 from xslim.errors import DataError
-from xslim.kernels import Sketch
+from xslim.kernels import Sketch, SketchFullError
 
 SHOWN = 5
 HINT = "collect the shards again, all with the same configuration"
@@ -56,7 +56,7 @@ def merge_shards(paths: Sequence[Path], key: str, tensors: Sequence[str] | None 
         for sketches in others:
             for name, sketch in sketches.items():
                 merged[name].merge(sketch)
-    except ValueError as error:
+    except SketchFullError as error:
         raise DataError(f"the shards cannot be put together: {error}", hint=HINT) from error
     return merged
 

@@ -16,5 +16,5 @@ def thread_count() -> int:
     """
     try:
         return kernels.threads_wanted()
-    except ValueError as error:
+    except kernels.ArgumentError as error:
         raise ConfigError(str(error), where="XSLIM_THREADS") from None

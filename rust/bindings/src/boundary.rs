@@ -1,4 +1,4 @@
-//! The one place where Python and the kernels meet: arrays are checked, the GIL is released, errors converted.
+//! The one place where Python and the kernels meet: arrays are checked, and the GIL is released.
 //!
 //! Arrays are borrowed, not copied. Python code in another thread could write to a borrowed array while the
 //! GIL is released; the result would be made of old and new values, as with numpy's own functions.
@@ -8,29 +8,11 @@ use std::borrow::Cow;
 use numpy::{
     Element, PyArray1, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn, PyUntypedArray, PyUntypedArrayMethods,
 };
-use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use xslim_kernels::KernelError;
 use xslim_kernels::values::Values;
 
-/// A kernel's error on its way to Python: the orphan rule asks for a type of this crate.
-pub struct Error(KernelError);
-
-impl From<KernelError> for Error {
-    fn from(error: KernelError) -> Self {
-        Self(error)
-    }
-}
-
-impl From<Error> for PyErr {
-    fn from(Error(error): Error) -> Self {
-        let message = error.to_string();
-        match error {
-            KernelError::Threads { .. } => PyRuntimeError::new_err(message),
-            _ => PyValueError::new_err(message),
-        }
-    }
-}
+use crate::errors::{DtypeError, Error, ShapeError};
 
 /// Runs a kernel without the GIL.
 pub fn detached<R: Send>(
@@ -61,7 +43,7 @@ impl<'py> Floats<'py> {
             return Ok(Self::F64(array.try_readonly()?));
         }
         let found = array.dtype().str()?;
-        Err(PyTypeError::new_err(format!("float16, float32 or float64 expected, not {found}")))
+        Err(DtypeError::new_err(format!("float16, float32 or float64 expected, not {found}")))
     }
 
     pub fn values(&self) -> PyResult<Values<'_>> {
@@ -92,10 +74,27 @@ impl<'py> Floats<'py> {
     }
 }
 
+/// Borrows an array of one element type and a fixed number of dimensions.
+pub fn elements<'py, T: Element>(
+    array: &Bound<'py, PyAny>,
+    dimensions: usize,
+) -> PyResult<PyReadonlyArrayDyn<'py, T>> {
+    let array = in_order(array)?;
+    let Ok(typed) = array.cast::<PyArrayDyn<T>>() else {
+        let (expected, found) = (T::get_dtype(array.py()).str()?, array.dtype().str()?);
+        return Err(DtypeError::new_err(format!("{expected} expected, not {found}")));
+    };
+    if typed.ndim() != dimensions {
+        let found = typed.ndim();
+        return Err(ShapeError::new_err(format!("{dimensions} dimensions expected, not {found}")));
+    }
+    Ok(typed.try_readonly()?)
+}
+
 fn in_order<'py>(array: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyUntypedArray>> {
     let Ok(untyped) = array.cast::<PyUntypedArray>() else {
         let found = array.get_type().name()?;
-        return Err(PyTypeError::new_err(format!("numpy array expected, not {found}")));
+        return Err(DtypeError::new_err(format!("numpy array expected, not {found}")));
     };
     let aligned: bool = array.getattr("flags")?.getattr("aligned")?.extract()?;
     if aligned && untyped.is_c_contiguous() {
@@ -119,7 +118,7 @@ pub fn shaped<'py, T: Element>(
 pub fn split_shape(shape: &[usize], axis: isize) -> PyResult<(usize, usize, usize)> {
     let rank = shape.len() as isize;
     if !(-rank..rank).contains(&axis) {
-        return Err(PyValueError::new_err(format!(
+        return Err(ShapeError::new_err(format!(
             "axis {axis} does not exist in an array of {rank} dimensions"
         )));
     }

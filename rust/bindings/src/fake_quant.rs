@@ -1,11 +1,11 @@
 //! Wrapper of `xslim_kernels::fake_quant`.
 
-use numpy::{PyArrayDyn, PyReadonlyArray1};
+use numpy::PyArrayDyn;
 use pyo3::prelude::*;
-use xslim_kernels::KernelError;
 use xslim_kernels::fake_quant::{self as kernel, Grid};
 
-use crate::boundary::{Error, Floats, detached, shaped, split_shape};
+use crate::boundary::{Floats, detached, elements, shaped, split_shape};
+use crate::errors::ShapeError;
 
 /// Checks the channels against the axis; returns the number of elements between two channels.
 fn inner(shape: &[usize], axis: Option<isize>, channels: usize) -> PyResult<usize> {
@@ -18,7 +18,7 @@ fn inner(shape: &[usize], axis: Option<isize>, channels: usize) -> PyResult<usiz
     };
     if channels != expected {
         let message = format!("{channels} scales for {expected} channels");
-        return Err(Error::from(KernelError::Shape(message)).into());
+        return Err(ShapeError::new_err(message));
     }
     Ok(inner)
 }
@@ -27,14 +27,15 @@ fn inner(shape: &[usize], axis: Option<isize>, channels: usize) -> PyResult<usiz
 #[pyfunction]
 pub fn fake_quantize<'py>(
     x: &Bound<'py, PyAny>,
-    scales: PyReadonlyArray1<'py, f32>,
-    zero_points: PyReadonlyArray1<'py, i32>,
+    scales: &Bound<'py, PyAny>,
+    zero_points: &Bound<'py, PyAny>,
     axis: Option<isize>,
     qmin: i32,
     qmax: i32,
 ) -> PyResult<Bound<'py, PyArrayDyn<f32>>> {
     let py = x.py();
     let floats = Floats::new(x)?;
+    let (scales, zero_points) = (elements::<f32>(scales, 1)?, elements::<i32>(zero_points, 1)?);
     let (input, scales, zero_points) = (floats.as_f32()?, scales.as_slice()?, zero_points.as_slice()?);
     let inner = inner(floats.shape(), axis, scales.len())?;
     let output = detached(py, || {
@@ -49,14 +50,15 @@ pub fn fake_quantize<'py>(
 #[pyfunction]
 pub fn quantize<'py>(
     x: &Bound<'py, PyAny>,
-    scales: PyReadonlyArray1<'py, f32>,
-    zero_points: PyReadonlyArray1<'py, i32>,
+    scales: &Bound<'py, PyAny>,
+    zero_points: &Bound<'py, PyAny>,
     axis: Option<isize>,
     qmin: i32,
     qmax: i32,
 ) -> PyResult<Bound<'py, PyArrayDyn<i8>>> {
     let py = x.py();
     let floats = Floats::new(x)?;
+    let (scales, zero_points) = (elements::<f32>(scales, 1)?, elements::<i32>(zero_points, 1)?);
     let (input, scales, zero_points) = (floats.as_f32()?, scales.as_slice()?, zero_points.as_slice()?);
     let inner = inner(floats.shape(), axis, scales.len())?;
     let output = detached(py, || {

@@ -1,11 +1,11 @@
 //! Wrapper of `xslim_kernels::gram`.
 
 use numpy::{PyArray1, PyArrayDyn};
-use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use xslim_kernels::gram::{self, Source, Window};
 
 use crate::boundary::{Floats, detached, shaped};
+use crate::errors::{Error, ShapeError};
 
 /// Sums of products of the inputs of one layer.
 #[pyclass(module = "xslim._native")]
@@ -17,7 +17,7 @@ pub struct Gram {
 impl Gram {
     #[new]
     fn new(blocks: usize, columns: usize) -> PyResult<Self> {
-        Ok(Self { inner: gram::Gram::new(blocks, columns).map_err(crate::boundary::Error::from)? })
+        Ok(Self { inner: gram::Gram::new(blocks, columns).map_err(Error::from)? })
     }
 
     /// Add rows of a matrix.
@@ -42,7 +42,7 @@ impl Gram {
     ) -> PyResult<()> {
         let floats = Floats::new(x)?;
         let &[_, channels, height, width] = floats.shape() else {
-            return Err(PyValueError::new_err("images have four dimensions"));
+            return Err(ShapeError::new_err("images have four dimensions"));
         };
         let data = floats.as_f32()?;
         let window = Window { kernel, strides, dilations, pads, output };

@@ -3,6 +3,7 @@
 use pyo3::prelude::*;
 
 mod boundary;
+mod errors;
 mod fake_quant;
 mod gram;
 mod metrics;
@@ -17,6 +18,11 @@ mod weights;
 mod _native {
     #[pymodule_export]
     use crate::boundary::data_address;
+    #[pymodule_export]
+    use crate::errors::{
+        ArgumentError, CorruptSketchError, DtypeError, NonFiniteError, ShapeError, SketchFullError,
+        ThreadsError,
+    };
     #[pymodule_export]
     use crate::fake_quant::{fake_quantize, quantize};
     #[pymodule_export]

@@ -1,11 +1,11 @@
 //! Wrapper of `xslim_kernels::rounding`.
 
 use numpy::{PyArray1, PyArrayDyn};
-use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use xslim_kernels::rounding::{self, Options};
 
 use crate::boundary::{Floats, detached, shaped};
+use crate::errors::ShapeError;
 use crate::gram::Gram;
 
 type Rounded<'py> = (Bound<'py, PyArrayDyn<i8>>, Bound<'py, PyArray1<f32>>, Bound<'py, PyArray1<f64>>);
@@ -24,7 +24,7 @@ pub fn round_weights<'py>(
     let py = w.py();
     let floats = Floats::new(w)?;
     let &[rows, _] = floats.shape() else {
-        return Err(PyValueError::new_err("the weights of a layer are a matrix"));
+        return Err(ShapeError::new_err("the weights of a layer are a matrix"));
     };
     let weights = floats.as_f32()?;
     let inner = &mut gram.inner;

@@ -3,13 +3,12 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use numpy::PyArray1;
-use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
-use xslim_kernels::KernelError;
 use xslim_kernels::sketch as kernel;
 
-use crate::boundary::{Error, Floats, detached};
+use crate::boundary::{Floats, detached};
+use crate::errors::{ArgumentError, ShapeError};
 
 /// Exactly mergeable histogram of the values of a tensor.
 ///
@@ -48,7 +47,7 @@ impl Sketch {
         Ok(detached(py, || kernel::observe_many(&[(&self.0, values)], true))?)
     }
 
-    /// Add everything that another sketch has observed; ValueError beyond 2**53 values.
+    /// Add everything that another sketch has observed; SketchFullError beyond 2**53 values.
     fn merge(&self, py: Python<'_>, other: &Self) -> PyResult<()> {
         let other = other.snapshot(py);
         Ok(detached(py, || self.lock().merge(&other))?)
@@ -110,7 +109,7 @@ impl Sketch {
     /// Return the value below which the fraction `q` (0 to 1) of the finite values lies; NaN when empty.
     fn percentile(&self, py: Python<'_>, q: f64) -> PyResult<f64> {
         if !(0.0..=1.0).contains(&q) {
-            return Err(PyValueError::new_err(format!("q must be within 0 and 1, not {q}")));
+            return Err(ArgumentError::new_err(format!("q must be within 0 and 1, not {q}")));
         }
         Ok(self.read(py, |sketch| sketch.percentile(q).unwrap_or(f64::NAN)))
     }
@@ -124,7 +123,7 @@ impl Sketch {
         hi: f64,
     ) -> PyResult<Bound<'py, PyArray1<u64>>> {
         if bins == 0 || !(lo < hi && (hi - lo).is_finite()) {
-            return Err(PyValueError::new_err(format!(
+            return Err(ArgumentError::new_err(format!(
                 "{bins} bins from {lo} to {hi}: at least one, lo < hi, finite"
             )));
         }
@@ -136,7 +135,7 @@ impl Sketch {
         PyBytes::new(py, &self.read(py, kernel::Sketch::to_bytes))
     }
 
-    /// Decode what `to_bytes` returned; ValueError for anything else.
+    /// Decode what `to_bytes` returned; CorruptSketchError for anything else.
     #[staticmethod]
     fn from_bytes(py: Python<'_>, data: &[u8]) -> PyResult<Self> {
         Ok(Self(Mutex::new(detached(py, || kernel::Sketch::from_bytes(data))?)))
@@ -170,7 +169,7 @@ pub fn observe_many(
 ) -> PyResult<()> {
     if sketches.len() != arrays.len() {
         let message = format!("{} sketches and {} arrays", sketches.len(), arrays.len());
-        return Err(Error::from(KernelError::Shape(message)).into());
+        return Err(ShapeError::new_err(message));
     }
     let floats = arrays.iter().map(Floats::new).collect::<PyResult<Vec<_>>>()?;
     let values = floats.iter().map(Floats::values).collect::<PyResult<Vec<_>>>()?;

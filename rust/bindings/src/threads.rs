@@ -3,7 +3,8 @@
 use pyo3::prelude::*;
 use xslim_kernels::threads as kernel;
 
-use crate::boundary::{Error, detached};
+use crate::boundary::detached;
+use crate::errors::Error;
 
 /// Return the number of threads that the kernels use: `XSLIM_THREADS`, else what the machine offers.
 #[pyfunction]
@@ -11,7 +12,7 @@ pub fn threads() -> PyResult<usize> {
     Ok(kernel::threads().map_err(Error::from)?)
 }
 
-/// Return the number of threads that the environment asks for; ValueError where it is no such number.
+/// Return the number of threads that the environment asks for; ArgumentError where it is no such number.
 #[pyfunction]
 pub fn threads_wanted() -> PyResult<usize> {
     Ok(kernel::from_environment().map_err(Error::from)?)

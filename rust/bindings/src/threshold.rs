@@ -1,10 +1,10 @@
 //! Wrapper of `xslim_kernels::threshold`.
 
-use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use xslim_kernels::threshold::{self as kernel, Levels, Method, Params};
 
-use crate::boundary::{Error, detached};
+use crate::boundary::detached;
+use crate::errors::{ArgumentError, Error};
 use crate::sketch::Sketch;
 
 /// Find scale and zero point of a sketch.
@@ -33,7 +33,7 @@ pub fn search(
 #[pyo3(signature = (lo, hi, *, bits=8, symmetric=false))]
 pub fn range_params(lo: f64, hi: f64, bits: u32, symmetric: bool) -> PyResult<(f32, i32)> {
     if !(lo.is_finite() && hi.is_finite() && lo <= hi) {
-        return Err(PyValueError::new_err(format!("a finite range is needed, not [{lo}, {hi}]")));
+        return Err(ArgumentError::new_err(format!("a finite range is needed, not [{lo}, {hi}]")));
     }
     let params = Params::of_range(lo, hi, Levels::new(bits, symmetric).map_err(Error::from)?);
     Ok((params.scale, params.zero_point))

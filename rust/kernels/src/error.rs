@@ -14,9 +14,15 @@ pub enum KernelError {
     /// NaN or infinity where only finite values make sense.
     #[error("{0}")]
     NotFinite(String),
+    /// Two sketches that hold more values together than one sketch counts.
+    #[error("a sketch holds at most {most} values")]
+    SketchFull {
+        /// The largest number of values that one sketch counts.
+        most: u64,
+    },
     /// Bytes that are not a sketch of this version.
     #[error("{0}")]
-    Format(String),
+    CorruptSketch(String),
     /// The threads of the pool could not be started.
     #[error("cannot start {threads} threads: {reason}")]
     Threads {

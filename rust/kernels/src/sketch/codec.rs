@@ -38,7 +38,9 @@ impl Sketch {
         let mut reader = Reader { bytes };
         let version = reader.array::<1>()?[0];
         if version != VERSION {
-            return Err(KernelError::Format(format!("sketch version {version}, this build reads {VERSION}")));
+            return Err(KernelError::CorruptSketch(format!(
+                "sketch version {version}, this build reads {VERSION}"
+            )));
         }
         let mut sketch = Self::new();
         sketch.min = f32::from_le_bytes(reader.array()?);
@@ -83,10 +85,10 @@ impl Sketch {
     fn outermost(&self) -> Option<(Cell, Cell)> {
         let first = |counts: &Counts| counts.iter().position(|&count| count > 0);
         let last = |counts: &Counts| counts.iter().rposition(|&count| count > 0);
-        let negative = || self.octaves.range(NEGATIVE..);
-        let positive = || self.octaves.range(..NEGATIVE);
+        let negative = || self.octaves.range(NEGATIVE..).map(|(&key, counts)| (key, counts.as_ref()));
+        let positive = || self.octaves.range(..NEGATIVE).map(|(&key, counts)| (key, counts.as_ref()));
         let zero = (self.zeros > 0).then_some(Cell::Zero);
-        let cell = |(&key, counts): (&OctaveKey, &Box<Counts>), index: fn(&Counts) -> Option<usize>| {
+        let cell = |(key, counts): (OctaveKey, &Counts), index: fn(&Counts) -> Option<usize>| {
             index(counts).map(|index| Cell::Bin(key, index))
         };
         let lowest = (negative().next_back().and_then(|octave| cell(octave, last)))
@@ -118,7 +120,7 @@ fn cell_of(value: f32) -> Option<Cell> {
 }
 
 fn damaged() -> KernelError {
-    KernelError::Format("damaged sketch".into())
+    KernelError::CorruptSketch("damaged sketch".into())
 }
 
 fn write_number(bytes: &mut Vec<u8>, mut number: u64) {

@@ -95,7 +95,7 @@ impl Sketch {
     /// Both together hold more than [`MOST`] values; the sketch stays as it was.
     pub fn merge(&mut self, other: &Self) -> Result<()> {
         if self.total().saturating_add(other.total()) > MOST {
-            return Err(KernelError::Argument(format!("a sketch holds at most {MOST} values")));
+            return Err(KernelError::SketchFull { most: MOST });
         }
         for (&key, counts) in &other.octaves {
             self.add_octave(key, counts.iter().copied());
