@@ -53,6 +53,10 @@ class CrashError(ModelError):
     """The process in which onnxruntime loaded or ran the model died."""
 
 
+class LimitError(XSlimError):
+    """Loading or running a model takes more time or memory than it may."""
+
+
 class OutputError(XSlimError):
     """An output file or folder cannot be written."""
 

@@ -17,7 +17,15 @@ from . import markdown
 from .conftest import ROOT
 
 DOCUMENT = ROOT / "docs" / "errors.md"
-USERS = ("ConfigError", "CrashError", "DataError", "ModelError", "OutputError", "NotAvailableError")
+USERS = (
+    "ConfigError",
+    "CrashError",
+    "DataError",
+    "LimitError",
+    "ModelError",
+    "OutputError",
+    "NotAvailableError",
+)
 
 
 def _kinds(base: type[XSlimError]) -> set[type[XSlimError]]:

@@ -71,3 +71,58 @@ def test_many_results_share_one_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XSLIM_FOLD_MB", "4")
     fold_constants(model)
     assert operators(model)["Expand"] == 12  # eight results of half a megabyte fit
+
+
+def unchecked(text: str, **weights: np.ndarray) -> onnx.ModelProto:
+    """A model that no library has looked at: some would never return from it."""
+    graph = parser.parse_graph(text)
+    graph.initializer.extend(onnx.numpy_helper.from_array(array, name) for name, array in weights.items())
+    return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)])
+
+
+SOURCES = {
+    "constant": ("", {"k": np.ones(4, np.float32)}),
+    "whole numbers": ("", {"k": np.ones(1, np.int64)}),
+    "shape": ("k = Shape (x)", {}),
+    "product of shapes": ("s = Shape (x) k = Mul (s, s)", {}),
+}
+
+
+def doubling(source: str, times: int) -> onnx.ModelProto:
+    first, weights = SOURCES[source]
+    lines = [f"k{i + 1} = Concat <axis = 0> (k{i}, k{i})" for i in range(times)]
+    text = f"{first} k0 = Identity (k) {' '.join(lines)} c = Cast <to = 1> (k{times})"
+    text = f"g (float[rows, 4] x) => (float[rows, 4] y) {{ {text} m = ReduceMax (c) y = Add (x, m) }}"
+    return unchecked(text, **weights)
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_constants_that_double_are_refused(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_model(doubling(source, 10))
+    with pytest.raises(ModelError, match="grow beyond 256 MB"):
+        load_model(doubling(source, 40))
+    monkeypatch.setenv("XSLIM_FOLD_MB", "1")
+    with pytest.raises(ModelError, match="XSLIM_FOLD_MB"):
+        load_model(doubling(source, 20))
+
+
+def test_constants_that_double_in_a_function_or_a_branch_are_refused() -> None:
+    lines = " ".join(f"k{i + 1} = Concat <axis = 0> (k{i}, k{i})" for i in range(40))
+    model = unchecked("g (float[4] x) => (float[4] y) { y = Relu (x) }")
+    header = '<domain: "l", opset_import: ["" : 17]>'
+    model.functions.append(parser.parse_function(f"{header} f (k0) => (y) {{ {lines} y = Identity (k40) }}"))
+    model.opset_import.append(onnx.helper.make_opsetid("l", 1))
+    with pytest.raises(ModelError, match="grow beyond"):
+        load_model(model)
+    branch = f"g () => (float y) {{ k0 = Shape (x) {lines} c = Cast <to = 1> (k40) y = ReduceMax (c) }}"
+    choice = f"y = If (b) <then_branch = {branch}, else_branch = {branch}>"
+    text = f"g (bool b, float[4] x) => (float y) {{ {choice} }}"
+    with pytest.raises(ModelError, match="grow beyond"):
+        load_model(unchecked(text))
+
+
+def test_large_weights_may_be_joined(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XSLIM_FOLD_MB", "1")
+    lines = " ".join(f"w{i + 1} = Concat <axis = 0> (w{i}, v{i})" for i in range(3))
+    weights = {"w0": draw(1 << 20), **{f"v{i}": draw(1 << 20) for i in range(3)}}
+    assert load_model(unchecked(f"g (float[1] x) => (float[] y) {{ {lines} y = Add (x, w3) }}", **weights))

@@ -15,7 +15,7 @@ import onnx_ir as ir
 import pytest
 from onnx import ModelProto, TensorProto, helper, parser
 
-from xslim.errors import CrashError, ModelError
+from xslim.errors import CrashError, LimitError, ModelError
 from xslim.runtime import Isolated, Session, with_less_optimisation
 
 PATIENCE = 60
@@ -128,23 +128,27 @@ def test_its_death_is_an_error_with_the_cause_and_a_new_child_follows(name: str)
         assert isolated.pid != pid
 
 
-def test_a_run_that_takes_too_long_is_ended() -> None:
-    with Isolated(seconds=1) as isolated:
+def test_a_run_that_takes_too_long_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XSLIM_RUN_SECONDS", "1")
+    with Isolated() as isolated:
         started = time.monotonic()
-        with pytest.raises(ModelError, match="more than 1 seconds"):
+        with pytest.raises(LimitError, match="more than 1 seconds"):
             isolated.session(model(ENDLESS)).run(FEEDS)
         assert time.monotonic() - started < PATIENCE
 
 
-@pytest.mark.skipif(os.name != "posix", reason="limits of the address space")
-def test_a_run_that_takes_too_much_memory_is_an_error() -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of what a process allocates")
+@pytest.mark.parametrize("elements", [2**29, 2**40])
+def test_a_run_that_takes_too_much_memory_is_an_error(elements: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XSLIM_RUN_MB", "1024")
     data = model("""
         <ir_version: 8, opset_import: ["" : 17]>
         g (int64[n] shape) => (float[m] y) { y = ConstantOfShape (shape) }
     """)
-    with Isolated(memory=2**32) as isolated:
-        with pytest.raises(ModelError):
-            isolated.session(data).run({"shape": np.array([2**40])})
+    with Isolated() as isolated:
+        with pytest.raises(LimitError, match="memory") as caught:
+            isolated.session(data).run({"shape": np.array([elements])})
+        assert "XSLIM_RUN_MB" in str(caught.value)
         assert isolated.session(data).run({"shape": np.array([2])})[0].shape == (2,)
 
 

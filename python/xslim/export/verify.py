@@ -13,7 +13,7 @@ import onnx
 from numpy.typing import NDArray
 
 from xslim import kernels
-from xslim.errors import InternalError, ModelError, XSlimError
+from xslim.errors import InternalError, ModelError
 from xslim.runtime import Feeds, Isolated, with_less_optimisation
 from xslim.runtime.engine import FULL
 
@@ -93,7 +93,7 @@ def compare_outputs(
             _, found = attempt(FULL)
         else:
             _, found = with_less_optimisation(attempt, "the quantised model", survives=ModelError)
-    except XSlimError as error:
+    except ModelError as error:
         raise NotRunnableError(f"the quantised model does not run: {error.what}") from error
     outputs = zip(*(zip(a, b, strict=True) for a, b in zip(expected, found, strict=True)), strict=True)
     return compare_by_name(dict(zip(names, outputs, strict=True)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 import onnx_ir as ir
 
@@ -13,7 +14,26 @@ MAX_NODES = "XSLIM_MAX_NODES"
 FOLD_MB = "XSLIM_FOLD_MB"
 """Megabytes by which folding constants may enlarge a model."""
 
-_DEFAULTS = {MAX_NODES: 1_000_000, FOLD_MB: 256}
+RUN_SECONDS = "XSLIM_RUN_SECONDS"
+"""Seconds that loading a model, or running it once, may take where it is tried or checked."""
+RUN_MB = "XSLIM_RUN_MB"
+"""Megabytes that the process may allocate in which models are tried and checked."""
+
+
+def _installed() -> int:
+    """Megabytes of the machine's memory; more than any machine has where the system does not tell."""
+    try:
+        return max(1, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20)
+    except (AttributeError, OSError, ValueError):
+        return 1 << 40
+
+
+_DEFAULTS: dict[str, Callable[[], int]] = {
+    MAX_NODES: lambda: 1_000_000,
+    FOLD_MB: lambda: 256,
+    RUN_SECONDS: lambda: 600,
+    RUN_MB: _installed,
+}
 
 
 def limit(name: str) -> int:
@@ -26,7 +46,7 @@ def limit(name: str) -> int:
     """
     given = os.environ.get(name)
     if given is None:
-        return _DEFAULTS[name]
+        return _DEFAULTS[name]()
     if not (given.isascii() and given.isdecimal()) or len(given) > 18 or int(given) < 1:
         raise ConfigError(f"{given[:20]!r} is not a positive whole number", where=name)
     return int(given)

@@ -10,6 +10,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from xslim.errors import ModelError
+from xslim.graph.growth import check_growth
 from xslim.graph.limits import check_expansion
 
 logger = logging.getLogger(__name__)
@@ -38,6 +39,7 @@ def check_model(model: ir.Model, where: str = "the model") -> None:
     _check_contents(model, where)
     check_expansion(model, where)
     _sort(model, where)
+    check_growth(model, where)
 
 
 def _check_opset(model: ir.Model, where: str) -> None:

@@ -21,9 +21,10 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from xslim.errors import CrashError, ModelError
+from xslim.errors import CrashError, LimitError, ModelError
 from xslim.graph.detached import detach
 from xslim.graph.io import load_mended
+from xslim.graph.limits import RUN_MB, RUN_SECONDS, limit
 from xslim.runtime import wire, worker
 from xslim.runtime.engine import FULL, OPTIMISATIONS, Description, Engine, SessionOptions
 from xslim.runtime.threads import thread_count
@@ -32,9 +33,6 @@ logger = logging.getLogger(__name__)
 
 Feeds = Mapping[str, NDArray[np.generic]]
 T = TypeVar("T")
-
-SECONDS = 600.0
-"""What loading a model, or running it once, may take."""
 
 START_SECONDS = 120.0
 """What importing onnxruntime may take in a new process."""
@@ -72,17 +70,17 @@ class Isolated:
 
     Parameters
     ----------
-    seconds : float
-        Time limit of each step: loading a model, one run.
+    seconds : float, optional
+        Time limit of each step (loading a model, one run); ``XSLIM_RUN_SECONDS`` by default.
     memory : int, optional
-        Bytes of address space that the child may use; no limit by default.
+        Bytes that the child may allocate; ``XSLIM_RUN_MB`` by default.
     """
 
-    def __init__(self, *, seconds: float = SECONDS, memory: int | None = None) -> None:
-        self.seconds = seconds
-        self._memory = memory
+    def __init__(self, *, seconds: float | None = None, memory: int | None = None) -> None:
+        self.seconds = limit(RUN_SECONDS) if seconds is None else seconds
+        self._memory = limit(RUN_MB) << 20 if memory is None else memory
         self._numbers = count()
-        self._child = _start(memory)
+        self._child = _start(self._memory)
 
     def __enter__(self) -> Isolated:
         return self
@@ -122,7 +120,9 @@ class Isolated:
         CrashError
             onnxruntime died of the model.
         ModelError
-            onnxruntime cannot load the model, or a limit was reached.
+            onnxruntime cannot load the model.
+        LimitError
+            That takes too long or too much memory.
         """
         options = SessionOptions("cpu", threads or thread_count(), optimisation, qdq_as_written, lean)
         if self._child is not None and not self._child.alive:
@@ -178,7 +178,9 @@ class _Remote:
         CrashError
             onnxruntime died of the model.
         ModelError
-            onnxruntime refuses the feeds or fails, or a limit was reached.
+            onnxruntime refuses the feeds or fails.
+        LimitError
+            That takes too long or too much memory.
         """
         result: list[Any] = self._child.ask({"session": self._number, "feeds": dict(feeds)}, self._seconds)
         return result
@@ -206,7 +208,7 @@ class _Child:
         if self._version is None and not self._refused:
             try:
                 self._version = self._exchange(None, START_SECONDS)["version"]
-            except (ModelError, OSError, KeyError) as error:
+            except (LimitError, ModelError, OSError, KeyError) as error:
                 self._refused = True
                 logger.debug("no process can be started, so models run in this one: %s", error)
         return not self._refused
@@ -218,7 +220,10 @@ class _Child:
         if "refused" in reply:
             raise ModelError(**reply["refused"])
         if "memory" in reply:
-            raise ModelError("running the model takes too much memory", hint="give smaller inputs")
+            raise LimitError(
+                "loading or running the model takes too much memory",
+                hint=f"give smaller inputs, or allow more with {RUN_MB}",
+            )
         return reply["result"]
 
     def _exchange(self, request: dict[str, Any] | None, seconds: float) -> Any:
@@ -235,9 +240,9 @@ class _Child:
                 self._process.kill()
                 raise
         if late.is_set():
-            raise ModelError(
+            raise LimitError(
                 f"loading or running the model takes more than {seconds:g} seconds",
-                hint="give smaller inputs",
+                hint=f"give smaller inputs, or allow more with {RUN_SECONDS}",
             )
         cause = cause_of_death(code) + self._last_words()
         raise CrashError(
@@ -292,14 +297,14 @@ def cause_of_death(code: int) -> str:
     return f"{name}, perhaps for want of memory" if name == "SIGKILL" else name
 
 
-def _start(memory: int | None) -> _Child | None:
+def _start(memory: int) -> _Child | None:
     folders = {"xslim": Path(__file__).parents[1], "xslim.runtime": Path(__file__).parent}
     found = json.dumps([sys.path, {name: str(folder) for name, folder in folders.items()}])
     try:
         errors = tempfile.TemporaryFile()  # noqa: SIM115 - `_Child.end` closes it
         process = subprocess.Popen(
             # Where Python is embedded there may be no executable.
-            [sys.executable or "", "-I", "-c", _BOOT, str(memory or 0), found],
+            [sys.executable or "", "-I", "-c", _BOOT, str(memory), found],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,

@@ -18,6 +18,9 @@ from xslim.errors import ModelError
 from xslim.runtime import wire
 from xslim.runtime.engine import Engine, SessionOptions
 
+# How onnxruntime and its libraries say that memory ran out.
+_NO_MEMORY = ("Failed to allocate memory", "bad_alloc", "bad allocation", "out of memory")
+
 
 def serve() -> None:
     """Answer requests from standard input on standard output, one after another."""
@@ -36,7 +39,8 @@ def serve() -> None:
         try:
             reply = {"result": _answer(request, sessions)}
         except ModelError as error:
-            reply = {"refused": {"what": error.what, "hint": error.hint}}
+            lacks = any(text in error.what for text in _NO_MEMORY)
+            reply = {"memory": True} if lacks else {"refused": {"what": error.what, "hint": error.hint}}
         except MemoryError:
             reply = {"memory": True}
         del request
@@ -52,8 +56,10 @@ def _prepare() -> None:
     except ImportError:
         return
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if limit:
-        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    most = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    if most == resource.RLIM_INFINITY or limit < most:
+        # What is mapped from a file, such as weights, takes no memory that the system could not take back.
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     # Where memory runs out, the system is to end this process and not its parent.
     score = Path("/proc/self/oom_score_adj")
     if score.exists():
