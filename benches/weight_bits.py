@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from functools import partialmethod
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -17,9 +17,9 @@ from unittest import mock
 from accuracy import MODELS, SHARED, run
 
 import xslim
-from xslim.calibration.grams import GramCollector
 from xslim.quantization.rounding import round_to_nearest
-from xslim.refinement.steps import Refined, Refinement
+from xslim.refinement.candidate import Candidate, Material
+from xslim.refinement.steps import STEPS, Step
 
 TASKS = ("resnet20", "mobilenetv2")
 BITS = (8, 6, 4)
@@ -45,25 +45,25 @@ def measure(task: str, folder: Path, bits: int, *, to_nearest: bool) -> dict[str
     config = json.loads((folder / f"{task}.json").read_text("utf-8"))
     config["quantization_parameters"]["analysis_enable"] = False
     output = folder / f"{task}-{bits}-{to_nearest}.onnx"
-    patches = {"__init__": partialmethod(Refinement.__init__, weight_bits=bits)}
-    if to_nearest:
-        patches |= {"equalize": _as_given, "round": _nearest, "follow": _as_found}
-    with mock.patch.multiple(Refinement, **patches):
+    with mock.patch("xslim.refinement.steps.STEPS", steps(bits, to_nearest=to_nearest)):
         xslim.quantize_onnx_model(config, output_path=output)
     return run("evaluate.py", task, output, SHARED / "assets" / "models" / f"{MODELS[task]}.onnx")
 
 
-def _as_given(_: Refinement, prepared: Any, plan: Any) -> tuple[Any, Any]:
-    return prepared, plan
+def steps(bits: int, *, to_nearest: bool) -> tuple[Step, ...]:
+    """Return the steps of level 1 for weights of so many bits, or those that choose ranges alone."""
+    nearest = Step("rounding to nearest", (1,), partial(_nearest, bits=bits), least_gain_db=None)
+    if to_nearest:
+        return (*(step for step in STEPS if step.name == "full ranges"), nearest)
+    found: list[Step] = []
+    for step in STEPS:
+        rounds = step.name == "second-order rounding"
+        found += [nearest, replace(step, run=partial(step.run, bits=bits))] if rounds else [step]
+    return tuple(found)
 
 
-def _as_found(_: Refinement, start: Refined, reference: Any) -> Refined:
-    del reference
-    return start
-
-
-def _nearest(self: Refinement, start: Refined, _: GramCollector) -> Refined:
-    rounded = round_to_nearest(start.model, start.plan, start.quantization, self._bits)
+def _nearest(start: Candidate, material: Material, *, bits: int) -> Candidate:
+    rounded = round_to_nearest(material.reference, start.plan, start.quantization, bits)
     return replace(start, quantization=rounded)
 
 

@@ -115,7 +115,7 @@ def test_any_samples_make_a_sound_model(
     with caplog.at_level(logging.INFO, "xslim"):
         result = quantize_onnx_model(configuration(tmp_path, samples), net.proto, tmp_path / "y.onnx")
     assert sqnr_db(net, result, samples) > 15 or name == "black at first"
-    said = [record.getMessage() for record in caplog.records if record.name == "xslim.refinement.steps"]
+    said = [record.getMessage() for record in caplog.records if record.name == "xslim.refinement.candidate"]
     assert len(said) == len(set(said))
     assert any("nothing is fitted but biases" in message for message in said) == (count == 1)
 

@@ -19,7 +19,8 @@ from xslim.kernels import ErrorMetrics
 from xslim.passes import prepare
 from xslim.pipeline.calibrate import calibration_settings, start_static
 from xslim.pipeline.static import StaticResult, quantize_static
-from xslim.refinement.judge import HeldBack, split
+from xslim.refinement.effort import EFFORT
+from xslim.refinement.judge import Judge, split
 from xslim.refinement.range_search import Trials, search_ranges
 from xslim.runtime import Session
 from xslim.targets import load_target
@@ -128,7 +129,7 @@ def test_the_float_model_is_only_rescaled(tmp_path: Path) -> None:
 def test_batches_are_held_back_where_there_are_enough(
     batches: int, inputs: int, outputs: int, level: int, expected: int
 ) -> None:
-    chosen = split(batches, inputs, outputs, level)
+    chosen = split(batches, inputs, outputs, EFFORT[level])
     held = [number for number in range(batches) if chosen.holds_back(number)]
     assert len(held) == expected
     if held:
@@ -157,11 +158,11 @@ def test_the_measure_is_that_of_the_outputs(tmp_path: Path) -> None:
     settings = config(tmp_path, finetune_level=0)
     result = quantize_static(uneven_model(), settings, tmp_path / "store")
     data = start_static(uneven_model(), settings).data
-    held = HeldBack(uneven_model(), data, calibration_settings(settings), split(24, 192, 10))
+    held = Judge(uneven_model(), data, calibration_settings(settings), split(24, 192, 10))
     assert len(held.feeds) == 6
     total = ErrorMetrics()
     expected = Session(to_proto(uneven_model()).SerializeToString())
     found = Session(to_proto(result.model).SerializeToString(), qdq_as_written=True)
     for feeds in held.feeds:
         total.update(expected.run(feeds)[0], found.run(feeds)[0])
-    assert held.sqnr(result.model) == pytest.approx(total.sqnr_db)
+    assert held.score(result.model) == pytest.approx(total.sqnr_db)

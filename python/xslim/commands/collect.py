@@ -66,7 +66,13 @@ def collect_shard(
         while further:
             start = start_static(model, config, masks, isolated)
             settings = replace(calibration_settings(config), store=path, shard=shard, masks=masks)
-            stored = observe(start.model, start.plan.observed, start.data, settings, exposed=start.exposed)
+            stored = observe(
+                start.candidate.model,
+                start.candidate.plan.observed,
+                start.data,
+                settings,
+                exposed=start.exposed,
+            )
             found = further_masks(stored.sketches)
             further, masks = bool(found - masks), masks | found
     logger.info("wrote %s", path)

@@ -1,16 +1,21 @@
-"""What a static run settles before calibration: the plan, the samples, the equalised model."""
+"""From a prepared model to calibrated numbers: plan, equalise, collect, plan again for masks, search."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
+from pathlib import Path
 
 import onnx_ir as ir
 
 from xslim.calibration.data import CalibrationData
-from xslim.calibration.observe import Settings
+from xslim.calibration.fingerprint import calibration_key
+from xslim.calibration.grams import GramCollector
+from xslim.calibration.merge import found_masks, merge_shards
+from xslim.calibration.observe import Settings, observe, watch
 from xslim.config import Config
 from xslim.errors import ModelError
 from xslim.graph.inputs import input_specs
@@ -18,15 +23,21 @@ from xslim.graph.outputs import with_outputs
 from xslim.graph.scheme import QuantPlan
 from xslim.kernels import Sketch
 from xslim.pipeline.progress import track
+from xslim.quantization.parameters import find_parameters
 from xslim.quantization.plan import make_plan
 from xslim.quantization.protected import seen_masks
 from xslim.quantization.rounding import layers_to_round
 from xslim.quantization.rules import Rules, rules_from
-from xslim.refinement.steps import Refinement
-from xslim.runtime import Isolated, require_runnable
+from xslim.quantization.sharing import share_parameters
+from xslim.refinement.candidate import Candidate, Material
+from xslim.refinement.rounding import gram_collector, with_grams
+from xslim.refinement.steps import Stage, refine
+from xslim.runtime import Feeds, Isolated, require_runnable
 from xslim.targets import Target, load_target
 
 logger = logging.getLogger(__name__)
+
+KEPT_SAMPLES = 16
 
 
 @dataclass(frozen=True)
@@ -35,26 +46,92 @@ class Start:
 
     Attributes
     ----------
-    model : onnx_ir.Model
-        The float model that calibration runs: prepared, and equalised where that gains.
-    plan : QuantPlan
-        The plan of that model.
+    candidate : Candidate
+        The float model that calibration runs, prepared, and equalised where that gains; and its plan.
     data : CalibrationData
         The samples.
     target : Target
         The operator table.
-    refinement : Refinement or None
-        What improves the result; None at finetune level 0.
+    material : Material or None
+        What refinement works with; None at finetune level 0.
     exposed : tuple of str
         What refinement reads beside the sketches, at any level: all runs see the same values.
     """
 
-    model: ir.Model
-    plan: QuantPlan
+    candidate: Candidate
     data: CalibrationData
     target: Target
-    refinement: Refinement | None
+    material: Material | None
     exposed: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """What calibration found.
+
+    Attributes
+    ----------
+    candidate : Candidate
+        The float model, its plan and the parameters that the search found.
+    target : Target
+        The operator table.
+    material : Material or None
+        What refinement works with; None at finetune level 0.
+    sketches : dict of str to Sketch
+        Of the observed tensors.
+    samples : sequence of feeds
+        At most 16 samples, one by one.
+    calibration_samples : int
+        Number of samples that chose the ranges.
+    early_ranges : dict of str to (low, high)
+        Extremes of the observed tensors after three quarters of the samples; empty when not known.
+    """
+
+    candidate: Candidate
+    target: Target
+    material: Material | None
+    sketches: dict[str, Sketch]
+    samples: Sequence[Feeds]
+    calibration_samples: int
+    early_ranges: dict[str, tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class _Collected:
+    """What one pass over the samples gives."""
+
+    sketches: dict[str, Sketch]
+    early_ranges: dict[str, tuple[float, float]]
+    grams: GramCollector | None
+
+
+def calibrate(
+    prepared: ir.Model,
+    config: Config,
+    store: Path,
+    sketch_files: Sequence[Path] = (),
+    isolated: Isolated | None = None,
+) -> Calibrated:
+    """Plan, collect and search; once more where the samples show infinities, whose tensors then stay float.
+
+    Parameters and errors are those of `quantize_static`.
+    """
+    masks: frozenset[str] = frozenset()
+    if sketch_files:
+        agreed = found_masks(sketch_files)
+        if agreed is None:
+            logger.warning("the shards found different tensors that hold infinities: calibrating anew")
+            sketch_files = ()
+        masks = agreed or masks
+    while True:
+        start = start_static(prepared, config, masks, isolated)
+        samples = list(islice(start.data.batches(1, workers=1), KEPT_SAMPLES))
+        settings = replace(calibration_settings(config), store=None if sketch_files else store, masks=masks)
+        collected = _collect(start, settings, sketch_files)
+        further = further_masks(collected.sketches)
+        if not further:
+            return _search(start, collected, samples)
+        masks, sketch_files = masks | further, ()
 
 
 def start_static(
@@ -75,13 +152,13 @@ def start_static(
     target = load_target(config.quantization_parameters.target)
     level = config.quantization_parameters.finetune_level
     if level == 0:
-        return Start(prepared, plan, data, target, None, _exposed(prepared, plan))
+        return Start(Candidate(prepared, plan), data, target, None, _exposed(prepared, plan))
     settings = calibration_settings(config)
     rules = replace(rules_from(config), masks=masks)
     planner = partial(make_plan, target=target, rules=rules, mention=False)
-    refinement = Refinement(prepared, data, settings, planner, target, level)
-    model, plan = refinement.equalize(prepared, plan)
-    return Start(model, plan, data, target, refinement, _exposed(model, plan))
+    material = Material.of(prepared, data, settings, planner, target, level)
+    candidate = refine(Candidate(prepared, plan), material, Stage.BEFORE_CALIBRATION)
+    return Start(candidate, data, target, material, _exposed(candidate.model, candidate.plan))
 
 
 def _exposed(model: ir.Model, plan: QuantPlan) -> tuple[str, ...]:
@@ -119,6 +196,32 @@ def _plan(prepared: ir.Model, rules: Rules, target: Target) -> QuantPlan:
         )
     logger.info("%d of %d operators are int8", count, len(plan.operators))
     return plan
+
+
+def _collect(start: Start, settings: Settings, sketch_files: Sequence[Path]) -> _Collected:
+    """Observe the planned tensors, or merge sketches that exist, and gather what refinement needs."""
+    model, plan, data = start.candidate.model, start.candidate.plan, start.data
+    grams = gram_collector(model, plan, start.material) if start.material else None
+    watching = [grams] if grams else []
+    if sketch_files:
+        key = calibration_key(model, plan.observed, data)
+        sketches = merge_shards(sketch_files, key, plan.observed)
+        watch(model, plan.observed, data, settings, watching, start.exposed)
+        return _Collected(sketches, {}, grams)
+    stored = observe(model, plan.observed, data, settings, watching, start.exposed)
+    return _Collected(stored.sketches, stored.early, grams)
+
+
+def _search(start: Start, collected: _Collected, samples: Sequence[Feeds]) -> Calibrated:
+    """Search the parameters of every group, and give refinement what was collected."""
+    model, sketches, material = start.candidate.model, collected.sketches, start.material
+    plan = share_parameters(start.candidate.plan, sketches)
+    candidate = replace(start.candidate, plan=plan, quantization=find_parameters(model, plan, sketches))
+    if material and collected.grams:
+        material = with_grams(replace(material, reference=model, sketches=sketches), plan, collected.grams)
+    return Calibrated(
+        candidate, start.target, material, sketches, samples, len(start.data), collected.early_ranges
+    )
 
 
 def further_masks(sketches: Mapping[str, Sketch]) -> frozenset[str]:

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from itertools import islice
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import onnx_ir as ir
 
 from xslim.analysis import Report, Subject, analyse
-from xslim.calibration.fingerprint import calibration_key
-from xslim.calibration.merge import found_masks, merge_shards
-from xslim.calibration.observe import observe, watch
 from xslim.config import Config
 from xslim.export.qdq import export_qdq
 from xslim.export.verify import NotRunnableError, OutputComparison, compare_outputs, require_valid
@@ -21,7 +17,7 @@ from xslim.graph.gains import StepGain
 from xslim.graph.io import save_model, to_proto
 from xslim.graph.scheme import Quantization, QuantPlan
 from xslim.kernels import Sketch
-from xslim.pipeline.calibrate import calibration_settings, further_masks, start_static
+from xslim.pipeline.calibrate import calibrate
 from xslim.pipeline.cut import FirstPart
 from xslim.pipeline.fallback import prepared_at_lower_opset, serialised
 from xslim.pipeline.load import ModelSource, prepare_model
@@ -29,15 +25,12 @@ from xslim.pipeline.paths import SKETCHES, OutputPaths
 from xslim.pipeline.report import log_report, write_report
 from xslim.pipeline.summary import log_comparison
 from xslim.quantization.integer_bias import integer_biases
-from xslim.quantization.parameters import find_parameters
-from xslim.quantization.sharing import share_parameters
-from xslim.refinement.steps import Refined, log_gains
+from xslim.refinement.steps import Stage, log_gains, refine
 from xslim.runtime import Feeds, Isolated, unknown_operators
 
 logger = logging.getLogger(__name__)
 
 COMPARED_SAMPLES = 4
-KEPT_SAMPLES = 16
 
 
 def run_static(
@@ -134,7 +127,6 @@ def quantize_static(
     config: Config,
     store: Path,
     sketch_files: Sequence[Path] = (),
-    masks: frozenset[str] = frozenset(),
     isolated: Isolated | None = None,
 ) -> StaticResult:
     """Quantise a prepared model with calibration data.
@@ -149,8 +141,6 @@ def quantize_static(
         File that keeps the sketches.
     sketch_files : sequence of Path
         Sketches that ``xslim collect`` wrote, to be used instead of the store: every shard once.
-    masks : frozenset of str
-        Tensors that are known to hold infinities, and so stay float.
     isolated : Isolated, optional
         The process in which models run before they run in this one.
 
@@ -163,44 +153,26 @@ def quantize_static(
     DataError
         The calibration data are wrong.
     """
-    if sketch_files:
-        agreed = found_masks(sketch_files)
-        if agreed is None:
-            logger.warning("the shards found different tensors that hold infinities: calibrating anew")
-            return quantize_static(prepared, config, store, isolated=isolated)
-        masks = agreed
-    start = start_static(prepared, config, masks, isolated)
-    model, data, refinement = start.model, start.data, start.refinement
-    samples = list(islice(data.batches(1, workers=1), KEPT_SAMPLES))
-    settings = replace(calibration_settings(config), store=None if sketch_files else store, masks=masks)
-    collector = refinement.collector(model, start.plan) if refinement else None
-    watching = [collector] if collector else []
-    early_ranges: dict[str, tuple[float, float]] = {}
-    if sketch_files:
-        key = calibration_key(model, start.plan.observed, data)
-        sketches = merge_shards(sketch_files, key, start.plan.observed)
-        watch(model, start.plan.observed, data, settings, watching, start.exposed)
-    else:
-        stored = observe(model, start.plan.observed, data, settings, watching, start.exposed)
-        sketches, early_ranges = stored.sketches, stored.early
-    if further := further_masks(sketches):
-        return quantize_static(prepared, config, store, masks=masks | further, isolated=isolated)
-    plan = share_parameters(start.plan, sketches)
-    found = Refined(model, plan, find_parameters(model, plan, sketches))
-    if refinement and isolated:
-        first = export_qdq(model, plan, found.quantization, start.target)
-        isolated.session(first, threads=1, qdq_as_written=True).run(samples[0])
-    refined = found
-    if refinement and collector:
-        rounded = refinement.round(refinement.widen(found, sketches), collector)
-        refined = refinement.reconstruct(refinement.follow(rounded, model), model)
-    quantization = refined.quantization
+    found = calibrate(prepared, config, store, sketch_files, isolated)
+    start, target = found.candidate, found.target
+    if found.material and isolated:
+        first = found.material.export(start)
+        isolated.session(first, threads=1, qdq_as_written=True).run(found.samples[0])
+    refined = refine(start, found.material, Stage.AFTER_CALIBRATION) if found.material else start
     everywhere = config.quantization_parameters.bias_type == "int32"
-    quantization = integer_biases(refined.model, plan, quantization, start.target, everywhere=everywhere)
-    exported = export_qdq(refined.model, plan, quantization, start.target)
-    gains = tuple(refinement.gains) if refinement else ()
+    quantization = integer_biases(
+        refined.model, refined.plan, refined.quantization, target, everywhere=everywhere
+    )
     return StaticResult(
-        exported, model, plan, quantization, sketches, samples, len(data), gains, early_ranges
+        model=export_qdq(refined.model, refined.plan, quantization, target),
+        reference=start.model,
+        plan=refined.plan,
+        quantization=quantization,
+        sketches=found.sketches,
+        samples=found.samples,
+        calibration_samples=found.calibration_samples,
+        gains=refined.gains,
+        early_ranges=found.early_ranges,
     )
 
 

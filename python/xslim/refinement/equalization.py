@@ -1,162 +1,131 @@
-"""How far channels are equalised, judged on samples that had no part in the ranges.
+"""Equalisation of channels before calibration; how far is judged on samples that had no part in the ranges.
 
 A channel that was quiet on the samples seen may be loud on the next one. The more it was enlarged, the more
 it is clipped then, so the ranges that judge a strength must not know the samples that judge it. With few
-samples each half of them judges the ranges of the other, and room beyond the ranges is tried as well. Halves,
-because more and smaller folds hardly ever show a channel that all others have not: with 12 photographs, four
-folds rated strength 0.5 best by 1 dB, halves rated 0.25 best by 1 dB, as unseen photographs did.
+samples each half of them judges the ranges of the other, and room beyond the ranges is tried as well.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
+import numpy as np
 import onnx_ir as ir
 
 from xslim.calibration.collectors import Arrays
-from xslim.calibration.data import CalibrationData
 from xslim.calibration.grams import ChannelRanges
-from xslim.calibration.observe import Settings
 from xslim.calibration.runner import stream
-from xslim.export.qdq import export_qdq
-from xslim.graph.scheme import Quantization, QuantParams, QuantPlan, TensorGroup
+from xslim.graph.scheme import Quantization, QuantParams, TensorGroup
 from xslim.quantization.balancing import insert_factors, remove_unused_factors
 from xslim.quantization.equalization import Vector, channels_to_observe, equalize
 from xslim.quantization.parameters import params_of_range
-from xslim.refinement.judge import HeldBack, Split
+from xslim.refinement.candidate import Candidate, Material, Room, Scores
+from xslim.refinement.effort import CAREFUL_STRENGTHS, FOLDS, MANY_RUNS, MARGINS, RANGE_RUNS, STRENGTHS
+from xslim.refinement.judge import Judge, Split
 from xslim.runtime import thread_count
-from xslim.targets import Target
-
-MANY_RUNS, RANGE_RUNS = 64, 50
-"""From so many on, one fold judges and so many, at most every second one, give the ranges of channels."""
-FOLDS = 2
-STRENGTHS = (1.0, 0.5)
-"""More of them are no better: what int8 activations gain by 0.75, rounding the weights can lose."""
-CAREFUL_STRENGTHS = (1.0, 0.5, 0.25)
-MARGINS = (1.15, 1.4)
-"""Factors of the ranges of equalised tensors that are tried where samples are few."""
-
-Planner = Callable[[ir.Model], QuantPlan]
-
-
-@dataclass(frozen=True)
-class Equalized:
-    """The best equalisation of a model and what it is worth.
-
-    Attributes
-    ----------
-    model : onnx_ir.Model
-        Computes the same as the prepared model.
-    plan : QuantPlan
-        Its plan.
-    strength : float
-        0 changes nothing, 1 makes all ranges equal.
-    margin : float
-        By what the ranges of `tensors` are to be multiplied.
-    tensors : frozenset of str
-        Tensors whose channels were changed.
-    before, after : float
-        Output SQNR in dB with int8 activations alone, without and with it.
-    """
-
-    model: ir.Model
-    plan: QuantPlan
-    strength: float
-    margin: float
-    tensors: frozenset[str]
-    before: float
-    after: float
 
 
 @dataclass(frozen=True)
 class _Fold:
     """Samples that judge, and the ranges of the others."""
 
-    held_back: HeldBack
+    judge: Judge
     ranges: ChannelRanges
 
 
-def search_equalization(
-    prepared: ir.Model,
-    plan: QuantPlan,
-    data: CalibrationData,
-    settings: Settings,
-    planner: Planner,
-    target: Target,
-    held_back: tuple[Split, HeldBack],
-) -> Equalized | None:
-    """Try strengths of equalisation and, with few samples, margins; None where there is nothing to equalise.
+@dataclass(frozen=True, order=True)
+class _Trial:
+    """One way to equalise; of two with the same score, the larger strength or margin is the better one."""
 
-    Parameters
-    ----------
-    prepared : onnx_ir.Model
-        The prepared float model.
-    plan : QuantPlan
-        Its plan.
-    data, settings
-        The samples, and how they are run.
-    planner : callable
-        Makes the plan of a float model.
-    target : Target
-        The operator table.
-    held_back : pair of Split and HeldBack
-        The fold that judges alone where samples are many.
+    score: float
+    strength: float
+    margin: float = 1.0
+
+
+def equalize_channels(start: Candidate, material: Material) -> Candidate:
+    """Equalise channels as far as it brings the int8 activations, at full ranges, closer to float.
+
+    Strengths are tried and, where samples are few, margins around the ranges. The candidate carries the
+    scores on the folds, and the margin as the room that `leave_room` gives after calibration.
     """
-    extended = insert_factors(prepared, plan)
-    extended_plan = planner(extended)
+    extended = insert_factors(start.model, start.plan)
+    extended_plan = material.planner(extended)
     axes = channels_to_observe(extended, extended_plan)
     if not axes:
-        return None
-    chosen, judge = held_back
-    many = data.runs >= MANY_RUNS
-    count, step = (chosen.stride or 1, max(2, data.runs // RANGE_RUNS)) if many else (FOLDS, 1)
-    ranges = _FoldedRanges({**dict.fromkeys(extended_plan.observed), **axes}, count, step)
-    stream(
-        extended,
-        [ranges],
-        data.samples(settings.batch_size, thread_count(), (0, step)),
-        device=settings.device,
-    )
-    if many:
-        folds = [_Fold(judge, ranges.without(count - 1))]
-    else:
-        folds = [
-            _Fold(HeldBack(prepared, data, settings, Split(count, index)), ranges.without(index))
-            for index in range(count)
-        ]
+        return start
+    many = material.data.runs >= MANY_RUNS
+    ranges = _observe({**dict.fromkeys(extended_plan.observed), **axes}, extended, material, many=many)
+    folds = _folds(start.model, material, ranges, many=many)
 
-    def loss(strength: float, margin: float = 1.0) -> float:
-        found = (_loss(extended, fold, strength, margin, planner, target) for fold in folds)
-        return sum(found) / len(folds)
+    def trial(strength: float, margin: float = 1.0) -> _Trial:
+        scores = [_score(extended, fold, strength, margin, material) for fold in folds]
+        return _Trial(sum(scores) / len(scores), strength, margin)
 
-    before = loss(0.0)
-    strengths = STRENGTHS if many else CAREFUL_STRENGTHS
-    after, strength = max((loss(strength), strength) for strength in strengths)
-    margin = 1.0
+    before = trial(0.0).score
+    best = max(map(trial, STRENGTHS if many else CAREFUL_STRENGTHS))
     if not many:
-        after, margin = max((after, margin), *((loss(strength, margin), margin) for margin in MARGINS))
-    equalized, scales = equalize(extended, ranges.without(None).largest(), strength)
+        best = max(best, *(trial(best.strength, margin) for margin in MARGINS))
+    equalized, factors = equalize(extended, ranges.without(None).largest(), best.strength)
     model = remove_unused_factors(equalized)
-    return Equalized(model, planner(model), strength, margin, _changed(scales), before, after)
+    return replace(
+        start,
+        model=model,
+        plan=material.planner(model),
+        room=Room(best.margin, _changed(factors)),
+        measured=Scores(before, best.score, f"strength {best.strength:g}"),
+    )
 
 
-def _loss(
-    extended: ir.Model, fold: _Fold, strength: float, margin: float, planner: Planner, target: Target
-) -> float:
-    """Loss of the int8 activations alone, clipped nowhere but beyond what the other folds have seen."""
-    equalized, scales = equalize(extended, fold.ranges.largest(), strength)
-    plan, changed = planner(equalized), _changed(scales)
+def leave_room(start: Candidate, material: Material) -> Candidate:
+    """Widen the ranges of equalised tensors by the margin that the equalisation was judged with."""
+    del material
+    if start.room.factor == 1.0:
+        return start
+    activations = dict(start.quantization.activations)
+    for group in start.plan.groups:
+        if has_room(group, start.room.tensors):
+            old = activations[group.name]
+            params = replace(old, scale=np.asarray(old.scale * start.room.factor, np.float32))
+            activations.update(dict.fromkeys(group.tensors, params))
+    return replace(start, quantization=replace(start.quantization, activations=activations))
+
+
+def _observe(
+    axes: Mapping[str, int | None], extended: ir.Model, material: Material, *, many: bool
+) -> _FoldedRanges:
+    """Run the samples, or every so many-th one where there are many, and gather the ranges of channels."""
+    data, settings = material.data, material.settings
+    step = max(2, data.runs // RANGE_RUNS) if many else 1
+    ranges = _FoldedRanges(axes, (material.judge.split.stride or 1) if many else FOLDS, step)
+    samples = data.samples(settings.batch_size, thread_count(), (0, step))
+    stream(extended, [ranges], samples, device=settings.device)
+    return ranges
+
+
+def _folds(prepared: ir.Model, material: Material, ranges: _FoldedRanges, *, many: bool) -> list[_Fold]:
+    """The samples held back against all others, or where samples are few each half against the other."""
+    if many:
+        return [_Fold(material.judge, ranges.without(ranges.count - 1))]
+    judges = (
+        Judge(prepared, material.data, material.settings, Split(FOLDS, index)) for index in range(FOLDS)
+    )
+    return [_Fold(judge, ranges.without(index)) for index, judge in enumerate(judges)]
+
+
+def _score(extended: ir.Model, fold: _Fold, strength: float, margin: float, material: Material) -> float:
+    """Score the int8 activations alone, clipped nowhere but beyond what the other folds have seen."""
+    equalized, factors = equalize(extended, fold.ranges.largest(), strength)
+    plan, changed = material.planner(equalized), _changed(factors)
     found: dict[str, QuantParams] = {}
     for group in plan.groups:
         if group.fixed_range is None and all(name in fold.ranges.low for name in group.observed):
-            extremes = [_extremes(name, fold.ranges, scales) for name in group.observed]
+            extremes = [_extremes(name, fold.ranges, factors) for name in group.observed]
             low, high = min(low for low, _ in extremes), max(high for _, high in extremes)
             room = margin if has_room(group, changed) else 1.0
             found.update(dict.fromkeys(group.tensors, params_of_range(low * room, high * room)))
-    exported = export_qdq(equalized, plan, Quantization(found, {}), target)
-    return fold.held_back.sqnr(exported)
+    return fold.judge.score(material.export(Candidate(equalized, plan, Quantization(found, {}))))
 
 
 def has_room(group: TensorGroup, changed: frozenset[str]) -> bool:
@@ -165,13 +134,13 @@ def has_room(group: TensorGroup, changed: frozenset[str]) -> bool:
     return not bounded and not changed.isdisjoint(group.tensors)
 
 
-def _changed(scales: Mapping[str, Vector]) -> frozenset[str]:
-    return frozenset(name for name, scale in scales.items() if (scale != 1.0).any())
+def _changed(factors: Mapping[str, Vector]) -> frozenset[str]:
+    return frozenset(name for name, scale in factors.items() if (scale != 1.0).any())
 
 
-def _extremes(name: str, ranges: ChannelRanges, scales: Mapping[str, Vector]) -> tuple[float, float]:
+def _extremes(name: str, ranges: ChannelRanges, factors: Mapping[str, Vector]) -> tuple[float, float]:
     low, high = ranges.low[name], ranges.high[name]
-    scale = scales.get(name)
+    scale = factors.get(name)
     if scale is None or len(scale) != len(low):
         return float(low.min()), float(high.max())
     return float((low / scale).min()), float((high / scale).max())
@@ -187,6 +156,11 @@ class _FoldedRanges:
         self._parts = [ChannelRanges(axes) for _ in range(count)]
         self._step = step
         self._seen = 0
+
+    @property
+    def count(self) -> int:
+        """Number of folds."""
+        return len(self._parts)
 
     @property
     def tensors(self) -> Sequence[str]:

@@ -1,4 +1,4 @@
-"""Samples that no fit sees, and the loss on them that decides whether a step is kept."""
+"""The judge: samples that no fit sees, and the score on them, in dB, that decides whether a step is kept."""
 
 from __future__ import annotations
 
@@ -13,17 +13,12 @@ from numpy.typing import NDArray
 from xslim import kernels
 from xslim.calibration.data import CalibrationData
 from xslim.calibration.observe import Settings
+from xslim.refinement.effort import EFFORT, FAIR_OUTPUTS, FEWEST_RUNS, LEAST_STRIDE, Effort
 from xslim.runtime import Feeds, Session, thread_count
 
-LEAST_STRIDE = 4
-FEWEST_RUNS = 2
-LEAST_RUNS, FAIR_OUTPUTS = {1: 8, 2: 25, 3: 25}, 2_000
-"""Runs of the model, by finetune level, and elements of the outputs that make a fair judgement: ten logits of
-a few images would not, and clipping that suits eight photographs does not suit the next."""
-MOST_INPUTS = {1: 800_000, 2: 4_000_000, 3: 4_000_000}
-"""Elements of all inputs that are held back at most, by finetune level."""
 METRIC = "output SQNR (dB)"
 MOST_DB = 200.0
+"""The score of outputs without error."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +49,7 @@ class Split:
         return (self.offset % self.stride, self.stride) if self.stride is not None else (0, 1)
 
 
-def split(runs: int, inputs: int, outputs: int, level: int = 1) -> Split:
+def split(runs: int, inputs: int, outputs: int, effort: Effort = EFFORT[1]) -> Split:
     """Choose the samples to hold back: as many as a fair judgement needs, at least one, at most a quarter.
 
     One of two or three is held back as well.
@@ -65,13 +60,13 @@ def split(runs: int, inputs: int, outputs: int, level: int = 1) -> Split:
         Number of runs of the model in one pass over the samples.
     inputs, outputs : int
         Elements of the inputs and of the outputs of one run.
-    level : int
-        The finetune level: at level 1 large inputs are held back sparingly, as every trial runs them all.
+    effort : Effort
+        Of the finetune level: large inputs are held back sparingly at level 1, as every trial runs them all.
     """
     if runs < FEWEST_RUNS:
         return Split(None)
-    fair = max(LEAST_RUNS[level], math.ceil(FAIR_OUTPUTS / max(outputs, 1)))
-    affordable = max(1, MOST_INPUTS[level] // max(inputs, 1))
+    fair = max(effort.judging_runs, math.ceil(FAIR_OUTPUTS / max(outputs, 1)))
+    affordable = max(1, effort.judging_inputs // max(inputs, 1))
     stride = max(LEAST_STRIDE, math.ceil(runs / min(fair, affordable)))
     return Split(min(stride, runs))
 
@@ -82,8 +77,8 @@ def output_elements(model: ir.Model) -> int:
     return sum(math.prod(size for size in shape if isinstance(size, int)) for shape in shapes)
 
 
-class HeldBack:
-    """The outputs of the float model on the samples that were held back.
+class Judge:
+    """The outputs of the float model on the samples that were held back, and the score against them.
 
     Parameters
     ----------
@@ -95,15 +90,28 @@ class HeldBack:
         How they are run.
     chosen : Split
         Which samples judge.
+
+    Attributes
+    ----------
+    split : Split
+        Which samples judge.
+    feeds : list of feeds
+        These samples.
     """
 
     def __init__(self, model: ir.Model, data: CalibrationData, settings: Settings, chosen: Split) -> None:
+        self.split = chosen
         self.feeds: list[Feeds] = list(data.samples(settings.batch_size, thread_count(), chosen.shard))
         session = Session(model, threads=1)
         self._outputs = session.outputs
         self._expected = list(session.run_all(self.feeds))
 
-    def sqnr(self, quantized: ir.Model) -> float:
+    @property
+    def can_judge(self) -> bool:
+        """Whether there are samples that no fit sees."""
+        return self.split.stride is not None
+
+    def score(self, quantized: ir.Model) -> float:
         """Signal-to-noise ratio of a quantised model's outputs in dB, averaged over the outputs."""
         session = Session(quantized, self._outputs, threads=1, qdq_as_written=True)
         totals = output_errors(session, self.feeds, self._expected)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx_ir as ir
@@ -22,15 +22,12 @@ from xslim.graph.ops import is_constant
 from xslim.graph.outputs import with_outputs
 from xslim.graph.quantizers import Pair, quantizer_pairs
 from xslim.graph.scheme import QuantPlan, TensorGroup, representable
+from xslim.refinement.candidate import Candidate, Material
+from xslim.refinement.effort import LEAST_PROGRESS, PROBES, RANGE_STEPS
 from xslim.refinement.judge import output_errors
-from xslim.runtime import Feeds, Session
+from xslim.runtime import Feeds, Session, thread_count
 
 Scale = NDArray[np.float32]
-
-MOST_PROBES = 6
-STEPS = (0.88, 1.14)
-LEAST_PROGRESS = 0.998
-"""A step is taken when it leaves at most this part of the error: less is chance."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +44,19 @@ class Trials:
 
     sweeps: int
     runs: int
+
+
+def reconstruct(start: Candidate, material: Material) -> Candidate:
+    """Search the ranges of activations on as many samples as judge, but others."""
+    data, effort = material.data, material.effort
+    shard = (0, material.judge.split.stride or 1)
+    feeds = list(data.samples(material.settings.batch_size, thread_count(), shard))
+    old = start.quantization.activations
+    scales = {name: params.scale for name, params in old.items()}
+    trials = Trials(sweeps=effort.range_sweeps, runs=effort.range_runs * data.runs)
+    found = search_ranges(material.export(start), start.plan, scales, feeds, material.reference, trials)
+    activations = {name: replace(params, scale=found[name]) for name, params in old.items()}
+    return replace(start, quantization=replace(start.quantization, activations=activations))
 
 
 def search_ranges(
@@ -84,10 +94,10 @@ def search_ranges(
     current = {name: np.asarray(scale, np.float32) for name, scale in scales.items()}
     search = _Search(model, current, trials.runs // max(len(feeds), 1))
     for _ in range(trials.sweeps):
-        before = search.best
+        before = search.least
         for group in reversed(groups):
             search.adjust(group)
-        if search.best > before * LEAST_PROGRESS:
+        if search.least > before * LEAST_PROGRESS:
             break
     return search.scales
 
@@ -99,12 +109,12 @@ class _Search:
         self._model = model
         self._left = trials - 1
         self.scales = scales
-        self.best = model.loss(scales)
+        self.least = model.error(scales)
 
     def adjust(self, group: TensorGroup) -> None:
         """Narrow or else widen one range while that helps; one that ends at a clamp is only narrowed."""
         bounded = group.clamp is not None and np.isfinite(group.clamp[1])
-        for step in STEPS[: 1 if bounded else 2]:
+        for step in RANGE_STEPS[: 1 if bounded else 2]:
             if self._move(group, step):
                 while self._move(group, step):
                     pass
@@ -116,10 +126,10 @@ class _Search:
         self._left -= 1
         changed = {name: np.asarray(self.scales[name] * step, np.float32) for name in group.tensors}
         trial = {**self.scales, **changed}
-        loss = self._model.loss(trial)
-        if loss > self.best * LEAST_PROGRESS:
+        error = self._model.error(trial)
+        if error > self.least * LEAST_PROGRESS:
             return False
-        self.best, self.scales = loss, trial
+        self.least, self.scales = error, trial
         return True
 
 
@@ -150,7 +160,7 @@ class _Adjustable:
         self._expected = list(session.run_all(feeds))
         self._weights = [1.0] * len(outputs) + [1.0 / len(probes) for _ in probes]
 
-    def loss(self, scales: Mapping[str, Scale]) -> float:
+    def error(self, scales: Mapping[str, Scale]) -> float:
         """Noise energy over signal energy, summed over the outputs, with the mean over the probes."""
         given = {name: self._given(scales[tensor], name) for name, tensor in self._tensors.items()}
         totals = output_errors(self._session, [{**feeds, **given} for feeds in self._feeds], self._expected)
@@ -167,7 +177,7 @@ class _Adjustable:
 def _probes(groups: Sequence[TensorGroup]) -> list[str]:
     """Some tensors on the way: outputs of few elements alone would be fitted by chance."""
     later = groups[len(groups) // 2 :]
-    return [group.name for group in later[:: max(1, math.ceil(len(later) / MOST_PROBES))]]
+    return [group.name for group in later[:: max(1, math.ceil(len(later) / PROBES))]]
 
 
 def _open_scales(graph: ir.Graph, pairs: Mapping[str, Pair], known: Collection[str]) -> dict[str, str]:

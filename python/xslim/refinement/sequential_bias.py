@@ -12,24 +12,52 @@ Source: Nagel et al., "Data-Free Quantization Through Weight Equalization and Bi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from xslim.calibration.budget import output_bytes
 from xslim.export.qdq import export_qdq
 from xslim.graph.layers import layers
 from xslim.graph.scheme import Quantization, QuantPlan
 from xslim.quantization.bias_correction import add_to_bias
-from xslim.runtime import Feeds, Stepwise
+from xslim.refinement.candidate import Candidate, Material
+from xslim.refinement.effort import LIVE_TENSORS
+from xslim.runtime import Feeds, Stepwise, thread_count
 from xslim.targets import Target
 
 Array = NDArray[Any]
 Vector = NDArray[np.float64]
 
 TINY = 1e-30
+
+
+def follow(start: Candidate, material: Material) -> Candidate:
+    """Correct biases on the activations that the quantised network really has."""
+    samples = _samples(start, material)
+    model = correct_biases_in_sequence(
+        material.reference, start.model, start.plan, start.quantization, material.target, samples
+    )
+    return replace(start, model=model)
+
+
+def _samples(start: Candidate, material: Material) -> list[Feeds]:
+    """Some samples of the fit, spread over all, whose activations fit into memory layer by layer."""
+    data, effort = material.data, material.effort
+    first = next(data.samples(workers=0))
+    largest = max(output_bytes(material.reference, start.plan.observed, first).values(), default=1)
+    affordable = effort.followed_bytes // (LIVE_TENSORS * largest)
+    wanted = max(1, min(effort.followed_samples, affordable))
+    step = max(1, data.runs * 3 // (4 * wanted))
+    shown = data.samples(material.settings.batch_size, thread_count(), (0, step))
+    holds_back = material.judge.split.holds_back
+    fitted = (feeds for number, feeds in enumerate(shown) if not holds_back(number * step))
+    return list(islice(fitted, wanted))
 
 
 def correct_biases_in_sequence(

@@ -1,0 +1,20 @@
+"""Full ranges: no activation is clipped, where that is better than what the threshold method chose."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from xslim.quantization.parameters import activation_params
+from xslim.refinement.candidate import Candidate, Material
+
+
+def clip_nothing(start: Candidate, material: Material) -> Candidate:
+    """Take smallest and largest value as the range wherever the configuration names no method."""
+    groups = [group for group in start.plan.groups if group.method == "default" and group.fixed_range is None]
+    if not groups:
+        return start
+    full = dict(start.quantization.activations)
+    for group in groups:
+        found = activation_params(replace(group, method="minmax"), material.sketches)
+        full.update(dict.fromkeys(group.tensors, found))
+    return replace(start, quantization=replace(start.quantization, activations=full))

@@ -1,0 +1,69 @@
+"""Second-order rounding of weights, and the correction of biases that goes with it.
+
+The arithmetic, with its sources, is in `quantization.rounding` and `quantization.bias_correction`.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+import onnx_ir as ir
+
+from xslim.calibration.grams import GramCollector
+from xslim.graph.scheme import QuantPlan
+from xslim.quantization.bias_correction import correct_biases
+from xslim.quantization.rounding import layers_to_round, round_with_feedback
+from xslim.refinement.candidate import Candidate, Material
+
+logger = logging.getLogger(__name__)
+
+
+def gram_collector(model: ir.Model, plan: QuantPlan, material: Material) -> GramCollector:
+    """Return what has to watch the calibration pass, so that `Material.grams` can be filled."""
+    wanted = dict.fromkeys(layer.vectors for _, layer in layers_to_round(model, plan))
+    return GramCollector(wanted, material.data.runs, material.judge.split.holds_back)
+
+
+def with_grams(material: Material, plan: QuantPlan, collected: GramCollector) -> Material:
+    """Add what was collected; the log names the layers about whose inputs nothing is known."""
+    grams = collected.usable()
+    layers = [layer for _, layer in layers_to_round(material.reference, plan)]
+    if names := sorted(layer.node for layer in layers if layer.vectors not in grams):
+        logger.warning(
+            "weights are rounded to nearest where the inputs are not finite or empty: %s", ", ".join(names)
+        )
+    return replace(material, grams=grams)
+
+
+def round_weights(
+    start: Candidate, material: Material, *, scales: tuple[float, ...] = (1.0,), bits: int = 8
+) -> Candidate:
+    """Round weights with feedback, and correct biases for what that does to the mean of the outputs.
+
+    Parameters
+    ----------
+    start : Candidate
+        Its rounded weights and corrected biases are replaced.
+    material : Material
+        Holds the float model and the second moments of the inputs.
+    scales : tuple of float
+        Factors of the scale that are tried for every channel.
+    bits : int
+        Width of the weights.
+    """
+    numbers = round_with_feedback(
+        material.reference, start.plan, start.quantization, material.grams, bits=bits, factors=scales
+    )
+    return _corrected(replace(start, quantization=numbers), material)
+
+
+def correct_means(start: Candidate, material: Material) -> Candidate:
+    """Correct biases for the rounding to nearest, unless a rounding was kept that has corrected them."""
+    return start if start.model is not material.reference else _corrected(start, material)
+
+
+def _corrected(start: Candidate, material: Material) -> Candidate:
+    means = {vectors: gram.mean for vectors, gram in material.grams.items()}
+    model = correct_biases(material.reference, start.plan, start.quantization, means, material.target)
+    return replace(start, model=model)
