@@ -15,7 +15,7 @@ from tests import models
 from xslim.analysis import Subject
 from xslim.config import load_config
 from xslim.graph.io import load_model
-from xslim.pipeline.load import prepare_model
+from xslim.pipeline.prepare import prepare_model
 from xslim.pipeline.static import quantize_static
 
 Samples = Sequence[NDArray[np.float32]]

@@ -389,3 +389,12 @@ def test_an_unknown_key_is_always_refused_and_help_given(section: str, key: str)
     message = str(caught.value)
     assert f"{SECTIONS[section]}.{key}: unknown field, " in message
     assert "did you mean " in message or "the known ones are " in message
+
+
+def test_a_configuration_is_checked_once(caplog: pytest.LogCaptureFixture) -> None:
+    raw = copy.deepcopy(VALID)
+    raw["calibration_parameters"]["calibration_step"] = 5
+    config = load_config(raw)
+    assert load_config(config) is config
+    assert len([record for record in caplog.records if "calibration_step" in record.message]) == 1
+    assert load_config(config, opset=19).model_parameters.opset == 19

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tests.foreign import CASES, KEPT, MICROSOFT, REPLACED, WIDTH, Case, foreign
 from xslim.passes import prepare
-from xslim.pipeline.load import learn_types
+from xslim.pipeline.prepare import learn_types
 from xslim.runtime import Session
 
 

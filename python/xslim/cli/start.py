@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import gc
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from xslim.config import Config
-
-STATIC, WITHOUT_DATA = "xslim.pipeline.static", "xslim.pipeline.finish"
 
 
 def import_run(config: Config) -> None:
@@ -18,11 +15,16 @@ def import_run(config: Config) -> None:
     Modules live until the process ends. Each full collection would walk 200,000 of their objects, which on
     small models is a tenth of the time that a run takes.
     """
-    needed = STATIC if config.is_static else WITHOUT_DATA
     if gc.get_freeze_count():
-        import_module(needed)
+        _import_level(config)
         return
     gc.disable()
-    import_module(needed)
+    _import_level(config)
     gc.freeze()
     gc.enable()
+
+
+def _import_level(config: Config) -> None:
+    from xslim.pipeline.run import load_level
+
+    load_level(config.quantization_parameters.precision_level)

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from xslim.calibration.observe import observe
-from xslim.config import Config
+from xslim.config import Config, load_config
 from xslim.errors import ConfigError
 from xslim.pipeline.calibrate import calibration_settings, further_masks, start_static
 from xslim.pipeline.cut import FirstPart
 from xslim.pipeline.inputs import load_protected
-from xslim.pipeline.load import model_source, prepare_model, read_config
-from xslim.pipeline.paths import prepare_files
+from xslim.pipeline.paths import model_source, prepare_files
+from xslim.pipeline.prepare import prepare_model
 from xslim.runtime import Isolated
 
 logger = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ def collect_shard(
     XSlimError
         Bad input, or a file that cannot be written.
     """
-    config, path = read_config(config_or_path), Path(output)
+    config, path = load_config(config_or_path), Path(output)
     with Isolated() as isolated:
         loaded = load_protected(config, model_source(config, None), [path])
         prepare_files([path])

@@ -12,15 +12,15 @@ from typing import Any
 from xslim.analysis.numbers import plain
 from xslim.commands.subgraphs import count_subgraphs, refusals
 from xslim.commands.text import counted, known_only, say, say_json
-from xslim.config import Config
+from xslim.config import Config, load_config
 from xslim.errors import ConfigError
 from xslim.files import write_whole
 from xslim.graph.cost import ModelCost, model_cost
 from xslim.graph.scheme import ConstantPlan, OperatorPlan, QuantPlan, TensorGroup
 from xslim.pipeline.cut import FirstPart
 from xslim.pipeline.inputs import load_protected
-from xslim.pipeline.load import model_source, prepare_model, read_config
-from xslim.pipeline.paths import PLAN, output_paths, prepare_files
+from xslim.pipeline.paths import PLAN, model_source, output_paths, prepare_files
+from xslim.pipeline.prepare import prepare_model
 from xslim.quantization.plan import make_plan
 from xslim.quantization.rules import rules_from
 from xslim.targets import load_target
@@ -111,7 +111,7 @@ def plan_run(
     OutputError
         The file would replace an input, or cannot be written.
     """
-    config = read_config(config_or_path)
+    config = load_config(config_or_path)
     level = config.quantization_parameters.precision_level
     if not level.is_static:
         raise ConfigError(

@@ -15,14 +15,15 @@ from xslim.graph.ops import opset
 from xslim.passes.preparation import PER_CHANNEL_OPSET
 from xslim.pipeline.cut import FirstPart
 from xslim.pipeline.exclusions import kept_operators
-from xslim.pipeline.load import prepare_model
+from xslim.pipeline.finish import Output
+from xslim.pipeline.prepare import prepare_model
 from xslim.targets import load_target
 
 logger = logging.getLogger(__name__)
 
 
-def convert_to_dynamic(model: ir.Model, config: Config) -> ir.Model:
-    """Prepare a float model and quantise it dynamically.
+def convert(model: ir.Model, config: Config, output: Output) -> ir.Model:
+    """Prepare a float model, quantise it dynamically and write it.
 
     Raises
     ------
@@ -46,4 +47,4 @@ def convert_to_dynamic(model: ir.Model, config: Config) -> ir.Model:
         logger.warning(
             "no operator of the main graph has weights that can be int8: the model is only slimmed"
         )
-    return part.whole(conversion.model)
+    return output.write(part.whole(conversion.model))

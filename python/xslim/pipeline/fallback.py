@@ -14,7 +14,7 @@ from xslim.export.verify import NotRunnableError
 from xslim.files import scratch_folder
 from xslim.graph.io import PROTO_LIMIT_BYTES, save_model, to_proto, weight_bytes
 from xslim.graph.ops import opset
-from xslim.pipeline.load import prepare_model
+from xslim.pipeline.prepare import prepare_model
 
 logger = logging.getLogger(__name__)
 

@@ -1,46 +1,43 @@
-"""Runs without calibration: convert, check on random input, compare, write."""
+"""The end of a run: the result proves itself aside, moves into its place, and the log says how near it is."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import onnx
 import onnx_ir as ir
 
-from xslim.config import Config, PrecisionLevel
+from xslim.config import Config
 from xslim.export.check import LEAN_ABOVE, TrialRun, check_file, run_float_model
-from xslim.export.verify import NotFiniteError, OutputComparison
-from xslim.graph.io import external_bytes, release_weights, save_model, to_proto, weight_bytes
-from xslim.pipeline.dynamic import convert_to_dynamic
-from xslim.pipeline.fp16 import HalfConversion
-from xslim.pipeline.load import ModelSource
-from xslim.pipeline.paths import OutputPaths
-from xslim.pipeline.slim import operator_table, slim_model
-from xslim.pipeline.summary import log_comparison
+from xslim.export.verify import OutputComparison
+from xslim.graph.io import release_weights, save_model, to_proto, weight_bytes
+from xslim.pipeline.paths import ModelSource, OutputPaths
 from xslim.runtime import Isolated, unknown_operators
 
 logger = logging.getLogger(__name__)
 
+MOST_OUTPUTS = 6
 
-def convert(
-    model: ir.Model, config: Config, source: ModelSource, paths: OutputPaths, isolated: Isolated
+
+def convert_without_data(
+    convert: Conversion,
+    model: ir.Model,
+    source: ModelSource,
+    config: Config,
+    paths: OutputPaths,
+    sketch_files: Sequence[Path],
+    isolated: Isolated,
 ) -> ir.Model:
-    """Convert a float model as precision level 3, 4 or 100 says, and write it once it has proved itself.
+    """Convert a float model, and write the result once it has proved itself on random input.
 
     Parameters
     ----------
-    model : onnx_ir.Model
-        The float model.
-    config : Config
-        The configuration of the run.
-    source : ModelProto or Path
-        Where the model came from; a file is compared with as it is.
-    paths : OutputPaths
-        Where the result goes.
-    isolated : Isolated
-        The process that runs the float model and the result.
+    convert : function
+        That of the precision level.
+    model, source, config, paths, sketch_files, isolated
+        As of `run_static`; there are no sketches.
 
     Raises
     ------
@@ -49,36 +46,40 @@ def convert(
     InternalError
         The result is not valid, does not run, or returns something that is not finite.
     """
-    output = _Output.of(model, source, paths.model, isolated)
-    level = config.quantization_parameters.precision_level
-    if level == PrecisionLevel.SLIM:
-        result = output.write(slim_model(model, config))
-        sizes = _source_bytes(source, model), _file_bytes(paths.model)
-        logger.info("operators before and after:\n%s", operator_table(model, result, *sizes))
-    elif level == PrecisionLevel.DYNAMIC:
-        result = output.write(convert_to_dynamic(model, config))
-    else:
-        result = _write_half(HalfConversion(model, config), output)
+    del sketch_files
+    output = Output.of(model, source, paths.model, isolated)
+    result = convert(model, config, output)
     log_comparison(output.comparison)
     return result
 
 
-def _write_half(conversion: HalfConversion, output: _Output) -> ir.Model:
-    """Write the float16 model; where it overflows, find the tensors that did and try once more."""
-    try:
-        return output.write(conversion.convert())
-    except NotFiniteError:
-        if output.trial is None or not conversion.look_for_overflow(output.trial.feeds, output.isolated):
-            raise
-    return output.write(conversion.convert())
-
-
 @dataclass
-class _Output:
-    """The file to write, and what the float model says about it."""
+class Output:
+    """The file that a conversion writes, and what the float model says about it.
+
+    Attributes
+    ----------
+    path : Path
+        The file.
+    source : ModelProto or Path
+        Where the float model came from.
+    reference : bytes or Path
+        The float model to compare with.
+    isolated : Isolated
+        The process that runs the float model and the result.
+    trial : TrialRun or None
+        A run of the float model on random input; None where it takes none.
+    lean : bool
+        The model is large, so it is not held twice.
+    loads : bool
+        onnxruntime knows its operators.
+    comparison : list of OutputComparison
+        How far the written model is from the float model.
+    """
 
     path: Path
-    source: bytes | Path
+    source: ModelSource
+    reference: bytes | Path
     isolated: Isolated
     trial: TrialRun | None
     lean: bool
@@ -86,19 +87,20 @@ class _Output:
     comparison: list[OutputComparison] = field(default_factory=list)
 
     @classmethod
-    def of(cls, model: ir.Model, source: ModelSource, path: Path, isolated: Isolated) -> _Output:
+    def of(cls, model: ir.Model, source: ModelSource, path: Path, isolated: Isolated) -> Output:
+        """Run the float model once, if it can be run."""
         lean = weight_bytes(model) > LEAN_ABOVE
         reference = source if isinstance(source, Path) else to_proto(model).SerializeToString()
         trial = run_float_model(reference, model, isolated, lean=lean)
         release_weights(model)
-        return cls(path, reference, isolated, trial, lean, loads=not unknown_operators(model))
+        return cls(path, source, reference, isolated, trial, lean, loads=not unknown_operators(model))
 
     def write(self, model: ir.Model) -> ir.Model:
         """Write the model aside, check it there, and move it into its place."""
 
         def check(file: Path) -> None:
             self.comparison = check_file(
-                file, self.source, self.trial, self.isolated, lean=self.lean, loads=self.loads
+                file, self.reference, self.trial, self.isolated, lean=self.lean, loads=self.loads
             )
 
         save_model(model, self.path, check=check)
@@ -106,11 +108,25 @@ class _Output:
         return model
 
 
-def _source_bytes(source: ModelSource, model: ir.Model) -> int:
-    file = source.ByteSize() if isinstance(source, onnx.ModelProto) else source.stat().st_size
-    return file + external_bytes(model)
+Conversion = Callable[[ir.Model, Config, Output], ir.Model]
+"""From a float model to the converted one, which is written when it returns."""
 
 
-def _file_bytes(path: Path) -> int:
-    weights = path.with_name(f"{path.name}.data")
-    return path.stat().st_size + (weights.stat().st_size if weights.exists() else 0)
+def log_comparison(rows: Sequence[OutputComparison], samples: int | None = None) -> None:
+    """Log how far the outputs are from the float model's: of many, the worst."""
+    if not rows:
+        return
+    worst = sorted(range(len(rows)), key=lambda index: rows[index].sqnr_db)[:MOST_OUTPUTS]
+    shown = [rows[index] for index in sorted(worst)]
+    # A name with line breaks in it must not look like a row.
+    names = [row.name.replace("\n", r"\n") for row in shown]
+    width = max(len("output"), *map(len, names))
+    lines = [f"{'output':<{width}}  SQNR dB   cosine    largest error"]
+    lines += [
+        f"{name:<{width}}  {row.sqnr_db:7.2f}   {row.cosine:.5f}   {row.max_abs_error:.4g}"
+        for name, row in zip(names, shown, strict=True)
+    ]
+    if len(rows) > len(shown):
+        lines.append(f"and {len(rows) - len(shown)} outputs that are closer")
+    on = f" on {samples} sample{'s' if samples > 1 else ''}" if samples else ""
+    logger.info("compared with the float model%s:\n%s", on, "\n".join(lines))

@@ -12,12 +12,14 @@ from xslim.config import Config
 from xslim.export.decisions import log_decisions
 from xslim.export.fp16 import convert_to_half
 from xslim.export.fp16_constants import LARGEST
+from xslim.export.verify import NotFiniteError
 from xslim.graph.inputs import input_specs
 from xslim.graph.io import release_weights
 from xslim.graph.outputs import with_outputs
 from xslim.pipeline.cut import FirstPart
 from xslim.pipeline.exclusions import kept_operators
-from xslim.pipeline.load import prepare_model
+from xslim.pipeline.finish import Output
+from xslim.pipeline.prepare import prepare_model
 from xslim.runtime import Feeds, Isolated, require_runnable
 from xslim.targets import load_target
 
@@ -28,6 +30,27 @@ HEADROOM = 2.0
 
 # float16 needs no newer opset than the model has.
 ANY_OPSET = 1
+
+
+def convert(model: ir.Model, config: Config, output: Output) -> ir.Model:
+    """Prepare a float model, convert it to float16 and write it.
+
+    Where the result overflows on random input, the tensors that did stay float32 in a second try.
+
+    Raises
+    ------
+    ConfigError, ModelError
+        A region or a cut of the configuration does not exist in the model.
+    InternalError
+        The result does not pass its checks.
+    """
+    conversion = HalfConversion(model, config)
+    try:
+        return output.write(conversion.convert())
+    except NotFiniteError:
+        if output.trial is None or not conversion.look_for_overflow(output.trial.feeds, output.isolated):
+            raise
+    return output.write(conversion.convert())
 
 
 class HalfConversion:

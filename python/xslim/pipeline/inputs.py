@@ -15,7 +15,8 @@ from xslim.config.fields import PRESETS
 from xslim.errors import DataError
 from xslim.files import InputFile, refuse_inputs
 from xslim.graph.io import data_files, load_model
-from xslim.pipeline.load import ModelSource, load_float_model
+from xslim.pipeline.load import load_float_model
+from xslim.pipeline.paths import ModelSource
 
 
 def load_protected(

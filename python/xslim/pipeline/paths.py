@@ -1,4 +1,4 @@
-"""Where the output goes."""
+"""Where the model comes from, and where the output goes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from xslim.config import Config
+import onnx
+
+from xslim.config import Config, resolve_path
+from xslim.errors import ConfigError
 from xslim.files import require_place, require_writable, same_file
 from xslim.graph.io import weights_file
 
@@ -15,6 +18,9 @@ SKETCHES, PLAN = ".sketches", "_plan.json"
 REPORTS = ("_report.md", "_report.json", "_report.html")
 DEFAULT_STEM = "xslim"
 DEFAULT_FOLDER = Path("temp")
+
+
+ModelSource = onnx.ModelProto | Path
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,27 @@ class OutputPaths:
         """The files of the report that a run writes."""
         wanted = config.is_static and config.quantization_parameters.analysis_enable
         return [self.beside(suffix) for suffix in REPORTS] if wanted else []
+
+
+def model_source(config: Config, model_or_path: onnx.ModelProto | str | Path | None) -> ModelSource:
+    """Return the model in memory, or the path of the model that the caller or else the config names.
+
+    Raises
+    ------
+    ConfigError
+        Nobody names a model.
+    """
+    if isinstance(model_or_path, onnx.ModelProto):
+        return model_or_path
+    if model_or_path is not None:
+        return Path(model_or_path)
+    if config.model_parameters.onnx_model is None:
+        raise ConfigError(
+            "no model is given",
+            where="model_parameters.onnx_model",
+            hint="name the ONNX file there or with -i",
+        )
+    return resolve_path(config.model_parameters.onnx_model, config.base_dir)
 
 
 def output_paths(config: Config, source: Path | None, output: str | Path | None, given: bool) -> OutputPaths:

@@ -9,8 +9,8 @@ from xslim.analysis import Report, report_files
 from xslim.errors import OutputError
 from xslim.export.verify import OutputComparison
 from xslim.files import write_whole
+from xslim.pipeline.finish import log_comparison
 from xslim.pipeline.paths import OutputPaths
-from xslim.pipeline.summary import log_comparison
 
 logger = logging.getLogger(__name__)
 

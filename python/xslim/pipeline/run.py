@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import onnx
 import onnx_ir as ir
 
-from xslim.config import Config
+from xslim.config import Config, PrecisionLevel, load_config
 from xslim.pipeline.inputs import load_protected
-from xslim.pipeline.load import model_source, read_config
-from xslim.pipeline.paths import output_paths, prepare_folder
+from xslim.pipeline.paths import ModelSource, OutputPaths, model_source, output_paths, prepare_folder
 from xslim.runtime import Isolated, thread_count
 
 logger = logging.getLogger(__name__)
 
 ConfigSource = dict[str, Any] | str | Path | Config
 ModelArgument = onnx.ModelProto | str | Path
+Level = Callable[[ir.Model, ModelSource, Config, OutputPaths, Sequence[Path], Isolated], ir.Model]
 
 
 def quantize(
@@ -42,7 +43,7 @@ def run(
 ) -> tuple[ir.Model, Path]:
     """Return the result and the file that holds it."""
     started = time.monotonic()
-    config = read_config(config_or_path)
+    config = load_config(config_or_path)
     # A wrong number of threads is an error before any work starts.
     thread_count()
     source = model_source(config, model_or_path)
@@ -54,14 +55,27 @@ def run(
     with Isolated() as isolated:
         model = load_protected(config, source, [*outputs, *paths.reports(config)], sketches)
         prepare_folder(paths, outputs)
-        # Imported when needed: each kind of run starts faster without what only the other needs.
-        if config.is_static:
-            from xslim.pipeline.static import run_static
-
-            result = run_static(model, source, config, paths, sketches, isolated)
-        else:
-            from xslim.pipeline.finish import convert
-
-            result = convert(model, config, source, paths, isolated)
+        convert = load_level(config.quantization_parameters.precision_level)
+        result = convert(model, source, config, paths, sketches, isolated)
     logger.info("wrote %s in %.1f s", paths.model, time.monotonic() - started)
     return result, paths.model
+
+
+def load_level(level: PrecisionLevel) -> Level:
+    """Import what a precision level needs, and nothing else, and return the function that runs it.
+
+    Each kind of run starts faster without what only the others need.
+    """
+    if level.is_static:
+        from xslim.pipeline.static import run_static
+
+        return run_static
+    from xslim.pipeline.finish import convert_without_data
+
+    if level == PrecisionLevel.DYNAMIC:
+        from xslim.pipeline.dynamic import convert
+    elif level == PrecisionLevel.HALF:
+        from xslim.pipeline.fp16 import convert
+    else:
+        from xslim.pipeline.slim import convert
+    return partial(convert_without_data, convert)

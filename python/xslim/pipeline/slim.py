@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+import logging
+from pathlib import Path
+
+import onnx
 import onnx_ir as ir
 
 from xslim.config import Config
 from xslim.graph.cost import ModelCost, model_cost
+from xslim.graph.io import external_bytes
 from xslim.passes.folding import infer_shapes
-from xslim.pipeline.load import prepare_model
+from xslim.pipeline.finish import Output
+from xslim.pipeline.paths import ModelSource
+from xslim.pipeline.prepare import prepare_model
 
 # Slimming needs no newer opset than the model has.
 ANY_OPSET = 1
 
 
-def slim_model(model: ir.Model, config: Config) -> ir.Model:
-    """Make the model small; it computes the same."""
-    return prepare_model(model, config, minimum_opset=ANY_OPSET)
+logger = logging.getLogger(__name__)
+
+
+def convert(model: ir.Model, config: Config, output: Output) -> ir.Model:
+    """Make the model small, write it, and log what became of its operators; it computes the same."""
+    result = output.write(prepare_model(model, config, minimum_opset=ANY_OPSET))
+    sizes = _source_bytes(output.source, model), _file_bytes(output.path)
+    logger.info("operators before and after:\n%s", operator_table(model, result, *sizes))
+    return result
 
 
 def operator_table(before: ir.Model, after: ir.Model, bytes_before: int, bytes_after: int) -> str:
@@ -51,3 +64,13 @@ def format_costs(before: ModelCost, after: ModelCost, bytes_before: int, bytes_a
 
 def _macs(cost: ModelCost) -> str:
     return f"{'at least ' if cost.unknown_shapes else ''}{cost.macs:,}"
+
+
+def _source_bytes(source: ModelSource, model: ir.Model) -> int:
+    file = source.ByteSize() if isinstance(source, onnx.ModelProto) else source.stat().st_size
+    return file + external_bytes(model)
+
+
+def _file_bytes(path: Path) -> int:
+    weights = path.with_name(f"{path.name}.data")
+    return path.stat().st_size + (weights.stat().st_size if weights.exists() else 0)

@@ -20,10 +20,10 @@ from xslim.kernels import Sketch
 from xslim.pipeline.calibrate import calibrate
 from xslim.pipeline.cut import FirstPart
 from xslim.pipeline.fallback import prepared_at_lower_opset, serialised
-from xslim.pipeline.load import ModelSource, prepare_model
-from xslim.pipeline.paths import SKETCHES, OutputPaths
+from xslim.pipeline.finish import log_comparison
+from xslim.pipeline.paths import SKETCHES, ModelSource, OutputPaths
+from xslim.pipeline.prepare import prepare_model
 from xslim.pipeline.report import log_report, write_report
-from xslim.pipeline.summary import log_comparison
 from xslim.quantization.integer_bias import integer_biases
 from xslim.refinement.steps import Stage, log_gains, refine
 from xslim.runtime import Feeds, Isolated, unknown_operators

@@ -8,7 +8,7 @@ from tests.passes.build import build, draw, operators
 from xslim.config import load_config
 from xslim.graph.io import load_model
 from xslim.passes import EVERY_FUSION
-from xslim.pipeline.load import prepare_model
+from xslim.pipeline.prepare import prepare_model
 from xslim.targets import load_target, target_names
 
 

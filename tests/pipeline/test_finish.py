@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from xslim.export.verify import OutputComparison
-from xslim.pipeline.summary import MOST_OUTPUTS, log_comparison
+from xslim.pipeline.finish import MOST_OUTPUTS, log_comparison
 
 
 def row(name: str, sqnr_db: float) -> OutputComparison:
