@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from xslim.errors import InternalError
+from xslim.graph.editing import GraphEditor
 from xslim.graph.quantizers import quantizer_pairs
 
 
@@ -63,7 +64,7 @@ def with_local_copies(
         A tensor has no quantiser.
     """
     model = exported.clone()
-    writer = _Writer(model.graph, int8_operators)
+    writer = _LocalCopies(model.graph, int8_operators)
     accumulated = {name: writer.pair(name)[1].outputs[0] for name in tensors}
     local = {name: writer.local(name) for name in tensors}
     model.graph.outputs[:] = dict.fromkeys([*model.graph.outputs, *accumulated.values(), *local.values()])
@@ -75,9 +76,11 @@ def _names(values: Mapping[str, ir.Value]) -> dict[str, str]:
     return {tensor: value.name or "" for tensor, value in values.items()}
 
 
-class _Writer:
+class _LocalCopies(GraphEditor):
+    """Repeats int8 operators on the float model's tensors."""
+
     def __init__(self, graph: ir.Graph, int8_operators: Collection[str]) -> None:
-        self._graph = graph
+        super().__init__(graph)
         self._int8 = int8_operators
         self._pairs = dict(quantizer_pairs(graph))
         self._tensors = {restore.outputs[0]: name for name, (_, restore) in self._pairs.items()}
@@ -107,7 +110,7 @@ class _Writer:
             # Inferred sizes are not to be relied on; the rank is enough.
             shape = None if original.shape is None else ir.Shape([None] * len(original.shape))
             value = ir.Value(name=LocalModel.input_name(name), shape=shape, type=original.type)
-            self._graph.inputs.append(value)
+            self.graph.inputs.append(value)
             self.given[name] = value
         return self.given[name]
 
@@ -115,7 +118,7 @@ class _Writer:
         value = source
         for original in self.pair(name):
             value = self._repeat(original, [value, *original.inputs[1:]], f"{output}_{original.op_type}")
-        value.name = output
+        value.name = self.fresh(output)
         return value
 
     def _copy(self, value: ir.Value) -> ir.Value:
@@ -145,9 +148,9 @@ class _Writer:
             node.attributes.values(),
             num_outputs=len(node.outputs),
             version=node.version,
-            name=f"{name}_{index}",
+            name=self.fresh(f"{name}_{index}"),
         )
         for position, output in enumerate(repeated.outputs):
-            output.name = f"{name}_{index}_{position}"
-        self._graph.append(repeated)
+            output.name = self.fresh(f"{name}_{index}_{position}")
+        self.graph.append(repeated)
         return repeated.outputs[index]

@@ -47,7 +47,7 @@ def quantize_dynamically(
         The new model, and a decision for every operator that has a dynamic form.
     """
     copy = model.clone()
-    writer = _Writer(copy.graph, target)
+    writer = _DynamicWriter(copy.graph, target)
     for node in list(copy.graph):
         writer.consider(node, (kept or {}).get(node.name or ""))
     writer.write()
@@ -57,7 +57,7 @@ def quantize_dynamically(
     return Conversion(copy, tuple(writer.decisions))
 
 
-class _Writer(GraphEditor):
+class _DynamicWriter(GraphEditor):
     """First decides about every operator, then rewrites those that were chosen."""
 
     def __init__(self, graph: ir.Graph, target: Target) -> None:
@@ -143,7 +143,7 @@ def _is_plain_product(node: ir.Node) -> bool:
     return is_plain(node) and attribute(node, "beta") in (None, 1.0)
 
 
-def _write_matmul(writer: _Writer, node: ir.Node) -> None:
+def _write_matmul(writer: _DynamicWriter, node: ir.Node) -> None:
     """One node that measures, multiplies and adds a bias."""
     matrix, scale = writer.matrix(node)
     bias, rest = _bias(writer, node, int(scale.const_value.size) if scale.const_value else 0)
@@ -156,7 +156,7 @@ def _write_matmul(writer: _Writer, node: ir.Node) -> None:
     writer.replace(node, [_add(writer, node, product, rest)])
 
 
-def _write_integer(writer: _Writer, node: ir.Node) -> None:
+def _write_integer(writer: _DynamicWriter, node: ir.Node) -> None:
     """The product in integers, and its scale; the measuring node is shared."""
     stem = node.outputs[0].name
     matrix, scale = writer.matrix(node)
@@ -171,7 +171,7 @@ def _write_integer(writer: _Writer, node: ir.Node) -> None:
     writer.replace(node, [_add(writer, node, product, bias)])
 
 
-def _write_lstm(writer: _Writer, node: ir.Node) -> None:
+def _write_lstm(writer: _DynamicWriter, node: ir.Node) -> None:
     """One node; its weights have the inputs before the gates."""
     input_weights = writer.weights.gates(node, 1)
     state_weights = writer.weights.gates(node, 2)
@@ -194,14 +194,14 @@ def _write_lstm(writer: _Writer, node: ir.Node) -> None:
     writer.replace(node, results)
 
 
-def _write_weights(writer: _Writer, node: ir.Node) -> None:
+def _write_weights(writer: _DynamicWriter, node: ir.Node) -> None:
     """The operator itself, reading weights behind DequantizeLinear."""
     entry = writer.target.entry(node)
     for position in entry.dynamic_weights:
         node.replace_input_with(position, writer.weights.restored(node, position, entry.axis_of_weight(node)))
 
 
-def _bias(writer: _Writer, node: ir.Node, channels: int) -> tuple[ir.Value | None, ir.Value | None]:
+def _bias(writer: _DynamicWriter, node: ir.Node, channels: int) -> tuple[ir.Value | None, ir.Value | None]:
     """Split the third input of Gemm: what DynamicQuantizeMatMul can add, and what a node has to."""
     value = node.inputs[2] if node.op_type == "Gemm" and len(node.inputs) > 2 else None
     array = constant(value)
@@ -214,7 +214,7 @@ def _bias(writer: _Writer, node: ir.Node, channels: int) -> tuple[ir.Value | Non
     return writer.constant(f"{value.name}_vector", array.reshape(channels)), None
 
 
-def _add(writer: _Writer, node: ir.Node, product: ir.Value, bias: ir.Value | None) -> ir.Value:
+def _add(writer: _DynamicWriter, node: ir.Node, product: ir.Value, bias: ir.Value | None) -> ir.Value:
     if bias is None:
         return product
     return writer.node("Add", [product, bias], [f"{node.outputs[0].name}_sum"], before=node)[0]
@@ -223,7 +223,7 @@ def _add(writer: _Writer, node: ir.Node, product: ir.Value, bias: ir.Value | Non
 _PRODUCTS = ("matmul", "integer")
 
 # How the log calls a form, and what writes it.
-_FORMS: Mapping[str, tuple[str, Callable[[_Writer, ir.Node], None]]] = {
+_FORMS: Mapping[str, tuple[str, Callable[[_DynamicWriter, ir.Node], None]]] = {
     "matmul": ("DynamicQuantizeMatMul", _write_matmul),
     "integer": ("DynamicQuantizeLinear and MatMulInteger", _write_integer),
     "lstm": ("DynamicQuantizeLSTM", _write_lstm),

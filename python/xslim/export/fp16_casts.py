@@ -20,10 +20,10 @@ _FLOAT, _HALF = ir.DataType.FLOAT, ir.DataType.FLOAT16
 
 def write_half(graph: ir.Graph, choice: Choice) -> None:
     """Give every chosen operator float16 inputs and outputs, in place; the graph's own keep their types."""
-    _Writer(graph, choice).write()
+    _HalfWriter(graph, choice).write()
 
 
-class _Writer(GraphEditor):
+class _HalfWriter(GraphEditor):
     def __init__(self, graph: ir.Graph, choice: Choice) -> None:
         super().__init__(graph)
         self.choice = choice
@@ -53,15 +53,7 @@ class _Writer(GraphEditor):
         for use in readers:
             use.node.replace_input_with(use.idx, restored)
         if value.is_graph_output():
-            self._take_over_output(value, restored)
-
-    def _take_over_output(self, value: ir.Value, restored: ir.Value) -> None:
-        name = value.name
-        value.name = self.fresh(f"{name}_fp16")
-        restored.name = name
-        for index, output in enumerate(self.graph.outputs):
-            if output is value:
-                self.graph.outputs[index] = restored
+            self.take_place(value, restored, f"{value.name}_fp16")
 
     def _half(self, value: ir.Value | None) -> ir.Value:
         """The float16 form of what an operator reads."""
@@ -88,13 +80,9 @@ class _Writer(GraphEditor):
     def _cast(self, value: ir.Value, dtype: ir.DataType, name: str) -> ir.Value:
         """A Cast right after the value is computed, or first of all when it is an input of the graph."""
         producer = value.producer()
-        node = ir.node("Cast", [value], {"to": dtype}, name=self.fresh(f"{name}_Cast"))
-        result = node.outputs[0]
-        result.name, result.type, result.shape = self.fresh(name), ir.TensorType(dtype), value.shape
-        if producer is None:
-            self.graph.insert_before(self.graph[0], node)
-        else:
-            self.graph.insert_after(producer, node)
+        first = self.graph[0] if producer is None else None
+        [result] = self.node("Cast", [value], [name], before=first, after=producer, attributes={"to": dtype})
+        result.type, result.shape = ir.TensorType(dtype), value.shape
         return result
 
 

@@ -7,18 +7,15 @@ All that is done here was found with version 1.32.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import onnx_ir as ir
-from numpy.typing import NDArray
 
+from xslim.graph.editing import GraphEditor
 from xslim.graph.ops import (
     attribute,
     constant,
-    fresh_name,
     is_constant,
     is_standard,
-    new_constant,
     opset,
     rank,
 )
@@ -31,14 +28,15 @@ quantises between them with an unsigned zero point, whatever the type of the dat
 
 def make_loadable(model: ir.Model, *, unsigned: bool) -> None:
     """Change in place what onnxruntime would fail on; `unsigned` says how activations are stored."""
+    editor = GraphEditor(model.graph)
     for node in list(model.graph):
         if _is_fragile(node):
-            _fence(node)
+            _fence(editor, node)
         elif is_standard(node, "Concat") and node.outputs[0].dtype == ir.DataType.FLOAT16:
-            _join_in_single(node)
+            _join_in_single(editor, node)
     if not unsigned and opset(model) >= SIGNED_GEMM_OPSET:
         for node in list(model.graph):
-            _widen_bias(node)
+            _widen_bias(editor, node)
     model.graph.sort()
 
 
@@ -73,18 +71,22 @@ _FRAGILE: Mapping[str, Callable[[ir.Node], bool]] = {
 channels last and no integer pool with dilations, and permutes axes that are not there."""
 
 
-def _fence(node: ir.Node) -> None:
+def _fence(editor: GraphEditor, node: ir.Node) -> None:
     """Put an operator before the node that copies an image, and across which no layout is moved."""
     source = node.inputs[0]
     assert source is not None
-    copy = ir.node("DepthToSpace", [source], {"blocksize": 1}, name=f"{node.name}_fence")
-    value = copy.outputs[0]
-    value.name, value.type, value.shape = f"{node.name}_fenced", source.type, source.shape
-    node.replace_input_with(0, value)
-    _graph(node).append(copy)
+    [copy] = editor.node(
+        "DepthToSpace",
+        [source],
+        [f"{node.name}_fenced"],
+        name=f"{node.name}_fence",
+        attributes={"blocksize": 1},
+    )
+    copy.type, copy.shape = source.type, source.shape
+    node.replace_input_with(0, copy)
 
 
-def _join_in_single(node: ir.Node) -> None:
+def _join_in_single(editor: GraphEditor, node: ir.Node) -> None:
     """Join dequantised float16 data as float32, as onnxruntime's integer Concat takes no float16 scales."""
     result = node.outputs[0]
     between = [value.producer() if value is not None else None for value in node.inputs]
@@ -92,40 +94,24 @@ def _join_in_single(node: ir.Node) -> None:
         return
     for position, value in enumerate(node.inputs):
         assert value is not None
-        wide = _cast(node, value, ir.DataType.FLOAT, f"{node.name}_{position}")
-        node.replace_input_with(position, wide)
+        name = f"{node.name}_{position}"
+        node.replace_input_with(position, _cast(editor, value, ir.DataType.FLOAT, name, f"{name}_Cast"))
     uses = [(use.node, use.idx) for use in result.uses()]
     # A type of its own: values may share one object.
     result.type = ir.TensorType(ir.DataType.FLOAT)
-    name, result.name = result.name, f"{result.name}_single"
-    half = _cast(node, result, ir.DataType.FLOAT16, name or "")
+    half = _cast(editor, result, ir.DataType.FLOAT16, f"{result.name}_half", f"{result.name}_Cast")
     for reader, position in uses:
         reader.replace_input_with(position, half)
-    for index, output in enumerate(_graph(node).outputs):
-        if output is result:
-            _graph(node).outputs[index] = half
+    editor.take_place(result, half, f"{result.name}_single")
 
 
-def _cast(near: ir.Node, value: ir.Value, dtype: ir.DataType, name: str) -> ir.Value:
-    cast = ir.node("Cast", [value], {"to": dtype}, name=f"{name}_Cast")
-    result = cast.outputs[0]
-    result.name, result.type, result.shape = name, ir.TensorType(dtype), value.shape
-    _graph(near).append(cast)
+def _cast(editor: GraphEditor, value: ir.Value, dtype: ir.DataType, output: str, name: str) -> ir.Value:
+    [result] = editor.node("Cast", [value], [output], name=name, attributes={"to": dtype})
+    result.type, result.shape = ir.TensorType(dtype), value.shape
     return result
 
 
-def _replace_with_constant(node: ir.Node, position: int, array: NDArray[Any], name: str) -> None:
-    value = new_constant(array, fresh_name(node, name))
-    _graph(node).register_initializer(value)
-    node.replace_input_with(position, value)
-
-
-def _graph(node: ir.Node) -> ir.Graph:
-    assert isinstance(node.graph, ir.Graph)
-    return node.graph
-
-
-def _widen_bias(node: ir.Node) -> None:
+def _widen_bias(editor: GraphEditor, node: ir.Node) -> None:
     """Give the vector that follows a large int8 product a second dimension, which keeps both apart."""
     if not is_standard(node, "Add"):
         return
@@ -137,7 +123,7 @@ def _widen_bias(node: ir.Node) -> None:
         if not _is_large_int8_product(product.producer()):
             continue
         if len(value.uses()) > 1:
-            _replace_with_constant(node, position, array.reshape(1, -1), f"{value.name}_row")
+            node.replace_input_with(position, editor.constant(f"{value.name}_row", array.reshape(1, -1)))
         else:
             # It keeps its name, by which refinement finds the bias.
             value.const_value = ir.Tensor(array.reshape(1, -1), name=value.name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from xslim.errors import ModelError
 from xslim.export.clamps import remove_clamps
 from xslim.export.loadable import make_loadable
+from xslim.graph.editing import GraphEditor
 from xslim.graph.outputs import values_by_name
 from xslim.graph.scheme import (
     QMIN,
@@ -74,7 +75,7 @@ def export_qdq(model: ir.Model, plan: QuantPlan, quantization: Quantization, tar
         raise ModelError(f"the quantised model needs opset {needed}, not {opset}", hint="leave opset out")
     quantized = model.clone()
     remove_clamps(quantized.graph, plan, quantization.activations, target)
-    writer = _Writer(quantized.graph, plan.int8_operators, unsigned=target.unsigned)
+    writer = _QdqWriter(quantized.graph, plan.int8_operators, unsigned=target.unsigned)
     for constant, stored in quantization.constants.items():
         writer.store_constant(constant, stored)
     for name, bias in quantization.biases.items():
@@ -82,20 +83,19 @@ def export_qdq(model: ir.Model, plan: QuantPlan, quantization: Quantization, tar
     for name, params in quantization.activations.items():
         writer.insert_pair(name, params)
     make_loadable(quantized, unsigned=target.unsigned)
-    _drop_unused(quantized.graph)
+    writer.drop_unused_initializers()
     return quantized
 
 
-class _Writer:
+class _QdqWriter(GraphEditor):
     """Edits one graph; names of new values derive from the tensor that they quantise."""
 
     def __init__(self, graph: ir.Graph, int8_operators: frozenset[str], *, unsigned: bool) -> None:
-        self.graph = graph
+        super().__init__(graph)
         self.int8_operators = int8_operators
         self.unsigned = unsigned
         self.values = values_by_name(graph)
         self.nodes = {node.name or "": node for node in graph}
-        self.taken = set(self.values) | set(self.nodes)
 
     def is_int8(self, node: ir.Node | None) -> bool:
         return node is not None and node.graph is self.graph and node.name in self.int8_operators
@@ -123,7 +123,7 @@ class _Writer:
         only_int8 = self.is_int8(value.producer())
         readers = [(use.node, use.idx) for use in value.uses() if only_int8 or self.is_int8(use.node)]
         parameters = self._parameters(name, params, value)
-        stored = self._node("QuantizeLinear", name, [value, *parameters], f"{name}_quantized", params)
+        stored = self._pair_node("QuantizeLinear", name, [value, *parameters], f"{name}_quantized", params)
         stored.shape = value.shape
         if parameters[1].dtype is not None:
             stored.dtype = parameters[1].dtype
@@ -131,19 +131,10 @@ class _Writer:
         for node, index in readers:
             node.replace_input_with(index, restored)
         if only_int8 and value.is_graph_output():
-            self._take_over_output(value, restored)
-
-    def _take_over_output(self, value: ir.Value, restored: ir.Value) -> None:
-        """Give the restored tensor the name and the place of the graph output."""
-        name = value.name
-        value.name = self._fresh(f"{name}_float")
-        restored.name = name
-        for index, output in enumerate(self.graph.outputs):
-            if output is value:
-                self.graph.outputs[index] = restored
+            self.take_place(value, restored, f"{name}_float")
 
     def _stored(self, stem: str, constant: QuantizedTensor, like: ir.Value) -> ir.Value:
-        stored = self._initializer(f"{stem}_quantized", constant.values)
+        stored = self.constant(f"{stem}_quantized", constant.values)
         parameters = self._parameters(stem, constant.params, like)
         return self._dequantized(stem, stored, parameters, constant.params, like)
 
@@ -155,43 +146,24 @@ class _Writer:
         params: QuantParams,
         like: ir.Value,
     ) -> ir.Value:
-        value = self._node("DequantizeLinear", stem, [stored, *parameters], f"{stem}_dequantized", params)
+        value = self._pair_node(
+            "DequantizeLinear", stem, [stored, *parameters], f"{stem}_dequantized", params
+        )
         value.type, value.shape = like.type, like.shape
         return value
 
     def _parameters(self, stem: str, params: QuantParams, like: ir.Value) -> tuple[ir.Value, ir.Value]:
         dtype = np.float16 if like.dtype == ir.DataType.FLOAT16 else np.float32
-        scale = self._initializer(f"{stem}_scale", representable(params.scale, dtype))
-        zero_point = self._initializer(f"{stem}_zero_point", np.asarray(params.zero_point))
+        scale = self.constant(f"{stem}_scale", representable(params.scale, dtype))
+        zero_point = self.constant(f"{stem}_zero_point", np.asarray(params.zero_point))
         return scale, zero_point
 
-    def _initializer(self, name: str, array: NDArray[np.generic]) -> ir.Value:
-        tensor = ir.tensor(np.ascontiguousarray(array).reshape(array.shape), name=self._fresh(name))
-        value = ir.Value(
-            name=tensor.name,
-            shape=ir.Shape(array.shape),
-            type=ir.TensorType(tensor.dtype),
-            const_value=tensor,
-        )
-        self.graph.register_initializer(value)
-        return value
-
-    def _node(
-        self, op_type: str, stem: str, inputs: Iterable[ir.Value], output: str, params: QuantParams
+    def _pair_node(
+        self, op_type: str, stem: str, inputs: Sequence[ir.Value], output: str, params: QuantParams
     ) -> ir.Value:
-        attributes = [] if params.axis is None else [ir.AttrInt64("axis", params.axis)]
-        node = ir.Node("", op_type, list(inputs), attributes, name=self._fresh(f"{stem}_{op_type}"))
-        node.outputs[0].name = self._fresh(output)
-        self.graph.append(node)
-        return node.outputs[0]
-
-    def _fresh(self, wanted: str) -> str:
-        name, count = wanted, 1
-        while name in self.taken:
-            count += 1
-            name = f"{wanted}_{count}"
-        self.taken.add(name)
-        return name
+        attributes = {} if params.axis is None else {"axis": params.axis}
+        [value] = self.node(op_type, inputs, [output], name=f"{stem}_{op_type}", attributes=attributes)
+        return value
 
 
 def _unsigned(values: NDArray[np.generic]) -> NDArray[np.uint8]:
@@ -200,9 +172,3 @@ def _unsigned(values: NDArray[np.generic]) -> NDArray[np.uint8]:
 
 def _unsigned_params(params: QuantParams) -> QuantParams:
     return replace(params, zero_point=_unsigned(params.zero_point))
-
-
-def _drop_unused(graph: ir.Graph) -> None:
-    for name, value in list(graph.initializers.items()):
-        if not value.uses() and not value.is_graph_output() and not value.is_graph_input():
-            del graph.initializers[name]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,28 +10,24 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from xslim.graph.ops import new_constant
-from xslim.graph.outputs import values_by_name
 
 
 class GraphEditor:
-    """Adds to a graph what an exporter writes.
+    """Adds nodes and constants to a graph.
 
     Parameters
     ----------
     graph : onnx_ir.Graph
-        The main graph, with named nodes; edited in place.
+        Edited in place. While an editor is in use, nothing else gives new names in this graph.
     """
 
     def __init__(self, graph: ir.Graph) -> None:
         self.graph = graph
-        self._taken = {*values_by_name(graph), *(node.name for node in graph)}
+        self._taken = _names(graph)
 
     def fresh(self, wanted: str) -> str:
         """Return a name that nothing in the graph has, `wanted` if possible, and reserve it."""
-        name, count = wanted, 1
-        while name in self._taken:
-            count += 1
-            name = f"{wanted}_{count}"
+        name = _free(wanted, self._taken)
         self._taken.add(name)
         return name
 
@@ -61,16 +57,26 @@ class GraphEditor:
         inputs: Sequence[ir.Value | None],
         outputs: Sequence[str],
         *,
-        before: ir.Node,
+        before: ir.Node | None = None,
+        after: ir.Node | None = None,
+        name: str | None = None,
         domain: str = "",
         attributes: Mapping[str, Any] | None = None,
     ) -> list[ir.Value]:
-        """Insert a node before another one; return its outputs."""
+        """Add a node before or after another one, by default at the end; return its outputs.
+
+        A node without a name is called after its first output and its operator.
+        """
         added = ir.node(op_type, inputs, attributes, domain=domain, num_outputs=len(outputs))
-        added.name = self.fresh(f"{outputs[0]}_{op_type}")
-        for value, name in zip(added.outputs, outputs, strict=True):
-            value.name = self.fresh(name)
-        self.graph.insert_before(before, added)
+        added.name = self.fresh(name or f"{outputs[0]}_{op_type}")
+        for value, output in zip(added.outputs, outputs, strict=True):
+            value.name = self.fresh(output)
+        if before is not None:
+            self.graph.insert_before(before, added)
+        elif after is not None:
+            self.graph.insert_after(after, added)
+        else:
+            self.graph.append(added)
         return list(added.outputs)
 
     def replace(self, node: ir.Node, results: Sequence[ir.Value | None]) -> None:
@@ -86,8 +92,44 @@ class GraphEditor:
             ir.convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)
         self.graph.remove(node, safe=True)
 
+    def take_place(self, value: ir.Value, new: ir.Value, aside: str) -> None:
+        """Give `new` the name of `value` and its place among the outputs; call `value` what `aside` says."""
+        name = value.name
+        value.name = self.fresh(aside)
+        new.name = name
+        for index, output in enumerate(self.graph.outputs):
+            if output is value:
+                self.graph.outputs[index] = new
+
     def drop_unused_initializers(self) -> None:
         """Remove initializers that nothing reads any more."""
         for name, value in list(self.graph.initializers.items()):
             if not value.uses() and not value.is_graph_output() and not value.is_graph_input():
                 del self.graph.initializers[name]
+
+
+def fresh_name(node: ir.Node, wanted: str) -> str:
+    """Return a name that nothing in the node's graph has, `wanted` if possible.
+
+    For a single name; several are given by a `GraphEditor`, which reads the graph only once.
+    """
+    return wanted if node.graph is None else _free(wanted, _names(node.graph))
+
+
+def _free(wanted: str, taken: Container[str]) -> str:
+    name, count = wanted, 1
+    while name in taken:
+        count += 1
+        name = f"{wanted}_{count}"
+    return name
+
+
+def _names(graph: ir.Graph | ir.Function) -> set[str]:
+    """Names of values and nodes in a graph and in the graphs nested in it."""
+    nodes = list(ir.traversal.RecursiveGraphIterator(graph))
+    values: list[ir.Value] = [output for node in nodes for output in node.outputs]
+    for part in {graph, *(node.graph for node in nodes if node.graph is not None)}:
+        values.extend(part.inputs)
+        values.extend(part.initializers.values() if isinstance(part, ir.Graph) else ())
+    names = (*(node.name for node in nodes), *(value.name for value in values))
+    return {name for name in names if name}

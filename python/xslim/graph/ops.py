@@ -97,16 +97,6 @@ def all_values(model: ir.Model) -> Iterator[ir.Value]:
             yield from node.outputs
 
 
-def fresh_name(node: ir.Node, base: str) -> str:
-    """A name that no initializer of the node's graph has, `base` if possible."""
-    taken = node.graph.initializers if isinstance(node.graph, ir.Graph) else {}
-    name, count = base, 0
-    while name in taken:
-        count += 1
-        name = f"{base}_{count}"
-    return name
-
-
 def producer(value: ir.Value) -> ir.Node:
     """The node that computes a value which is known to be computed."""
     node = value.producer()

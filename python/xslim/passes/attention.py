@@ -9,7 +9,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from xslim.graph.ops import constant, fresh_name, integers, is_standard, new_constant, sole_consumer
+from xslim.graph.editing import GraphEditor
+from xslim.graph.ops import constant, integers, is_standard, sole_consumer
 
 logger = logging.getLogger(__name__)
 
@@ -200,9 +201,7 @@ def _chain(
     name = gather.outputs[0].name
 
     def parameter(array: NDArray[np.generic], what: str) -> ir.Value:
-        value = new_constant(array, fresh_name(gather, f"{name}.{what}"))
-        graph.register_initializer(value)
-        return value
+        return GraphEditor(graph).constant(f"{name}.{what}", array)
 
     def append(op_type: str, *inputs: ir.Value | None, **attributes: object) -> ir.Value:
         node = ir.node(op_type, inputs, attributes, name=f"{packed.product.name}.{name}.{op_type}")  # type: ignore[arg-type]

@@ -13,7 +13,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from xslim.graph.ops import constant, fresh_name, integers, is_standard, new_constant, rank
+from xslim.graph.editing import GraphEditor
+from xslim.graph.ops import constant, integers, is_standard, rank
 
 Array = NDArray[Any]
 
@@ -41,9 +42,8 @@ def _replace(node: ir.Node, position: int, array: Array | None) -> None:
     if array is None:
         node.replace_input_with(position, None)
         return
-    value = new_constant(array, fresh_name(node, f"{node.outputs[0].name}_{position}"))
     assert isinstance(node.graph, ir.Graph)
-    node.graph.register_initializer(value)
+    value = GraphEditor(node.graph).constant(f"{node.outputs[0].name}_{position}", array)
     node.replace_input_with(position, value)
 
 

@@ -13,7 +13,8 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from onnx_ir.tape import Tape
 
-from xslim.graph.ops import fresh_name, new_constant, opset, rank
+from xslim.graph.editing import fresh_name
+from xslim.graph.ops import new_constant, opset, rank
 from xslim.passes.rules.base import Refusal
 from xslim.passes.tidy import unique_names
 

@@ -8,7 +8,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from xslim.graph.ops import constant, fresh_name, integers, is_standard, new_constant
+from xslim.graph.editing import GraphEditor
+from xslim.graph.ops import constant, integers, is_standard
 
 # Numbers, and something else for a dimension that is not known.
 _Sizes: TypeAlias = NDArray[Any]
@@ -25,12 +26,12 @@ def known_sizes(model: ir.Model) -> bool:
     """
     changed = False
     for graph in model.graphs():
+        editor = GraphEditor(graph)
         for node in tuple(graph):
             sizes = _sizes(node)
             if sizes is None or node.outputs[0].is_graph_output():
                 continue
-            known = new_constant(sizes, fresh_name(node, f"{node.outputs[0].name}_known"))
-            graph.register_initializer(known)
+            known = editor.constant(f"{node.outputs[0].name}_known", sizes)
             node.outputs[0].replace_all_uses_with(known)
             graph.remove(node, safe=True)
             changed = True

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from xslim.graph.ops import fresh_name, integers, is_standard, new_constant, opset, rank
+from xslim.graph.editing import GraphEditor
+from xslim.graph.ops import integers, is_standard, opset, rank
 
 logger = logging.getLogger(__name__)
 
@@ -95,8 +96,7 @@ def _piece(node: ir.Node, value: ir.Value) -> _Piece | None:
 def _replace(graph: ir.Graph, value: ir.Value, pieces: list[_Piece]) -> None:
     earliest = next(node for node in graph if any(piece.node is node for piece in pieces))
     sizes = np.array([piece.end - piece.start for piece in pieces], np.int64)
-    parameter = new_constant(sizes, fresh_name(earliest, f"{value.name}.split"))
-    graph.register_initializer(parameter)
+    parameter = GraphEditor(graph).constant(f"{value.name}.split", sizes)
     split = ir.node(
         "Split", [value, parameter], {"axis": pieces[0].axis}, num_outputs=len(pieces), name=earliest.name
     )

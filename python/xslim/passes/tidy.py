@@ -8,7 +8,8 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 from onnx_ir.passes.common import naming
 
-from xslim.graph.ops import constant, fresh_name, is_standard, new_constant, rank, static_shape
+from xslim.graph.editing import GraphEditor
+from xslim.graph.ops import constant, is_standard, rank, static_shape
 from xslim.graph.reading import INITIALIZERS_OFF_INPUTS
 
 logger = logging.getLogger(__name__)
@@ -128,12 +129,13 @@ def order_operands(model: ir.Model) -> int:
     """
     changed = 0
     for graph in model.graphs():
+        editor = GraphEditor(graph)
         for node in list(graph):
             if is_standard(node, *_COMMUTATIVE) and constant(node.inputs[0]) is not None:
                 _swap_operands(node)
                 changed += 1
             if is_standard(node, *_ARITHMETIC):
-                changed += _make_scalar(graph, node)
+                changed += _make_scalar(editor, node)
     return changed
 
 
@@ -143,13 +145,12 @@ def _swap_operands(node: ir.Node) -> None:
     node.replace_input_with(1, first)
 
 
-def _make_scalar(graph: ir.Graph, node: ir.Node) -> bool:
+def _make_scalar(editor: GraphEditor, node: ir.Node) -> bool:
     data, value = node.inputs
     array = constant(value)
     ndim = rank(data)
     if array is None or value is None or ndim is None or array.size != 1 or not 0 < array.ndim <= ndim:
         return False
-    number = new_constant(array.reshape(()), fresh_name(node, f"{value.name}.scalar"))
-    graph.register_initializer(number)
+    number = editor.constant(f"{value.name}.scalar", array.reshape(()))
     node.replace_input_with(1, number)
     return True

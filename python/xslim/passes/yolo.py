@@ -11,7 +11,8 @@ import onnx_ir as ir
 from onnxscript.rewriter import MatchResult
 from onnxscript.rewriter.pattern import PatternBase
 
-from xslim.graph.ops import constant, fresh_name, is_standard, new_constant, producer
+from xslim.graph.editing import GraphEditor
+from xslim.graph.ops import constant, is_standard, producer
 from xslim.passes.functions import DOMAIN, VERSION, YOLO_BODY, YOLO_BODY_WITHOUT_BINS, add_function
 from xslim.passes.rules.base import Refusal, require_dim
 
@@ -143,8 +144,7 @@ def _replace(model: ir.Model, head: _Head) -> None:
     graph = model.graph
     add_function(model, OPERATOR, YOLO_BODY if head.with_bins else YOLO_BODY_WITHOUT_BINS)
     name = head.boxes.name
-    weight = new_constant(head.weight, fresh_name(head.concat, f"{name}.bins"))
-    graph.register_initializer(weight)
+    weight = GraphEditor(graph).constant(f"{name}.bins", head.weight)
     logits = _joined_logits(graph, head)
     decode = ir.node(
         OPERATOR,

@@ -16,8 +16,9 @@ from collections.abc import Mapping
 import numpy as np
 import onnx_ir as ir
 
+from xslim.graph.editing import GraphEditor
 from xslim.graph.layers import Layer, layers
-from xslim.graph.ops import constant, new_constant
+from xslim.graph.ops import constant
 from xslim.graph.outputs import values_by_name
 from xslim.graph.scheme import QuantPlan
 from xslim.quantization.channels import PINNED, trace_channels
@@ -60,8 +61,8 @@ def _insert(graph: ir.Graph, value: ir.Value, readers: list[tuple[ir.Node, Layer
     vectors = readers[0][1].vectors
     dtype = value.dtype or ir.DataType.FLOAT
     name = f"{value.name}{SUFFIX}"
-    factors = new_constant(np.ones(vectors.blocks * vectors.columns, dtype.numpy()), f"{name}_factors")
-    graph.register_initializer(factors)
+    ones = np.ones(vectors.blocks * vectors.columns, dtype.numpy())
+    factors = GraphEditor(graph).constant(f"{name}_factors", ones)
     product = ir.Node("", "Mul", [value, factors], name=name)
     output = product.outputs[0]
     output.name, output.dtype, output.shape = name, dtype, value.shape

@@ -21,8 +21,9 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from xslim.graph.editing import GraphEditor
 from xslim.graph.linear import LAYOUTS
-from xslim.graph.ops import constant, fresh_name, is_constant, new_constant, scalar
+from xslim.graph.ops import constant, is_constant, scalar
 from xslim.graph.scheme import QuantPlan
 from xslim.quantization.channels import PINNED, Channels, Variables, trace_channels
 
@@ -200,9 +201,7 @@ def _replace(node: ir.Node, position: int, array: NDArray[Any], *, shared: bool 
         return
     graph = node.graph
     assert isinstance(graph, ir.Graph)
-    own = new_constant(array, fresh_name(node, f"{value.name}_{node.name}"))
-    graph.register_initializer(own)
-    node.replace_input_with(position, own)
+    node.replace_input_with(position, GraphEditor(graph).constant(f"{value.name}_{node.name}", array))
 
 
 def _contents(node: ir.Node, position: int) -> NDArray[Any] | None:

@@ -10,7 +10,8 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from onnxscript.rewriter import MatchResult, RewriteRule, RewriteRuleClassBase
 
-from xslim.graph.ops import fresh_name, rank, scalar
+from xslim.graph.editing import fresh_name
+from xslim.graph.ops import rank, scalar
 
 # Constants of formulae (1/sqrt(2), 0.044715 ...) as float16 exporters write them.
 _CONSTANT_TOLERANCE = 1e-3
