@@ -149,7 +149,7 @@ class ErrorMetrics:
         """Smallest and largest test value; (inf, -inf) without pairs."""
 
     @property
-    def snr(self) -> float:
+    def noise_ratio(self) -> float:
         """Noise energy over signal energy, lower is better: 0 without noise, infinite on silence."""
 
     @property

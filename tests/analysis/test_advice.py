@@ -175,7 +175,7 @@ def test_two_heads_are_cured_by_one_change(tmp_path: Path) -> None:
 def test_victims_of_a_mixed_concat_are_no_findings(tmp_path: Path) -> None:
     subject = make_subject(tmp_path, mixed_head(), pictures(20))
     report = analyse(subject)
-    rows = tuple(replace(row, local=replace(row.local, snr=0.5)) for row in report.tensors)
+    rows = tuple(replace(row, local=replace(row.local, noise_ratio=0.5)) for row in report.tensors)
     poor = replace(report, tensors=rows, verdict=Verdict("poor", ""))
     assert float_branch(poor, subject)
     assert [finding.code for finding in advise(report, subject)] == ["ranges.mixed-concat"]
@@ -184,7 +184,8 @@ def test_victims_of_a_mixed_concat_are_no_findings(tmp_path: Path) -> None:
 
 def test_a_poor_result_names_its_cause(subject: Subject, report: Report) -> None:
     rows = tuple(
-        replace(row, local=replace(row.local, snr=0.5)) if row.name == "r2" else row for row in report.tensors
+        replace(row, local=replace(row.local, noise_ratio=0.5)) if row.name == "r2" else row
+        for row in report.tensors
     )
     poor = replace(report, tensors=rows, verdict=Verdict("poor", ""))
     (finding,) = float_branch(poor, subject)
@@ -198,7 +199,7 @@ def test_a_poor_result_names_its_cause(subject: Subject, report: Report) -> None
 
 def test_channels_that_take_the_whole_range(subject: Subject, report: Report) -> None:
     rows = tuple(
-        replace(row, local=replace(row.local, snr=0.05), channels=(1.0, 1.0, 100.0, 1.0))
+        replace(row, local=replace(row.local, noise_ratio=0.05), channels=(1.0, 1.0, 100.0, 1.0))
         if row.name == "r1"
         else row
         for row in report.tensors

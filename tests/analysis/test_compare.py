@@ -47,7 +47,7 @@ def tensors(subject: Subject) -> list[str]:
 
 def numbers(comparison: Comparison) -> list[tuple[float, ...]]:
     groups = (comparison.accumulated, comparison.local, comparison.outputs)
-    return [(sums.snr, sums.mse, sums.cosine) for group in groups for sums in group.values()]
+    return [(sums.noise_ratio, sums.mse, sums.cosine) for group in groups for sums in group.values()]
 
 
 def compare_all(subject: Subject, **options: int) -> Comparison:
@@ -72,13 +72,13 @@ def test_accumulated_error_is_that_of_the_exported_model(subject: Subject) -> No
         wanted = snr(
             [arrays[name] for arrays in expected], [arrays[f"{name}_dequantized"] for arrays in found]
         )
-        assert accumulated[name].snr == pytest.approx(wanted, rel=1e-5), name
+        assert accumulated[name].noise_ratio == pytest.approx(wanted, rel=1e-5), name
 
 
 def test_output_error_is_that_of_the_whole_model(subject: Subject) -> None:
     expected = [run(to_proto(subject.reference), dict(sample))["y"] for sample in subject.samples]
     found = [run(to_proto(subject.exported), dict(sample))["y"] for sample in subject.samples]
-    assert compare_all(subject).outputs["y"].snr == pytest.approx(snr(expected, found), rel=1e-5)
+    assert compare_all(subject).outputs["y"].noise_ratio == pytest.approx(snr(expected, found), rel=1e-5)
 
 
 def test_local_error_is_that_of_one_operator_on_exact_inputs(subject: Subject) -> None:
@@ -99,7 +99,7 @@ def test_local_error_is_that_of_one_operator_on_exact_inputs(subject: Subject) -
         inner = run(alone, {"p1": fake_quantize(exact["p1"], params["p1"])})["r"]
         expected.append(exact["r2"])
         found.append(fake_quantize(inner, params["r2"]))
-    assert compare_all(subject).local["r2"].snr == pytest.approx(snr(expected, found), rel=1e-4)
+    assert compare_all(subject).local["r2"].noise_ratio == pytest.approx(snr(expected, found), rel=1e-4)
 
 
 def test_a_bad_range_is_a_cause_where_it_is_and_makes_victims_after_it(subject: Subject) -> None:
@@ -116,9 +116,9 @@ def test_a_bad_range_is_a_cause_where_it_is_and_makes_victims_after_it(subject: 
     rows = {
         r.name: r for r in analyse(replace(subject, quantization=quantization, exported=exported)).tensors
     }
-    assert rows["r1"].local.snr > 0.1 > good["r1"].local.snr
-    assert rows["f"].accumulated.snr > 10 * good["f"].accumulated.snr
-    assert rows["f"].local.snr == pytest.approx(good["f"].local.snr)
+    assert rows["r1"].local.noise_ratio > 0.1 > good["r1"].local.noise_ratio
+    assert rows["f"].accumulated.noise_ratio > 10 * good["f"].accumulated.noise_ratio
+    assert rows["f"].local.noise_ratio == pytest.approx(good["f"].local.noise_ratio)
 
 
 def test_several_rounds_give_the_numbers_of_one(subject: Subject) -> None:

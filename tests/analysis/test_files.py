@@ -54,7 +54,7 @@ def test_markdown_has_the_known_columns_sorted_by_snr(report: Report) -> None:
 
 def test_markdown_marks_what_is_bad(report: Report) -> None:
     first = report.tensors[0]
-    bad = replace(first, accumulated=replace(first.accumulated, snr=0.1523, cosine=0.9743))
+    bad = replace(first, accumulated=replace(first.accumulated, noise_ratio=0.1523, cosine=0.9743))
     _, row, *_ = rows_of(report_files(replace(report, tensors=(bad, *report.tensors[1:])))["_report.md"])
     assert row[2] == '<font color="red">0.1523</font>'
     assert row[4] == '<font color="red">0.9743</font>'
@@ -71,7 +71,7 @@ def test_json_is_strict_and_complete(report: Report) -> None:
     assert data["schema_version"] == SCHEMA_VERSION
     assert set(data) == {"schema_version", *(field.name for field in fields(Report))}
     assert data["outputs"][0]["errors"]["sqnr_db"] is None
-    assert data["tensors"][1]["local"]["snr"] == pytest.approx(report.tensors[1].local.snr, rel=1e-5)
+    assert data["tensors"][1]["local"]["snr"] == pytest.approx(report.tensors[1].local.noise_ratio, rel=1e-5)
 
 
 def test_every_field_of_the_json_is_documented(nasty: Report) -> None:

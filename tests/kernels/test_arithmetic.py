@@ -221,7 +221,7 @@ def test_sums_follow_numpy(pair: tuple[NDArray[np.float32], NDArray[np.float32]]
         assert sums.test_range == (b.min(), b.max())
     if np.linalg.norm(a) > 1e-6 and np.linalg.norm(b) > 1e-6:
         assert sums.cosine == pytest.approx(a @ b / np.linalg.norm(a) / np.linalg.norm(b), abs=1e-9)
-        assert sums.snr == pytest.approx(((a - b) ** 2).sum() / (a**2).sum(), rel=1e-9)
+        assert sums.noise_ratio == pytest.approx(((a - b) ** 2).sum() / (a**2).sum(), rel=1e-9)
 
 
 def test_updates_and_merges_add_up() -> None:

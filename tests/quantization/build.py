@@ -22,7 +22,7 @@ from xslim.kernels import Sketch
 from xslim.passes import prepare
 from xslim.quantization.parameters import find_parameters
 from xslim.quantization.plan import make_plan
-from xslim.quantization.rules import Region, Rules, Settings
+from xslim.quantization.rules import OperatorSettings, Region, Rules
 from xslim.targets import Target, load_target
 
 NETS = [models.conv_net, models.mlp, models.depthwise_net, models.residual_net]
@@ -58,7 +58,7 @@ def plan_of(
     masks: Sequence[str] = (),
 ) -> QuantPlan:
     """Plan a prepared model."""
-    rules = Rules(Settings(level), tuple(regions), types, names, frozenset(masks))
+    rules = Rules(OperatorSettings(level), tuple(regions), types, names, frozenset(masks))
     return make_plan(model, load_target(target), rules)
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from xslim.analysis.report import SNR_LIMIT, Range, TensorReport
+from xslim.analysis.report import NOISE_LIMIT, Range, TensorReport
 
 TOP_DB, STEP_DB = 60.0, 10.0
 MARGIN_LEFT, MARGIN_RIGHT, MARGIN_TOP, MARGIN_BOTTOM = 46.0, 12.0, 10.0, 30.0
@@ -61,7 +61,9 @@ def depth_chart(tensors: Sequence[TensorReport], kind: str, width: float, height
     width, height : float
         Its size in pixels.
     """
-    levels = [_level(value) for row in tensors for value in (row.accumulated.snr, row.local.snr)]
+    levels = [
+        _level(value) for row in tensors for value in (row.accumulated.noise_ratio, row.local.noise_ratio)
+    ]
     lowest = min([0.0, *levels])
     floor = STEP_DB * math.floor(lowest / STEP_DB)
     deepest = max([1, *(row.depth for row in tensors)])
@@ -76,11 +78,11 @@ def depth_chart(tensors: Sequence[TensorReport], kind: str, width: float, height
     marks = tuple(
         Mark(
             x=x_of(row.depth),
-            accumulated_y=y_of(_level(row.accumulated.snr)),
-            local_y=y_of(_level(row.local.snr)),
+            accumulated_y=y_of(_level(row.accumulated.noise_ratio)),
+            local_y=y_of(_level(row.local.noise_ratio)),
             row=index,
-            label=f"{row.name}: {_level(row.accumulated.snr):.1f} dB accumulated, "
-            f"{_level(row.local.snr):.1f} dB local",
+            label=f"{row.name}: {_level(row.accumulated.noise_ratio):.1f} dB accumulated, "
+            f"{_level(row.local.noise_ratio):.1f} dB local",
         )
         for index, row in enumerate(tensors)
     )
@@ -97,17 +99,17 @@ def depth_chart(tensors: Sequence[TensorReport], kind: str, width: float, height
         bottom=bottom,
         levels=tuple(Tick(y_of(level), f"{level} dB") for level in steps),
         depths=tuple(Tick(x_of(depth), str(depth)) for depth in depths),
-        limit=y_of(_level(SNR_LIMIT)),
+        limit=y_of(_level(NOISE_LIMIT)),
         line=" ".join(f"{mark.x},{mark.accumulated_y}" for mark in marks),
         marks=marks,
     )
 
 
-def _level(snr: float) -> float:
+def _level(noise_ratio: float) -> float:
     """Decibels, held within what the chart can show."""
-    if snr <= 0:
+    if noise_ratio <= 0:
         return TOP_DB
-    return min(TOP_DB, max(-30.0, -10 * math.log10(snr))) if math.isfinite(snr) else -30.0
+    return min(TOP_DB, max(-30.0, -10 * math.log10(noise_ratio))) if math.isfinite(noise_ratio) else -30.0
 
 
 def spark(histogram: Sequence[int], height: float = 20.0, step: float = 3.0) -> str:

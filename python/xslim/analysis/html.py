@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from xslim.analysis import numbers
 from xslim.analysis.charts import channel_bars, depth_chart, spark
-from xslim.analysis.report import COSINE_LIMIT, FAIR_DB, FIRST_THINGS_FIRST, SNR_LIMIT, Report
+from xslim.analysis.report import COSINE_LIMIT, FAIR_DB, FIRST_THINGS_FIRST, NOISE_LIMIT, Report
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -29,13 +29,13 @@ def to_html(report: Report) -> str:
             depth_chart(report.tensors, "wide", 960, 300),
             depth_chart(report.tensors, "narrow", 360, 240),
         ],
-        tensors=sorted(enumerate(report.tensors), key=lambda item: -item[1].accumulated.snr),
-        constants=sorted(report.constants, key=lambda row: -row.errors.snr),
+        tensors=sorted(enumerate(report.tensors), key=lambda item: -item[1].accumulated.noise_ratio),
+        constants=sorted(report.constants, key=lambda row: -row.errors.noise_ratio),
         data=_embedded({"tensors": [_tensor_data(row) for row in report.tensors]}),
         style=_text("report.css"),
         script=_text("report.js"),
         first_things_first=FIRST_THINGS_FIRST,
-        snr_limit=SNR_LIMIT,
+        noise_limit=NOISE_LIMIT,
         cosine_limit=COSINE_LIMIT,
         fair_db=FAIR_DB,
     )

@@ -9,7 +9,7 @@ from xslim.analysis.numbers import decibels, percent, plain, pretty, short
 from xslim.analysis.report import (
     COSINE_LIMIT,
     FIRST_THINGS_FIRST,
-    SNR_LIMIT,
+    NOISE_LIMIT,
     ConstantReport,
     Errors,
     Finding,
@@ -71,7 +71,7 @@ def _findings(findings: Sequence[Finding]) -> Iterator[str]:
 
 
 def _legend() -> Iterator[str]:
-    yield f"SNR is noise energy over signal energy: lower is better, red above {SNR_LIMIT}. "
+    yield f"SNR is noise energy over signal energy: lower is better, red above {NOISE_LIMIT}. "
     yield f"Cosine is red below {COSINE_LIMIT}. `[Constant]` marks weights. "
     yield "F.Hist counts the float values in 32 equal bins over F.MinMax."
 
@@ -81,7 +81,7 @@ def _table(report: Report) -> Iterator[str]:
     yield f"|{'---|' * len(COLUMNS)}"
     rows = [(tensor.accumulated, _tensor(tensor)) for tensor in report.tensors]
     rows += [(constant.errors, _constant(constant)) for constant in report.constants]
-    for _, row in sorted(rows, key=lambda item: -item[0].snr):
+    for _, row in sorted(rows, key=lambda item: -item[0].noise_ratio):
         yield row
 
 
@@ -116,7 +116,7 @@ def _row(
     cells = [
         f"{op_name}[{op_type}]",
         name,
-        _marked(f"{errors.snr:.4f}", errors.snr > SNR_LIMIT),
+        _marked(f"{errors.noise_ratio:.4f}", errors.noise_ratio > NOISE_LIMIT),
         short(errors.mse),
         _marked(f"{errors.cosine:.4f}", errors.cosine < COSINE_LIMIT),
         ", ".join(short(bound) for bound in quantized),

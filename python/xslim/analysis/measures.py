@@ -21,7 +21,7 @@ BIN_WIDTH = 2.0**-8
 
 def errors_of(metrics: ErrorMetrics) -> Errors:
     """The measures that follow from sums."""
-    return Errors(metrics.snr, metrics.sqnr_db, metrics.mse, metrics.cosine, metrics.max_abs_error)
+    return Errors(metrics.noise_ratio, metrics.sqnr_db, metrics.mse, metrics.cosine, metrics.max_abs_error)
 
 
 def range_of(sketch: Sketch) -> Range:

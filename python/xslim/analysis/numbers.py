@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import Field, fields, is_dataclass
 from typing import Any
 
 DIGITS = 6
+KEY = "key"
+"""Metadata of a dataclass field whose key in the JSON report is not the field's name."""
 SMALLEST_SHARE = 1e-5
 UNITS = (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3))
 
@@ -76,5 +78,9 @@ def plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
     if is_dataclass(value):
-        return {item.name: plain(getattr(value, item.name)) for item in fields(value)}
+        return {_key(item): plain(getattr(value, item.name)) for item in fields(value)}
     return value
+
+
+def _key(item: Field[Any]) -> str:
+    return str(item.metadata.get(KEY, item.name))

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from xslim.analysis.numbers import KEY
 from xslim.config import FinetuneLevel
 from xslim.graph.gains import StepGain
 
 Range = tuple[float, float]
 
-SNR_LIMIT = 0.1
+NOISE_LIMIT = 0.1
 """Noise energy over signal energy above which a tensor is marked."""
 COSINE_LIMIT = 0.99
 """Cosine similarity below which a tensor is marked."""
@@ -27,8 +28,8 @@ class Errors:
 
     Attributes
     ----------
-    snr : float
-        Noise energy over signal energy; lower is better, 0 without noise.
+    noise_ratio : float
+        Noise energy over signal energy; lower is better, 0 without noise. Reports call it ``snr``.
     sqnr_db : float
         The same in decibels, higher is better; infinite without noise.
     mse : float
@@ -39,7 +40,7 @@ class Errors:
         Largest absolute difference.
     """
 
-    snr: float
+    noise_ratio: float = field(metadata={KEY: "snr"})
     sqnr_db: float
     mse: float
     cosine: float
@@ -269,7 +270,7 @@ def judge(outputs: tuple[OutputReport, ...], finetune_level: int = HIGHEST_FINET
     where = f" at {worst.name}" if len(outputs) > 1 else ""
     if db == float("inf"):
         return Verdict("good", f"The outputs equal those of the float model{where}.")
-    noise = f"noise is {100 * worst.errors.snr:.3g} % of the signal's energy{where} ({db:.1f} dB)"
+    noise = f"noise is {100 * worst.errors.noise_ratio:.3g} % of the signal's energy{where} ({db:.1f} dB)"
     if db >= GOOD_DB:
         return Verdict("good", f"The outputs follow the float model closely: {noise}.")
     if db >= FAIR_DB:

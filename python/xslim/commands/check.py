@@ -9,7 +9,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from xslim.commands.qdq_patterns import Finding, Site, find_patterns, sites_of
+from xslim.commands.qdq_patterns import PatternMatch, Site, find_patterns, sites_of
 from xslim.commands.subgraphs import count_subgraphs, refusals
 from xslim.commands.text import counted, known_only, say, say_json
 from xslim.graph.cost import model_cost
@@ -55,7 +55,7 @@ class ProviderCheck:
         The table that was asked, and the execution provider that it describes.
     nodes : tuple of NodeCheck
         In graph order.
-    findings : tuple of Finding
+    findings : tuple of PatternMatch
         Q/DQ patterns that do not fuse.
     subgraphs : int
         Parts into which the taken nodes fall.
@@ -66,7 +66,7 @@ class ProviderCheck:
     target: str
     provider: str
     nodes: tuple[NodeCheck, ...]
-    findings: tuple[Finding, ...]
+    findings: tuple[PatternMatch, ...]
     subgraphs: int
     macs_complete: bool = True
 

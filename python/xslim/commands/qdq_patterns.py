@@ -18,7 +18,7 @@ FLOAT_INPUT = "float-input"
 
 
 @dataclass(frozen=True)
-class Finding:
+class PatternMatch:
     """One place where the arithmetic will not be what the Q/DQ nodes promise.
 
     Attributes
@@ -136,7 +136,7 @@ def _unfolded(graph: ir.Graph) -> frozenset[ir.Value]:
     return frozenset(found)
 
 
-def find_patterns(graph: ir.Graph, target: Target) -> list[Finding]:
+def find_patterns(graph: ir.Graph, target: Target) -> list[PatternMatch]:
     """Return every pattern of a quantised model that will not fuse, in graph order.
 
     Without QuantizeLinear there are no int8 activations: int8 weights beside float inputs are intended then.
@@ -145,7 +145,7 @@ def find_patterns(graph: ir.Graph, target: Target) -> list[Finding]:
     of_float_readers = [FLOAT_INPUT] if static else []
     of_int8_readers = [kind for kind in PATTERNS if kind != FLOAT_INPUT]
     return [
-        Finding(kind, site.node.name or "", site.node.op_type, detail)
+        PatternMatch(kind, site.node.name or "", site.node.op_type, detail)
         for site in sites_of(graph, target)
         if not is_standard(site.node, "QuantizeLinear", "DequantizeLinear")
         for kind in (of_int8_readers if site.activations else of_float_readers)

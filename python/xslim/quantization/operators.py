@@ -11,7 +11,7 @@ from xslim.config import PrecisionLevel
 from xslim.graph.ops import is_constant
 from xslim.graph.scheme import OperatorPlan
 from xslim.quantization.protected import FLOAT_TYPES
-from xslim.quantization.rules import Settings
+from xslim.quantization.rules import OperatorSettings
 from xslim.targets import Operator, Target
 
 FLOAT_LEVELS = (PrecisionLevel.DYNAMIC, PrecisionLevel.HALF)
@@ -24,7 +24,7 @@ class Context:
 
     target: Target
     ignored: dict[ir.Node, str]
-    settings: dict[ir.Node, Settings]
+    settings: dict[ir.Node, OperatorSettings]
     masks: Collection[ir.Value]
     shapes: Collection[ir.Value]
 

@@ -16,7 +16,7 @@ from xslim.quantization.flow import Flow, trace
 from xslim.quantization.operators import Context, classify, data_inputs, is_weight, moving_inputs
 from xslim.quantization.protected import mask_values, shape_values
 from xslim.quantization.regions import settings_by_node
-from xslim.quantization.rules import Rules, Settings
+from xslim.quantization.rules import OperatorSettings, Rules
 from xslim.targets import Target
 
 logger = logging.getLogger(__name__)
@@ -87,7 +87,7 @@ def _nearest(wanted: str, known: Sequence[str]) -> str:
     return f", did you mean {folded[near[0]]!r}?" if near else ""
 
 
-def _groups(graph: ir.Graph, flow: Flow, default: Settings) -> tuple[TensorGroup, ...]:
+def _groups(graph: ir.Graph, flow: Flow, default: OperatorSettings) -> tuple[TensorGroup, ...]:
     members: dict[ir.Value, list[ir.Value]] = {}
     for value in _in_graph_order(graph):
         if value in flow.quantized:
@@ -95,7 +95,7 @@ def _groups(graph: ir.Graph, flow: Flow, default: Settings) -> tuple[TensorGroup
     return tuple(_group(root, values, flow, default) for root, values in members.items())
 
 
-def _group(root: ir.Value, values: list[ir.Value], flow: Flow, default: Settings) -> TensorGroup:
+def _group(root: ir.Value, values: list[ir.Value], flow: Flow, default: OperatorSettings) -> TensorGroup:
     node = root.producer()
     fixed = flow.entry(node).output_range if node is not None else None
     settings = _settings(root, flow) or default
@@ -110,7 +110,7 @@ def _group(root: ir.Value, values: list[ir.Value], flow: Flow, default: Settings
     )
 
 
-def _settings(value: ir.Value, flow: Flow) -> Settings | None:
+def _settings(value: ir.Value, flow: Flow) -> OperatorSettings | None:
     """Return the settings of the operator that writes the tensor in int8, else of the first int8 reader."""
     around = [value.producer(), *(use.node for use in value.uses())]
     return next((flow.context.settings[node] for node in around if node and flow.is_int8(node)), None)

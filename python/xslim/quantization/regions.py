@@ -11,12 +11,14 @@ import onnx_ir as ir
 from xslim.errors import ConfigError
 from xslim.graph.ops import is_constant
 from xslim.graph.outputs import values_by_name
-from xslim.quantization.rules import Region, Rules, Settings
+from xslim.quantization.rules import OperatorSettings, Region, Rules
 
 logger = logging.getLogger(__name__)
 
 
-def settings_by_node(graph: ir.Graph, rules: Rules, *, mention: bool = True) -> dict[ir.Node, Settings]:
+def settings_by_node(
+    graph: ir.Graph, rules: Rules, *, mention: bool = True
+) -> dict[ir.Node, OperatorSettings]:
     """Return the settings of every operator of the main graph.
 
     Raises

@@ -12,7 +12,7 @@ from xslim.config import Config, CustomSetting
 
 
 @dataclass(frozen=True)
-class Settings:
+class OperatorSettings:
     """Precision level of an operator, and how the ranges of what it writes are searched."""
 
     precision_level: int
@@ -30,9 +30,9 @@ class Region:
     method: str | None = None
     max_percentile: float | None = None
 
-    def override(self, base: Settings) -> Settings:
+    def override(self, base: OperatorSettings) -> OperatorSettings:
         """Return the settings inside the region."""
-        return Settings(
+        return OperatorSettings(
             base.precision_level if self.precision_level is None else self.precision_level,
             self.method or base.method,
             self.max_percentile or base.max_percentile,
@@ -41,11 +41,11 @@ class Region:
 
 @dataclass(frozen=True)
 class Rules:
-    """Settings of the graph and its regions, and what stays float.
+    """OperatorSettings of the graph and its regions, and what stays float.
 
     Attributes
     ----------
-    settings : Settings
+    settings : OperatorSettings
         For everything outside of the regions.
     regions : tuple of Region
         Where two overlap, the later one wins.
@@ -55,7 +55,7 @@ class Rules:
         Tensors that calibration has seen to hold minus infinity.
     """
 
-    settings: Settings
+    settings: OperatorSettings
     regions: tuple[Region, ...] = ()
     ignore_op_types: Sequence[str] = ()
     ignore_op_names: Sequence[str] = ()
@@ -73,7 +73,7 @@ class Rules:
 def rules_from(config: Config) -> Rules:
     """Read the rules from a configuration."""
     wanted, calibration = config.quantization_parameters, config.calibration_parameters
-    settings = Settings(wanted.precision_level, calibration.calibration_type, wanted.max_percentile)
+    settings = OperatorSettings(wanted.precision_level, calibration.calibration_type, wanted.max_percentile)
     regions = tuple(_region(item) for item in wanted.custom_setting or ())
     return Rules(settings, regions, wanted.ignore_op_types, wanted.ignore_op_names)
 

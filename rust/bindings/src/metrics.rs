@@ -100,8 +100,8 @@ impl ErrorMetrics {
 
     /// Noise energy over signal energy: 0 without noise, infinite for noise on silence. Lower is better.
     #[getter]
-    fn snr(&self) -> f64 {
-        self.sums().snr()
+    fn noise_ratio(&self) -> f64 {
+        self.sums().noise_ratio()
     }
 
     /// Signal-to-quantisation-noise ratio in decibels; infinite without noise. Higher is better.

@@ -71,13 +71,13 @@ impl ErrorSums {
     }
 
     /// Noise energy over signal energy (lower is better): 0 without noise, infinite for noise on silence.
-    pub fn snr(&self) -> f64 {
+    pub fn noise_ratio(&self) -> f64 {
         if self.noise_energy == 0.0 { 0.0 } else { self.noise_energy / self.reference_energy }
     }
 
     /// Signal-to-quantisation-noise ratio in decibels (higher is better); infinite without noise.
     pub fn sqnr_db(&self) -> f64 {
-        -10.0 * self.snr().log10()
+        -10.0 * self.noise_ratio().log10()
     }
 
     /// Mean squared error; 0 without pairs.

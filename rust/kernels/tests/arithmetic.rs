@@ -152,11 +152,17 @@ fn sums_do_not_depend_on_threads() {
 fn measures_at_their_limits() {
     let sums = |a: &[f32], b: &[f32]| error_sums(Values::F32(a), Values::F32(b)).unwrap();
     let same = sums(&[1.0, -2.0], &[1.0, -2.0]);
-    assert_eq!((same.snr(), same.sqnr_db(), same.mse(), same.cosine()), (0.0, f64::INFINITY, 0.0, 1.0));
+    assert_eq!(
+        (same.noise_ratio(), same.sqnr_db(), same.mse(), same.cosine()),
+        (0.0, f64::INFINITY, 0.0, 1.0)
+    );
     let silence = sums(&[0.0, 0.0], &[0.0, 1.0]);
-    assert_eq!((silence.snr(), silence.sqnr_db(), silence.cosine()), (f64::INFINITY, f64::NEG_INFINITY, 0.0));
+    assert_eq!(
+        (silence.noise_ratio(), silence.sqnr_db(), silence.cosine()),
+        (f64::INFINITY, f64::NEG_INFINITY, 0.0)
+    );
     let nothing = ErrorSums::default();
-    assert_eq!((nothing.snr(), nothing.mse(), nothing.cosine()), (0.0, 0.0, 1.0));
+    assert_eq!((nothing.noise_ratio(), nothing.mse(), nothing.cosine()), (0.0, 0.0, 1.0));
     let skipped = sums(&[1.0, f32::NAN, 3.0], &[1.5, 2.0, f32::INFINITY]);
     assert_eq!((skipped.count, skipped.non_finite, skipped.mse()), (1, 2, 0.25));
     assert!(error_sums(Values::F32(&[1.0]), Values::F32(&[])).is_err());

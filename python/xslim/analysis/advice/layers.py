@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import median
 from typing import Any
 
-from xslim.analysis.report import HIGHEST_FINETUNE, SNR_LIMIT, Finding, Report, TensorReport
+from xslim.analysis.report import HIGHEST_FINETUNE, NOISE_LIMIT, Finding, Report, TensorReport
 from xslim.analysis.subject import Subject
 from xslim.config import PrecisionLevel
 
@@ -20,8 +20,8 @@ def float_branch(report: Report, subject: Subject) -> list[Finding]:
     if report.verdict.level != "poor":
         return []
     causes = sorted(
-        (tensor for tensor in report.tensors if tensor.local.snr > SNR_LIMIT and tensor.op_name),
-        key=lambda tensor: (-tensor.local.snr, tensor.depth),
+        (tensor for tensor in report.tensors if tensor.local.noise_ratio > NOISE_LIMIT and tensor.op_name),
+        key=lambda tensor: (-tensor.local.noise_ratio, tensor.depth),
     )
     if not causes:
         return _many_small(report, subject)
@@ -38,8 +38,8 @@ def float_branch(report: Report, subject: Subject) -> list[Finding]:
             ),
             evidence={
                 tensor.op_name: {
-                    "local_snr": round(tensor.local.snr, 6),
-                    "accumulated_snr": round(tensor.accumulated.snr, 6),
+                    "local_snr": round(tensor.local.noise_ratio, 6),
+                    "accumulated_snr": round(tensor.accumulated.noise_ratio, 6),
                 }
                 for tensor in shown
             },
@@ -58,7 +58,7 @@ def _many_small(report: Report, subject: Subject) -> list[Finding]:
         change = {"precision_level": quantization.precision_level + 1}
     else:
         return []
-    local = [tensor.local.snr for tensor in report.tensors]
+    local = [tensor.local.noise_ratio for tensor in report.tensors]
     return [
         Finding(
             code="accuracy.accumulates",
@@ -67,7 +67,7 @@ def _many_small(report: Report, subject: Subject) -> list[Finding]:
             "sensitive kinds of operators in float.",
             evidence={
                 "median_local_snr": round(median(local), 6),
-                "output_snr": round(max(output.errors.snr for output in report.outputs), 6),
+                "output_snr": round(max(output.errors.noise_ratio for output in report.outputs), 6),
             },
             where=(),
             change={"quantization_parameters": change},
@@ -80,7 +80,11 @@ def outlier_channels(report: Report, subject: Subject) -> list[Finding]:
     if report.verdict.level != "poor":
         return []
     spread = {tensor.name: _spread(tensor) for tensor in report.tensors if tensor.channels}
-    bad = [t for t in report.tensors if spread.get(t.name, 0) > PEAK_RATIO and t.local.snr > SNR_LIMIT / 10]
+    bad = [
+        t
+        for t in report.tensors
+        if spread.get(t.name, 0) > PEAK_RATIO and t.local.noise_ratio > NOISE_LIMIT / 10
+    ]
     if not bad:
         return []
     worst = sorted(bad, key=lambda tensor: (-spread[tensor.name], tensor.name))[:MOST_OPERATORS]
@@ -102,7 +106,7 @@ def outlier_channels(report: Report, subject: Subject) -> list[Finding]:
                 tensor.name: {
                     "largest_channel": max(range(len(tensor.channels)), key=tensor.channels.__getitem__),
                     "largest_over_median": round(spread[tensor.name], 2),
-                    "local_snr": round(tensor.local.snr, 6),
+                    "local_snr": round(tensor.local.noise_ratio, 6),
                 }
                 for tensor in worst
             },

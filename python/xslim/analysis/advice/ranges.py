@@ -58,7 +58,7 @@ def _is_clipped(tensor: TensorReport, subject: Subject) -> bool:
     noise = tensor.chosen.clip_noise
     if sketch is None or noise < CLIP_NOISE:
         return False
-    rest = max(tensor.local.snr - noise, 0.0)
+    rest = max(tensor.local.noise_ratio - noise, 0.0)
     return noise > CLIP_OVER_ROUNDING * rest or noise > CLIP_OVER_ROUNDING * _rounding(tensor)
 
 
@@ -109,7 +109,7 @@ def _noise(tensor: TensorReport, scale: float) -> float:
 
 def _power(tensor: TensorReport) -> float:
     """Mean square of the float values."""
-    return tensor.local.mse / tensor.local.snr if tensor.local.snr > 0 else 0.0
+    return tensor.local.mse / tensor.local.noise_ratio if tensor.local.noise_ratio > 0 else 0.0
 
 
 def _mixed(
