@@ -9,7 +9,8 @@ import pytest
 from xslim.config import load_config
 from xslim.errors import OutputError
 from xslim.files import write_whole
-from xslim.pipeline.paths import OutputPaths, output_paths, prepare_folder
+from xslim.pipeline.paths import OutputPaths, output_paths
+from xslim.pipeline.protect import prepare_files
 
 # What the config says, the input (None: in memory), the caller's output, whether the caller named the input,
 # and the model file that follows, relative to the current directory.
@@ -55,7 +56,7 @@ def test_the_input_is_known_through_links(tmp_path: Path) -> None:
 
 def test_a_folder_is_made_with_the_first_file_in_it(tmp_path: Path) -> None:
     paths = OutputPaths(tmp_path / "a" / "b", "net")
-    prepare_folder(paths)
+    prepare_files([paths.model])
     assert list(tmp_path.iterdir()) == []
     write_whole(paths.model, b"")
     assert [path.name for path in (tmp_path / "a" / "b").iterdir()] == ["net.onnx"]
@@ -64,10 +65,10 @@ def test_a_folder_is_made_with_the_first_file_in_it(tmp_path: Path) -> None:
 def test_a_folder_in_place_of_the_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "net.onnx").mkdir()
     with pytest.raises(OutputError, match="is a folder"):
-        prepare_folder(OutputPaths(tmp_path, "net"))
+        prepare_files([OutputPaths(tmp_path, "net").model])
 
 
 def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="working_dir"):
-        prepare_folder(OutputPaths(tmp_path / "file", "net"))
+        prepare_files([OutputPaths(tmp_path / "file", "net").model])

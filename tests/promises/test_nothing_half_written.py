@@ -24,7 +24,8 @@ from xslim import slim
 from xslim.cli import main
 from xslim.errors import OutputError
 from xslim.files import clear_leftovers, scratch_folder, write_whole
-from xslim.pipeline.paths import OutputPaths, prepare_folder
+from xslim.pipeline.paths import OutputPaths
+from xslim.pipeline.protect import prepare_files
 
 # A process that is killed while it writes.
 KILLED = """
@@ -152,7 +153,7 @@ def test_checks_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
 
     def check(number: int) -> None:
         for _ in range(50):
-            prepare_folder(paths)
+            prepare_files([paths.model])
             if number == 0:
                 write_whole(paths.model, b"whole")
                 paths.model.unlink()

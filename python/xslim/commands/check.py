@@ -15,7 +15,7 @@ from xslim.commands.text import counted, known_only, say, say_json
 from xslim.graph.cost import model_cost
 from xslim.passes.folding import infer_shapes
 from xslim.passes.tidy import unique_names
-from xslim.pipeline.inputs import load_protected_model
+from xslim.pipeline.protect import load_protected_model
 from xslim.targets import Target, load_target
 
 INTEGER_TYPES = (ir.DataType.INT8, ir.DataType.UINT8)

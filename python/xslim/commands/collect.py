@@ -16,9 +16,9 @@ from xslim.config import Config, load_config
 from xslim.errors import ConfigError
 from xslim.pipeline.calibrate import calibration_settings, further_masks, start_static
 from xslim.pipeline.cut import FirstPart
-from xslim.pipeline.inputs import load_protected
-from xslim.pipeline.paths import model_source, prepare_files
+from xslim.pipeline.paths import model_source
 from xslim.pipeline.prepare import prepare_model
+from xslim.pipeline.protect import load_protected
 from xslim.runtime import Isolated
 
 logger = logging.getLogger(__name__)
@@ -59,7 +59,6 @@ def collect_shard(
     config, path = load_config(config_or_path), Path(output)
     with Isolated() as isolated:
         loaded = load_protected(config, model_source(config, None), [path])
-        prepare_files([path])
         model = FirstPart.of(prepare_model(loaded, config), config).model
         masks: frozenset[str] = frozenset()
         further = True

@@ -16,7 +16,7 @@ from xslim.commands.compared_samples import samples_to_compare
 from xslim.commands.text import say, say_json
 from xslim.errors import ConfigError, DataError, ModelError
 from xslim.graph.inputs import input_specs
-from xslim.pipeline.inputs import load_protected_model
+from xslim.pipeline.protect import load_protected_model
 from xslim.runtime import Isolated
 
 Array = NDArray[np.generic]

@@ -20,7 +20,7 @@ from xslim.config import CalibrationParameters, load_config
 from xslim.errors import DataError, ModelError
 from xslim.files import refuse_inputs, require_content, scratch_folder
 from xslim.graph.inputs import InputSpec, input_specs
-from xslim.pipeline.inputs import calibration_files
+from xslim.pipeline.protect import calibration_files
 from xslim.runtime import Feeds, Runs, random_feeds
 
 Array = NDArray[np.generic]

@@ -15,7 +15,7 @@ from xslim.commands.text import say, say_json
 from xslim.graph.cost import model_cost
 from xslim.graph.io import external_bytes
 from xslim.passes.folding import infer_shapes
-from xslim.pipeline.inputs import load_protected_model
+from xslim.pipeline.protect import load_protected_model
 
 STATIC = ("QuantizeLinear",)
 DYNAMIC = ("DynamicQuantizeLinear", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM", "MatMulInteger")

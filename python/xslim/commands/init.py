@@ -21,7 +21,7 @@ from xslim.commands.text import say
 from xslim.errors import OutputError
 from xslim.files import InputFile, refuse_inputs, write_whole
 from xslim.graph.inputs import input_specs
-from xslim.pipeline.inputs import load_protected_model, weight_files
+from xslim.pipeline.protect import load_protected_model, weight_files
 
 
 def run(model: str, data: Sequence[str], output: str | None) -> int:

@@ -18,9 +18,9 @@ from xslim.files import write_whole
 from xslim.graph.cost import ModelCost, model_cost
 from xslim.graph.scheme import ConstantPlan, OperatorPlan, QuantPlan, TensorGroup
 from xslim.pipeline.cut import FirstPart
-from xslim.pipeline.inputs import load_protected
-from xslim.pipeline.paths import PLAN, model_source, output_paths, prepare_files
+from xslim.pipeline.paths import PLAN, model_source, output_paths
 from xslim.pipeline.prepare import prepare_model
+from xslim.pipeline.protect import load_protected
 from xslim.quantization.plan import make_plan
 from xslim.quantization.rules import rules_from
 from xslim.targets import load_target
@@ -124,8 +124,6 @@ def plan_run(
     paths = output_paths(config, file, None, given=model_path is not None)
     path = paths.beside(PLAN) if output is None else Path(output)
     model = load_protected(config, source, [path] if written else [])
-    if written:
-        prepare_files([path])
     prepared = prepare_model(model, config)
     target = load_target(config.quantization_parameters.target)
     part = FirstPart.of(prepared, config)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import onnx
 
 from xslim.config import Config, resolve_path
 from xslim.errors import ConfigError
-from xslim.files import require_place, require_writable, same_file
+from xslim.files import same_file
 from xslim.graph.io import weights_file
 
 SKETCHES, PLAN = ".sketches", "_plan.json"
@@ -113,30 +112,3 @@ def output_paths(config: Config, source: Path | None, output: str | Path | None,
     if source is not None and same_file(paths.model, source):
         paths = OutputPaths(paths.folder, f"{prefix}.q")
     return paths
-
-
-def prepare_folder(paths: OutputPaths, others: Sequence[Path] = ()) -> None:
-    """Make sure, before any work starts, that the model and other files of a run can be written.
-
-    Raises
-    ------
-    OutputError
-        As of `prepare_files`.
-    """
-    prepare_files(list(dict.fromkeys([paths.model, weights_file(paths.model), *others])))
-
-
-def prepare_files(files: Sequence[Path]) -> None:
-    """Make sure, before any work starts, that files can be written.
-
-    Missing folders are made to see whether they can be, and taken away again.
-
-    Raises
-    ------
-    OutputError
-        A folder cannot be made or written, or a folder, a link or a device is in the place of a file.
-    """
-    for folder in dict.fromkeys(file.parent for file in files):
-        require_writable(folder)
-    for file in files:
-        require_place(file)

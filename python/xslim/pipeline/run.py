@@ -13,8 +13,8 @@ import onnx
 import onnx_ir as ir
 
 from xslim.config import Config, PrecisionLevel, load_config
-from xslim.pipeline.inputs import load_protected
-from xslim.pipeline.paths import ModelSource, OutputPaths, model_source, output_paths, prepare_folder
+from xslim.pipeline.paths import ModelSource, OutputPaths, model_source, output_paths
+from xslim.pipeline.protect import load_protected
 from xslim.runtime import Isolated, thread_count
 
 logger = logging.getLogger(__name__)
@@ -53,8 +53,7 @@ def run(
     outputs = paths.files(config, sketches_given=bool(sketches))
     # The child imports onnxruntime while this process reads and prepares the model.
     with Isolated() as isolated:
-        model = load_protected(config, source, [*outputs, *paths.reports(config)], sketches)
-        prepare_folder(paths, outputs)
+        model = load_protected(config, source, outputs, paths.reports(config), sketches)
         convert = load_level(config.quantization_parameters.precision_level)
         result = convert(model, source, config, paths, sketches, isolated)
     logger.info("wrote %s in %.1f s", paths.model, time.monotonic() - started)

@@ -1,4 +1,4 @@
-"""What a run reads, so that nothing it writes takes the place of it."""
+"""What a run reads and writes: no output takes the place of an input, and every output can be written."""
 
 from __future__ import annotations
 
@@ -13,16 +13,20 @@ from xslim.calibration.lists import read_list
 from xslim.config import Config, resolve_path
 from xslim.config.fields import PRESETS
 from xslim.errors import DataError
-from xslim.files import InputFile, refuse_inputs
+from xslim.files import InputFile, refuse_inputs, require_place, require_writable
 from xslim.graph.io import data_files, load_model
 from xslim.pipeline.load import load_float_model
 from xslim.pipeline.paths import ModelSource
 
 
 def load_protected(
-    config: Config, source: ModelSource, outputs: Sequence[Path], sketch_files: Iterable[Path] = ()
+    config: Config,
+    source: ModelSource,
+    outputs: Sequence[Path],
+    reports: Sequence[Path] = (),
+    sketch_files: Iterable[Path] = (),
 ) -> ir.Model:
-    """Load the float model of a run, once it is sure that no output takes the place of an input.
+    """Load the float model of a run, once it is sure that the outputs can be written and replace no input.
 
     Parameters
     ----------
@@ -31,7 +35,9 @@ def load_protected(
     source : ModelProto or Path
         The model.
     outputs : sequence of Path
-        Every file that the run may write.
+        The files that the run may write.
+    reports : sequence of Path
+        Files that it may write, and does without where they cannot be written.
     sketch_files : iterable of Path
         Sketches that the run reads.
 
@@ -39,13 +45,15 @@ def load_protected(
     ------
     OutputError
         An output is the configuration, the model, its data, a list, a calibration file, the file of a
-        preprocessing function or a sketch file, be it through links.
+        preprocessing function or a sketch file, be it through links, or it cannot be written.
     ModelError
         The model cannot be read, or is quantised already.
     """
-    refuse_inputs(outputs, input_files(config, source, sketch_files))
+    written = [*outputs, *reports]
+    refuse_inputs(written, input_files(config, source, sketch_files))
     model = load_float_model(config, source)
-    refuse_inputs(outputs, weight_files(model))
+    refuse_inputs(written, weight_files(model))
+    prepare_files(outputs)
     return model
 
 
@@ -98,3 +106,19 @@ def calibration_files(config: Config) -> Iterator[InputFile]:
 def weight_files(model: ir.Model) -> Iterator[InputFile]:
     """Name the files beside a model that was just loaded."""
     return (InputFile(path, "the model's data") for path in data_files(model))
+
+
+def prepare_files(files: Sequence[Path]) -> None:
+    """Make sure, before any work starts, that files can be written.
+
+    Missing folders are made to see whether they can be, and taken away again.
+
+    Raises
+    ------
+    OutputError
+        A folder cannot be made or written, or a folder, a link or a device is in the place of a file.
+    """
+    for folder in dict.fromkeys(file.parent for file in files):
+        require_writable(folder)
+    for file in files:
+        require_place(file)
