@@ -10,7 +10,7 @@ from xslim.config.model import (
     ModelParameters,
     QuantizationParameters,
 )
-from xslim.config.paths import expand_home, missing_hint, resolve_path
+from xslim.config.paths import expand_home, missing_hint, require_encodable, resolve_path
 from xslim.config.schema import schema
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "expand_home",
     "load_config",
     "missing_hint",
+    "require_encodable",
     "resolve_path",
     "schema",
 ]

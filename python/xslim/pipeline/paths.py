@@ -8,7 +8,7 @@ from pathlib import Path
 
 import onnx
 
-from xslim.config import Config, resolve_path
+from xslim.config import Config, require_encodable, resolve_path
 from xslim.errors import ConfigError
 from xslim.files import same_file
 from xslim.graph.io import weights_file
@@ -63,11 +63,12 @@ def model_source(config: Config, model_or_path: onnx.ModelProto | str | Path | N
     Raises
     ------
     ConfigError
-        Nobody names a model.
+        Nobody names a model, or no file can have its name.
     """
     if isinstance(model_or_path, onnx.ModelProto):
         return model_or_path
     if model_or_path is not None:
+        require_encodable(model_or_path)
         return Path(model_or_path)
     if config.model_parameters.onnx_model is None:
         raise ConfigError(
@@ -93,6 +94,8 @@ def output_paths(config: Config, source: Path | None, output: str | Path | None,
         The input was named by the caller and not by the config: the stem of its file is then the prefix.
     """
     parameters = config.model_parameters
+    for given_path in (output, parameters.working_dir, parameters.output_prefix):
+        require_encodable(given_path or "")
     stem = source.stem if source is not None else DEFAULT_STEM
     prefix = stem if given and source is not None else parameters.output_prefix or f"{stem}.q"
     folder = (

@@ -21,6 +21,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from xslim.config import require_encodable
 from xslim.errors import CrashError, LimitError, ModelError
 from xslim.graph.detached import detach
 from xslim.graph.io import load_mended
@@ -123,7 +124,11 @@ class Isolated:
             onnxruntime cannot load the model.
         LimitError
             That takes too long or too much memory.
+        ConfigError
+            onnxruntime cannot be told the name of the file.
         """
+        if isinstance(model, Path):
+            require_encodable(model)
         options = SessionOptions("cpu", threads or thread_count(), optimisation, qdq_as_written, lean)
         if self._child is not None and not self._child.alive:
             self._child.end()
