@@ -1,4 +1,4 @@
-"""Where accuracy went: both models side by side, tensor by tensor, and what to do about it."""
+"""Compare the float and the quantised model tensor by tensor, and advise how to improve the result."""
 
 from xslim.analysis.build import analyse, analysed_samples
 from xslim.analysis.files import report_files

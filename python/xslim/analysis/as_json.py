@@ -12,9 +12,9 @@ SCHEMA_VERSION = 1
 
 
 def to_json(report: Report) -> str:
-    """Return the report as JSON text: a line for every field, and for every element of a list.
+    """Return the report as JSON text with one line for every field and for every element of a list.
 
-    What is not finite becomes null, floats keep six digits.
+    Floats have six significant digits; NaN and infinities become null.
     """
     data: dict[str, Any] = {"schema_version": SCHEMA_VERSION, **plain(report)}
     fields = ",\n".join(f' "{name}": {_field(value)}' for name, value in data.items())

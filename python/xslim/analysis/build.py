@@ -1,4 +1,4 @@
-"""The analysis as one straight line: compare, describe, advise."""
+"""Build the report of a run: compare both models, describe the tensors, add advice."""
 
 from __future__ import annotations
 
@@ -23,22 +23,23 @@ from xslim.runtime import Feeds
 
 MOST_SAMPLES, FEWEST_SAMPLES = 16, 2
 SHARE_OF_SAMPLES = 16
-"""One sample in sixteen: five runs of each then cost less than half a pass of the float model over all."""
+"""One calibration sample in sixteen is compared. Each takes about five runs of a model, so the comparison
+takes less than half the time of one pass of the float model over all samples."""
 CLOSER_LOOK = 24
-"""Number of tensors whose channels are looked at."""
+"""Number of tensors for which the report shows the magnitude of every channel."""
 IMAGE_RANK = 4
-"""Tensors of this rank or more have their channels at axis 1, others at the last."""
+"""Tensors of this rank or more have their channels at axis 1, others at the last axis."""
 
 
 def analysed_samples(calibration_samples: int) -> int:
-    """Number of samples to compare both models on, so that the analysis stays cheap beside calibration."""
+    """Return the number of samples to compare; few enough that the analysis is cheaper than calibration."""
     return min(
         MOST_SAMPLES, max(FEWEST_SAMPLES, calibration_samples // SHARE_OF_SAMPLES), calibration_samples
     )
 
 
 def analyse(subject: Subject) -> Report:
-    """Compare the quantised model with the float model and say what to do about it.
+    """Compare the quantised model with the float model and advise how to improve the result.
 
     Parameters
     ----------
@@ -48,7 +49,7 @@ def analyse(subject: Subject) -> Report:
     Returns
     -------
     Report
-        Depends on the subject alone: the same run gives the same report.
+        The report. It depends on the subject alone, so the same run gives the same report.
 
     Raises
     ------
@@ -102,7 +103,7 @@ def _summary(subject: Subject) -> ModelSummary:
 
 
 def _cost(model: ir.Model, sample: Feeds) -> ModelCost:
-    """Cost of one run on a sample, which gives symbolic dimensions their sizes."""
+    """Return the cost of one run on a sample; the sample gives the sizes of symbolic dimensions."""
     sizes = symbol_sizes(model, sample)
     shapes = [output.shape for node in model.graph for output in node.outputs]
     known = all(
@@ -113,7 +114,7 @@ def _cost(model: ir.Model, sample: Feeds) -> ModelCost:
 
 
 def _sized(model: ir.Model, sample: Feeds) -> ir.Model:
-    """The model with shapes inferred from those of a sample."""
+    """Return the model with shapes inferred from the shapes of a sample."""
     copy = model.clone()
     for value in copy.graph.inputs:
         if value.name is not None and value.name in sample:
@@ -123,7 +124,7 @@ def _sized(model: ir.Model, sample: Feeds) -> ir.Model:
         output.shape = None
     infer_shapes(copy)
     if not all(output.shape is not None and output.shape.is_static() for output in outputs):
-        # Shapes that are computed from shapes follow only when these are constants.
+        # Shape arithmetic has to be folded before the shapes that depend on it can be inferred.
         fold_constants(copy)
         infer_shapes(copy)
     return copy
@@ -157,12 +158,12 @@ def _tensor_reports(
 
 
 def _energy(sums: ErrorMetrics, sketch: Sketch) -> float:
-    """Energy of all calibrated values, from the power of the compared ones."""
+    """Estimate the energy of all calibration values from the mean power of the compared values."""
     return sums.reference_energy / sums.count * sketch.count if sums.count else 0.0
 
 
 def _operator_of(value: ir.Value, depths: Mapping[str, int]) -> tuple[ir.Node | None, int]:
-    """The operator that computes a value, or the first that reads it; and the value's depth."""
+    """Return the operator that computes a value, or else the first that reads it, and the value's depth."""
     producer = value.producer()
     if producer is not None:
         return producer, depths[producer.name or ""]
@@ -171,7 +172,7 @@ def _operator_of(value: ir.Value, depths: Mapping[str, int]) -> tuple[ir.Node | 
 
 
 def _closer_look(subject: Subject) -> dict[str, int]:
-    """The tensors that int8 holds worst by their sketches, with their channel axis."""
+    """Return the tensors whose int8 form is worst according to their sketches, with their channel axis."""
     values = values_by_name(subject.reference.graph)
     noise = {}
     for name, sketch in subject.sketches.items():

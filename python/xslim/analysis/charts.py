@@ -1,4 +1,4 @@
-"""Geometry of the report's charts: numbers in, coordinates out; the template draws them."""
+"""Compute the coordinates of the report's charts; the HTML template draws them."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class DepthChart:
 
 
 def depth_chart(tensors: Sequence[TensorReport], kind: str, width: float, height: float) -> DepthChart:
-    """Lay the tensors out along the network; levels beyond 60 dB are drawn at 60 dB.
+    """Place the tensors along the depth of the network; levels beyond 60 dB are drawn at 60 dB.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Float and quantised model side by side: every tensor is compared as it streams by, and dropped."""
+"""Run the float and the quantised model on the same samples and compare every tensor as it is computed."""
 
 from __future__ import annotations
 
@@ -20,16 +20,18 @@ from xslim.runtime import Feeds, Pool, Session, thread_count
 Arrays = Mapping[str, NDArray[np.generic]]
 
 MEMORY_BYTES = 256 << 20
-"""Aim for the arrays of all samples under way. Fewer samples at a time come first, then several rounds."""
+"""Target for the size of all arrays in memory at a time. To stay below it, fewer samples run concurrently; if
+that is not enough, the tensors are compared in several rounds."""
 LEAN_ABOVE = 32 << 20
-"""Bytes of weights from which a session that packs and folds them costs more than it gains in few runs."""
+"""With more bytes of weights than this, packing and folding them in a session takes longer than it saves in a
+few runs."""
 COPIES = 3
-"""Forms of each tensor that are held at a time: float, accumulated, local."""
+"""Arrays of each tensor in memory at a time: float, accumulated, local."""
 
 
 @dataclass
 class Comparison:
-    """Sums over samples, by tensor name.
+    """The sums of the comparison over all samples, by tensor name.
 
     Attributes
     ----------
@@ -50,7 +52,7 @@ class Comparison:
     peaks: dict[str, NDArray[np.float64]] = field(default_factory=dict)
 
     def add(self, other: Comparison) -> None:
-        """Take in further samples; the order of calls decides the last bits."""
+        """Add the sums of further samples; the order of the calls affects the last bits."""
         for mine, theirs in (
             (self.accumulated, other.accumulated),
             (self.local, other.local),
@@ -83,21 +85,21 @@ def compare(
     Parameters
     ----------
     reference : onnx_ir.Model
-        The float model whose tensors the exported model names.
+        The float model; its tensors have the same names as those of the exported model.
     exported : onnx_ir.Model
         The QDQ model.
     tensors : sequence of str
-        Its int8 activations.
+        The int8 activations of the exported model.
     int8_operators : collection of str
-        Names of its int8 operators.
+        Names of the int8 operators of the exported model.
     samples : sequence of feeds
         At least one.
     sketched : collection of str
-        Those of `tensors` whose float values are gathered in sketches.
+        The members of `tensors` whose float values are sketched.
     channel_axes : mapping of str to int
-        Those of `tensors` whose largest magnitude per channel is wanted, with the axis.
+        The members of `tensors` whose largest magnitude per channel is computed, with their channel axis.
     memory_bytes : int
-        Aim for the arrays held at a time.
+        Target for the size of all arrays in memory at a time.
 
     Raises
     ------
@@ -120,14 +122,14 @@ def compare(
 
 
 def _sizes(reference: ir.Model, tensors: Sequence[str], sample: Feeds) -> dict[str, int]:
-    """Bytes of all forms of every tensor, as far as shapes are known."""
+    """Return the bytes of all arrays of each tensor, as far as shapes are known."""
     values = values_by_name(reference.graph)
     symbols = symbol_sizes(reference, sample)
     return {name: COPIES * _bytes(values[name], symbols) for name in tensors}
 
 
 def _groups(sizes: Mapping[str, int], memory_bytes: int) -> Iterator[list[str]]:
-    """Split the tensors so that what one sample holds stays within the aim; one group where possible."""
+    """Split the tensors into as few groups as possible whose arrays of one sample fit `memory_bytes`."""
     group: list[str] = []
     used = 0
     for name, size in sizes.items():
@@ -140,7 +142,7 @@ def _groups(sizes: Mapping[str, int], memory_bytes: int) -> Iterator[list[str]]:
 
 
 def symbol_sizes(model: ir.Model, sample: Feeds) -> dict[str, int]:
-    """Sizes that a sample gives to the symbolic dimensions of the inputs."""
+    """Return the sizes of the inputs' symbolic dimensions in a sample."""
     return {
         str(dim.value): size
         for value in model.graph.inputs
@@ -151,7 +153,7 @@ def symbol_sizes(model: ir.Model, sample: Feeds) -> dict[str, int]:
 
 
 def _bytes(value: ir.Value, symbols: Mapping[str, int]) -> int:
-    """Bytes of a tensor as far as its shape is known."""
+    """Return the bytes of a tensor as far as its shape is known."""
     shape: Iterable[int | ir.SymbolicDim] = value.shape or ()
     sizes = (dim if isinstance(dim, int) else symbols.get(str(dim.value), 1) for dim in shape)
     return math.prod(sizes) * 4
@@ -203,7 +205,7 @@ class _Worker:
         return part
 
     def close(self) -> None:
-        """Release both models before the next are made."""
+        """Release the sessions of both models, before those of the next group are created."""
         del self._float, self._quantized
 
 
@@ -217,7 +219,7 @@ def _run(session: Session, feeds: Feeds) -> dict[str, NDArray[np.generic]]:
 
 
 def _sums(reference: NDArray[np.generic], test: NDArray[np.generic]) -> kernels.ErrorMetrics:
-    """Compare two arrays; nothing is compared where the shape depends on values and differs."""
+    """Compare two arrays; if their shapes differ, because shapes depend on values, nothing is compared."""
     return kernels.error_sums(reference, test) if reference.shape == test.shape else kernels.ErrorMetrics()
 
 

@@ -1,4 +1,4 @@
-"""The int8 constants beside their float values."""
+"""Compare int8 constants with their float values."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def _channel_ranges(values: NDArray[np.float32], axis: int | None) -> list[Range
 
 
 def _joined(channels: list[Range]) -> tuple[Range, ...]:
-    """Join neighbours so that at most 64 remain."""
+    """Merge the ranges of neighbouring channels until at most 64 ranges remain."""
     size = -(-len(channels) // SHOWN_CHANNELS)
     groups = [channels[start : start + size] for start in range(0, len(channels), size)]
     return tuple((min(low for low, _ in group), max(high for _, high in group)) for group in groups)

@@ -9,7 +9,7 @@ from xslim.analysis.report import Report
 
 
 def report_files(report: Report) -> dict[str, str]:
-    """Return the content of every file by what follows the prefix, such as ``_report.md``."""
+    """Return the content of every file, by the end of its name, such as ``_report.md``."""
     return {
         "_report.md": to_markdown(report),
         "_report.json": to_json(report),

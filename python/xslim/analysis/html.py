@@ -1,4 +1,4 @@
-"""The report as one HTML file that needs nothing else: no network, no other file."""
+"""The report as one self-contained HTML file: it needs no network and no other file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TEMPLATES = resources.files(__package__ or "xslim.analysis").joinpath("templates
 def to_html(report: Report) -> str:
     """Return the report as a self-contained HTML page.
 
-    Names and texts are escaped; data for the page's script stand in one JSON block.
+    Names and texts are escaped. The data for the page's script are one JSON block.
     """
     template = _environment().from_string(_text("report.html.j2"))
     return template.render(
@@ -71,5 +71,5 @@ def _tensor_data(row: Any) -> list[Any]:
 
 
 def _embedded(value: Any) -> str:
-    """JSON that cannot end the script element that holds it."""
+    """Return JSON in which no text can close the script element around it."""
     return json.dumps(numbers.plain(value), separators=(",", ":")).replace("<", "\\u003c")

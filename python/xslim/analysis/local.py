@@ -1,9 +1,9 @@
-"""The local error: every int8 operator once more, fed with the float model's tensors.
+"""The local error: the error that an int8 operator adds to inputs without accumulated errors.
 
-In the quantised model an operator sees the errors of all operators before it. Here each int8 operator has a
-second copy: same int8 weights, same quantisers, but its inputs are the float model's tensors, quantised as
-the exported model quantises them. What its output then misses is its own doing. Both copies share their
-weights and run in one session.
+In the quantised model an operator reads inputs that contain the errors of all operators before it. Here every
+int8 operator has a second copy with the same int8 weights and quantisers. The copy reads the tensors of the
+float model, quantised as in the exported model, so the error of its output is its own. Both copies share
+their weights and run in one session.
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ class LocalModel:
     Attributes
     ----------
     model : onnx_ir.Model
-        Its outputs are those of the exported model and what `accumulated` and `local` name.
+        The model; its outputs are those of the exported model and the tensors named in `accumulated` and
+        `local`.
     accumulated, local : dict of str to str
-        For every tensor asked for, the output that holds its value in the exported model, and the one that
-        holds what its operator alone makes of the float model's tensors.
+        For each requested tensor: the output with its value in the exported model, and the output with the
+        value that its operator computes from the float model's tensors.
     fed : tuple of str
-        Tensors of the float model that it needs, besides the model's inputs.
+        Tensors of the float model that must be fed, besides the model's inputs.
     """
 
     model: ir.Model
@@ -40,21 +41,22 @@ class LocalModel:
 
     @staticmethod
     def input_name(tensor: str) -> str:
-        """Name of the input that takes the float values of a tensor."""
+        """Return the name of the input through which the float values of a tensor are fed."""
         return f"{tensor}_given"
 
 
 def with_local_copies(
     exported: ir.Model, tensors: Sequence[str], int8_operators: Collection[str]
 ) -> LocalModel:
-    """Add the copies.
+    """Add a second copy of the int8 operators to an exported model.
 
     Parameters
     ----------
     exported : onnx_ir.Model
-        In QDQ form, each quantised tensor under its own name; it is not changed.
+        The model in QDQ form, in which quantised tensors have the names of the float model; it is not
+        changed.
     tensors : sequence of str
-        Int8 activations to look at.
+        The int8 activations whose local error is wanted.
     int8_operators : collection of str
         Names of the int8 operators.
 
@@ -88,18 +90,18 @@ class _LocalCopies(GraphEditor):
         self.given: dict[str, ir.Value] = {}
 
     def pair(self, name: str) -> tuple[ir.Node, ir.Node]:
-        """The quantiser and the dequantiser of a tensor."""
+        """Return the QuantizeLinear and the DequantizeLinear of a tensor."""
         if name not in self._pairs:
             raise InternalError("an int8 tensor has no quantiser", where=name)
         return self._pairs[name]
 
     def local(self, name: str) -> ir.Value:
-        """The tensor as its operator alone makes it."""
+        """Return the tensor that the copy of its operator computes, quantised."""
         computed = self.pair(name)[0].inputs[0]
         assert computed is not None
         producer = computed.producer()
         if producer is None or producer.name not in self._int8:
-            # Each output needs a name of its own, even where it equals what readers are given.
+            # The output needs a name of its own, although it equals the tensor that the readers get.
             return self._quantized(name, self._given_input(name), f"{name}_local")
         return self._quantized(name, self._copy(computed), f"{name}_local")
 
@@ -107,7 +109,7 @@ class _LocalCopies(GraphEditor):
         if name not in self.given:
             original = self.pair(name)[0].inputs[0]
             assert original is not None
-            # Inferred sizes are not to be relied on; the rank is enough.
+            # Inferred sizes may be wrong; the rank is enough.
             shape = None if original.shape is None else ir.Shape([None] * len(original.shape))
             value = ir.Value(name=LocalModel.input_name(name), shape=shape, type=original.type)
             self.graph.inputs.append(value)
@@ -122,7 +124,7 @@ class _LocalCopies(GraphEditor):
         return value
 
     def _copy(self, value: ir.Value) -> ir.Value:
-        """Repeat the int8 operators that compute a value, back to where int8 data enters."""
+        """Copy the int8 operators that compute a value, back to the quantised tensors that they read."""
         if value in self._copies:
             return self._copies[value]
         producer = value.producer()

@@ -1,4 +1,4 @@
-"""The report as Markdown, with the columns that readers of XSlim 2 reports know."""
+"""The report as Markdown, with the columns of XSlim 2 reports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From sums and sketches to the numbers of the report."""
+"""Compute the numbers of the report from sums and sketches."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ QMIN, QMAX = -128, 127
 HISTOGRAM_BINS = 32
 TAIL_BINS = 64
 ENERGY_BINS = 8192
-"""So fine that even a body of a thousandth of the range keeps its energy."""
+"""Number of bins for energies: fine enough if most values lie within a thousandth of the range."""
 BIN_WIDTH = 2.0**-8
-"""More than the relative width of a sketch's bins: what a range must leave for the outermost ones."""
+"""Upper bound of the relative width of a sketch's bins, by which a range is widened to hold the outermost
+bins."""
 
 
 def errors_of(metrics: ErrorMetrics) -> Errors:
@@ -25,17 +26,17 @@ def errors_of(metrics: ErrorMetrics) -> Errors:
 
 
 def range_of(sketch: Sketch) -> Range:
-    """Extremes of what a sketch has seen; (0, 0) when it has seen nothing finite."""
+    """Return the extremes of a sketch's finite values, or (0, 0) if it has none."""
     return (0.0, 0.0) if sketch.is_empty else (sketch.min, sketch.max)
 
 
 def histogram_of(sketch: Sketch) -> tuple[int, ...]:
-    """Counts in 32 equal bins between the extremes; one value alone falls into the first bin."""
+    """Return counts in 32 equal bins between the extremes; if the extremes are equal, in the first bin."""
     low, high = range_of(sketch)
     if not low < high:
         return (sketch.count, *[0] * (HISTOGRAM_BINS - 1))
     counts = [int(count) for count in sketch.histogram(HISTOGRAM_BINS, low, high)]
-    # The sketch's outermost bins reach a little beyond the exact extremes and are cut in proportion there.
+    # The sketch's outermost bins reach beyond the exact extremes; the part of their counts there is missing.
     missing = sketch.count - sum(counts)
     below = min(missing, int(sketch.histogram(1, low - BIN_WIDTH * max(abs(low), abs(high)), low)[0]))
     counts[0] += below
@@ -44,10 +45,10 @@ def histogram_of(sketch: Sketch) -> tuple[int, ...]:
 
 
 def chosen_of(params: QuantParams, sketch: Sketch, energy: float | None = None) -> Chosen:
-    """The range that int8 covers, beside what a sketch has seen.
+    """Return the range that int8 covers, and the share and energy of the values that it clips.
 
-    Values beyond the middle of the outermost steps count as clipped: what is nearer is rounded. `energy` is
-    that of `energy_of`, where it is known.
+    A value counts as clipped if it is more than half a step beyond the range; nearer values are rounded.
+    `energy` is the result of `energy_of` if the caller knows it.
     """
     scale, zero_point = float(params.scale), int(params.zero_point)
     low, high = (QMIN - zero_point) * scale, (QMAX - zero_point) * scale
@@ -66,7 +67,7 @@ def chosen_of(params: QuantParams, sketch: Sketch, energy: float | None = None) 
 
 
 def relative_noise(params: QuantParams, sketch: Sketch) -> float:
-    """Energy of rounding and clipping over that of the signal, estimated; 0 for a tensor of zeros."""
+    """Estimate the noise of rounding and clipping over the signal energy; 0 for a tensor of zeros."""
     energy = energy_of(sketch)
     if energy <= 0:
         return 0.0
@@ -75,14 +76,14 @@ def relative_noise(params: QuantParams, sketch: Sketch) -> float:
 
 
 def energy_of(sketch: Sketch) -> float:
-    """Sum of the squares of all values, estimated from the sketch within a few percent."""
+    """Estimate the sum of the squares of all values from the sketch, within a few percent."""
     room = 1 + BIN_WIDTH
     low, high = range_of(sketch)
     return _energy(sketch, min(low, 0.0) * room, max(high, 0.0) * room, 0.0, ENERGY_BINS)[1]
 
 
 def _beyond(sketch: Sketch, bound: float, edge: float) -> tuple[int, float]:
-    """Number of the values beyond `edge`, and the sum of their squared distances from `bound`."""
+    """Return the number of values beyond `edge`, and the sum of their squared distances from `bound`."""
     low, high = range_of(sketch)
     room = BIN_WIDTH * max(abs(low), abs(high))
     first, last = (edge, high + room) if edge > bound else (low - room, edge)
@@ -92,7 +93,7 @@ def _beyond(sketch: Sketch, bound: float, edge: float) -> tuple[int, float]:
 def _energy(
     sketch: Sketch, first: float, last: float, centre: float, bins: int = TAIL_BINS
 ) -> tuple[int, float]:
-    """Number of the values from `first` to `last`, and the sum of their squared distances from `centre`."""
+    """Return the number of values from `first` to `last` and their sum of squared distances from `centre`."""
     if not first < last or not math.isfinite(last - first):
         return 0, 0.0
     counts = sketch.histogram(bins, first, last)

@@ -1,4 +1,4 @@
-"""Numbers as text and as JSON."""
+"""Format numbers for texts and for JSON."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ def short(value: float, digits: int = 4) -> str:
 
 
 def decibels(value: float) -> str:
-    """A level in decibels; without noise it is exact."""
+    """Return a level in decibels as text; an infinite one (no noise) is called exact."""
     return "exact" if value == math.inf else f"{value:.1f} dB"
 
 
 def percent(part: float | None, whole: float | None) -> str:
-    """A share in percent; a dash where it is not known."""
+    """Return a share in percent as text, or a dash if it is unknown."""
     return f"{100 * part / whole:.1f} %" if part is not None and whole else "-"
 
 
 def share(part: float) -> str:
-    """A small part of the whole, 0 to 1, in percent."""
+    """Return a small fraction, 0 to 1, in percent as text."""
     if 0 < part < SMALLEST_SHARE:
         return f"< {100 * SMALLEST_SHARE:g} %"
     return f"{100 * part:.3f} %" if part else "0"
 
 
 def count(value: float | None) -> str:
-    """A large number with its unit."""
+    """Return a large number as text with a unit."""
     if value is None:
         return "-"
     for unit, size in UNITS:
@@ -52,7 +52,7 @@ def count(value: float | None) -> str:
 
 
 def pretty(value: Any, indent: str = "") -> str:
-    """JSON as a person would write it: lists of numbers and words on one line."""
+    """Return indented JSON in which lists of numbers and strings take one line."""
     value = plain(value)
     inner = indent + "  "
     if isinstance(value, dict) and value:
@@ -68,7 +68,7 @@ def pretty(value: Any, indent: str = "") -> str:
 
 
 def plain(value: Any) -> Any:
-    """Data for JSON: dataclasses by field, tuples as lists, floats with six digits, null if not finite."""
+    """Convert to JSON types: dataclasses to dicts, tuples to lists; six digits, null if not finite."""
     if isinstance(value, float):
         return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None
     if isinstance(value, (str, int)) or value is None:

@@ -24,14 +24,14 @@ FIRST_THINGS_FIRST = "Act on the first finding and run again: what follows is of
 
 @dataclass(frozen=True)
 class Errors:
-    """How far a tensor is from its float reference.
+    """Error measures of a tensor against its float reference.
 
     Attributes
     ----------
     noise_ratio : float
         Noise energy over signal energy; lower is better, 0 without noise. Reports call it ``snr``.
     sqnr_db : float
-        The same in decibels, higher is better; infinite without noise.
+        Signal energy over noise energy in decibels; higher is better, infinite without noise.
     mse : float
         Mean squared error.
     cosine : float
@@ -49,18 +49,18 @@ class Errors:
 
 @dataclass(frozen=True)
 class Chosen:
-    """The range that int8 covers, and what of the float values it leaves out.
+    """The range that int8 covers, and the share of the float values that it clips.
 
     Attributes
     ----------
     scale, zero_point : float, int
         ``x ≈ (q - zero_point) * scale``.
     low, high : float
-        The smallest and the largest value that int8 can express.
+        The smallest and the largest value that int8 can represent.
     clipped : float
-        Share of the float values outside, 0 to 1, over all calibration samples.
+        Share of the float values outside this range, 0 to 1, over all calibration samples.
     clip_noise : float
-        Energy that clipping them adds, relative to the signal energy, estimated from the histogram.
+        Noise energy of clipping relative to the signal energy, estimated from the histogram.
     """
 
     scale: float
@@ -78,24 +78,24 @@ class TensorReport:
     Attributes
     ----------
     name : str
-        The tensor, as in the model.
+        Name of the tensor in the model.
     op_name, op_type : str
         The operator that computes it; for an input of the model, the first one that reads it.
     depth : int
         Position along the network, counted in operators; -1 for inputs.
     accumulated : Errors
-        Quantised model against float model: all errors up to here.
+        Error of the quantised model against the float model: it contains the errors of all operators before.
     local : Errors
-        The operator alone: its int8 form fed with the float model's tensors, quantised as in the exported
-        model. For a tensor that no int8 operator computes: the rounding of the tensor itself.
+        Error of the operator alone: its int8 form reads the float model's tensors, quantised as in the
+        exported model. For a tensor that no int8 operator computes: the rounding error of the tensor itself.
     float_range, quantized_range : pair of float
         Extremes in the float model (all calibration samples) and in the quantised one (compared samples).
     chosen : Chosen
-        What int8 covers.
+        The range that int8 covers.
     histogram : tuple of int
         Counts of the float values in 32 equal bins over `float_range`.
     channels : tuple of float
-        Largest magnitude per channel, for tensors that deserve a closer look; else empty.
+        Largest magnitude per channel, for the tensors with the worst int8 form; empty for others.
     """
 
     name: str
@@ -128,7 +128,7 @@ class ConstantReport:
     channel_count : int
         Number of channels; 1 per tensor.
     channel_ranges : tuple of (low, high)
-        Extremes per channel; neighbours are joined beyond 64 channels.
+        Extremes per channel; with more than 64 channels, neighbouring channels share a range.
     errors : Errors
         The int8 values against the float ones.
     float_range, quantized_range : pair of float
@@ -171,11 +171,12 @@ class Finding:
     text : str
         Why it matters and what the change does.
     evidence : mapping
-        The measured values that led here.
+        The measured values that led to the finding.
     where : tuple of str
         Tensors, operators or inputs concerned.
     change : mapping
-        The part of the configuration that acts on it, to be merged into the JSON file; lists replace lists.
+        The change of the configuration that applies the advice, to be merged into the JSON file; a list
+        replaces the whole list there.
     """
 
     code: str
@@ -225,7 +226,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything that one analysis found.
+    """The whole report of one run.
 
     Attributes
     ----------
@@ -234,16 +235,16 @@ class Report:
     model : ModelSummary
     verdict : Verdict
     calibration_samples, compared_samples : int
-        Samples that chose the ranges, and samples that both models ran on.
+        Number of samples that the ranges were calibrated on, and of samples that both models ran on.
     outputs : tuple of OutputReport
     tensors : tuple of TensorReport
         Along the network.
     constants : tuple of ConstantReport
         Along the network.
     findings : tuple of Finding
-        The most important first; empty when there is nothing to say.
+        The findings, the most important first.
     steps : tuple of StepGain
-        What each refinement gained.
+        The gain of each step of refinement.
     config : mapping
         The configuration that was used, with its defaults.
     """
@@ -262,7 +263,7 @@ class Report:
 
 
 def judge(outputs: tuple[OutputReport, ...], finetune_level: int = HIGHEST_FINETUNE) -> Verdict:
-    """Call the result good, fair or poor by its worst output, and say what may help a fair one."""
+    """Rate the result good, fair or poor by its worst output, with advice for a fair one."""
     if not outputs:
         return Verdict("fair", "The model has no floating-point output to compare.")
     worst = min(outputs, key=lambda output: output.errors.sqnr_db)

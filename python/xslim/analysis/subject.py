@@ -1,4 +1,4 @@
-"""What a static run hands to the analysis."""
+"""The input of the analysis: models, numbers and samples of a static run."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ class Subject:
     version : str
         Version of XSlim.
     original : onnx_ir.Model
-        The model as it was given.
+        The model that the user gave.
     reference : onnx_ir.Model
-        The float model whose tensors the exported model names: prepared, equalised if so, nothing rounded.
+        The float model with the tensor names of the exported model: prepared, perhaps equalised, not rounded.
     exported : onnx_ir.Model
         The QDQ model.
     plan, quantization
-        What is int8, and with which parameters.
+        The plan of what is int8, and its numbers.
     sketches : mapping of str to Sketch
-        Of the observed tensors, over all calibration samples.
+        Sketches of the observed tensors over all calibration samples.
     samples : sequence of feeds
-        At most 16 for the models to run on; the analysis takes as many as are worth their time.
+        At most 16 samples; `analysed_samples` tells how many of them the models run on.
     calibration_samples : int
-        Number of samples that chose the ranges.
+        Number of samples that the ranges were calibrated on.
     config : Config
         The configuration of the run.
     early_ranges : mapping of str to (low, high)
-        Extremes of the observed tensors after three quarters of the samples; empty when not known.
+        Extremes of the observed tensors after three quarters of the samples; empty if unknown.
     steps : tuple of StepGain
-        What each refinement gained.
+        The gain of each step of refinement.
     """
 
     name: str

@@ -1,1 +1,1 @@
-"""From a prepared model to the numbers of its quantised form."""
+"""Plan the quantisation of a prepared model and compute its scales, zero points and int8 constants."""

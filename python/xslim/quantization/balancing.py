@@ -1,12 +1,13 @@
-"""Factors between float operators and int8 layers, so that channels can be equalised there as well.
+"""Insert factors between float operators and int8 layers, so that equalisation can scale the channels there.
 
-The output of a normalisation or of a Gelu is often read by a sum as well, or is no homogeneous function of
-what comes before, and its channels differ by orders of magnitude. Where a float operator writes a tensor for
-int8 layers, a product with one factor per channel is put before their quantiser; equalisation chooses the
-factors and undoes them in the weights. A factor that stays 1 is taken out again.
+The channels of the output of a normalisation or a Gelu often differ by orders of magnitude. Equalisation
+cannot scale them in the operator itself if a sum reads the output as well, or if the operator is not
+homogeneous. A Mul by one factor per channel is therefore inserted before the quantiser of the int8 layers.
+Equalisation chooses the factors and divides the layers' weights by them. Factors that remain 1 are removed
+again.
 
-Source: Xiao et al., "SmoothQuant", ICML 2023 (arXiv:2211.10438); here factors are explicit where none can be
-merged into what comes before.
+Source: Xiao et al., "SmoothQuant", ICML 2023 (arXiv:2211.10438). That method merges all factors into the
+operator before; here a factor that cannot be merged is an operator of its own.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ SUFFIX = "_balanced"
 
 
 def insert_factors(model: ir.Model, plan: QuantPlan) -> ir.Model:
-    """Return a copy of the model with a factor of 1 per channel wherever one can help."""
+    """Return a copy of the model with a factor of 1 per channel wherever equalisation can use one."""
     changed = model.clone()
     graph = changed.graph
     channels, found, values = trace_channels(graph), layers(graph), values_by_name(graph)
@@ -48,7 +49,7 @@ def insert_factors(model: ir.Model, plan: QuantPlan) -> ir.Model:
 def _int8_layers(
     value: ir.Value, found: Mapping[str, Layer], int8: frozenset[str]
 ) -> list[tuple[ir.Node, Layer]]:
-    """Layers that read the vectors of the value's last axis in int8."""
+    """Return the int8 layers that read vectors along the last axis of the value."""
     readers = []
     for use in value.uses():
         layer = found.get(use.node.name or "") if use.idx == 0 else None
@@ -72,7 +73,7 @@ def _insert(graph: ir.Graph, value: ir.Value, readers: list[tuple[ir.Node, Layer
 
 
 def remove_unused_factors(model: ir.Model) -> ir.Model:
-    """Return the model without the products that multiply by 1."""
+    """Return the model without the inserted products whose factors are all 1."""
     changed = model.clone()
     for node in list(changed.graph):
         factors = constant(node.inputs[1]) if node.op_type == "Mul" else None

@@ -1,8 +1,8 @@
-"""Bias correction: what rounding the weights does to the mean of the output is taken from the bias.
+"""Bias correction: rounding the weights shifts the mean of a layer's output; the bias compensates the shift.
 
 Source: Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction", ICCV 2019,
-section 4.2 (arXiv:1906.04721): ``b' = b - (W_q - W) E[x]``. The mean is that of the vectors that the layer
-reads, so the zeros around an image count as well.
+section 4.2 (arXiv:1906.04721): ``b' = b - (W_q - W) E[x]``. The mean is taken over the vectors that the layer
+reads, so it includes the zeros of the padding.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ def correct_biases(
     means: Mapping[Vectors, FloatArray],
     target: Target,
 ) -> ir.Model:
-    """Return a copy of the model whose biases make up for the mean error of the rounded weights.
+    """Return a copy of the model whose biases compensate the mean error of the rounded weights.
 
     Parameters
     ----------
     model : onnx_ir.Model
         The float model whose weights were rounded.
     plan, quantization
-        What is int8, with the rounded weights.
+        The plan, and its numbers with the rounded weights.
     means : mapping of Vectors to float64 array
-        Mean input vector of the layers; others are left alone.
+        Mean input vector of each layer; layers that are missing keep their biases.
     target : Target
-        Names the bias input of each operator.
+        The table that names the bias input of each operator.
     """
     corrected = model.clone()
     nodes = {node.name: node for node in corrected.graph}
@@ -74,15 +74,15 @@ def _restored(quantized: QuantizedTensor) -> NDArray[Any]:
 
 
 def add_to_bias(node: ir.Node, target: Target, plan: QuantPlan, shift: FloatArray) -> ir.Value | None:
-    """Add a vector to the bias of a layer; None where it has none of its own and can have none.
+    """Add a vector to the bias of a layer, and return the bias.
 
-    The bias is an input of the node, or the constant that its only consumer adds and that stays float. It is
-    returned.
+    The bias is an input of the node, or a float constant that the node's only consumer adds. Returns None if
+    the layer has no bias of its own and cannot get one.
     """
     position = target.entry(node).bias_input
     if position is None:
         bias = _added_by_consumer(node)
-        # An int8 constant is stored already: a change of its float values would not reach the result.
+        # The int8 form of a constant is computed already: a change of its float values would have no effect.
         stored = bias is not None and any(bias.name == constant.tensor for constant in plan.constants)
         return None if bias is None or stored else _add_to_constant(bias, shift)
     bias = node.inputs[position] if position < len(node.inputs) else None
@@ -112,7 +112,7 @@ def _add_to_constant(bias: ir.Value, shift: FloatArray) -> ir.Value | None:
     old: NDArray[Any] | None = contents(bias)
     if old is None or not is_constant(bias) or len(bias.uses()) > 1:
         return None
-    # A bias of one channel may have no dimension at all.
+    # The bias of a single channel may be a scalar.
     if old.size != shift.size or old.shape[-1:] not in ((), (shift.size,)):
         return None
     array = (old + shift.reshape(old.shape)).astype(old.dtype)

@@ -1,4 +1,4 @@
-"""Where int8 data runs: what is fused, which tensors are int8, and what moves between int8 operators."""
+"""Follow int8 data through the graph: which operators fuse, which tensors are int8, what moves int8 data."""
 
 from __future__ import annotations
 
@@ -14,24 +14,25 @@ from xslim.targets import Operator
 
 @dataclass
 class Flow:
-    """The plan of every operator, and what follows from it for the tensors.
+    """The plan of every operator, and the state of the tensors that results from it.
 
     Attributes
     ----------
     operators : dict
         The plan of every operator, in graph order.
     fused : set of Value
-        Outputs of int8 operators that never exist in int8: what follows is applied before the quantiser.
+        Outputs of int8 operators that never exist in int8, because their only reader is absorbed: the
+        quantiser stands behind the reader.
     owners : dict of Node to Node
-        Absorbed operators, with the one whose quantiser stands for both.
+        Absorbed operators, each with the operator before it that shares its quantiser.
     biases : set of (Value, Node)
-        Constants that an absorbed sum adds, and that sum; they stay float.
+        Constants that an absorbed Add adds, and that Add; the constants stay float.
     wanted : set of Value
-        What int8 compute operators read, directly or through other int8 operators.
+        Tensors that int8 compute operators read, directly or through other int8 operators.
     quantized : set of Value
         Activations that exist in int8.
     moved : dict of Value to Value
-        Outputs of passive int8 operators, with the tensor whose values they hold.
+        Outputs of passive int8 operators, each with the tensor whose values it holds.
     """
 
     context: Context
@@ -52,7 +53,7 @@ class Flow:
         return node is not None and node in self.operators and self.operators[node].int8
 
     def leaves_float(self, node: ir.Node) -> bool:
-        """Whether an int8 operator hands on its sums in float, as nothing reads them in int8."""
+        """Whether an int8 operator writes its result in float, because no int8 operator reads the result."""
         owner = self.owners.get(node, node)
         return self.entry(owner).float_output and not any(output in self.wanted for output in node.outputs)
 
@@ -83,7 +84,7 @@ def trace(graph: ir.Graph, context: Context, operators: dict[ir.Node, OperatorPl
     context : Context
         Target, settings and protected values.
     operators : dict
-        What `classify` says of every operator.
+        The result of `classify` for every operator.
     """
     flow = Flow(context, dict(operators))
     _fuse(graph, flow)
@@ -116,7 +117,7 @@ def _fuse(graph: ir.Graph, flow: Flow) -> None:
 
 
 def _absorb(last: ir.Node, owner: ir.Node, flow: Flow) -> ir.Node:
-    """Let the only consumer of `last` be computed before the quantiser of `owner`; return the consumer."""
+    """Absorb the only consumer of `last`, so that the quantiser of `owner` stands behind it; return it."""
     consumer = _follower(last, flow)
     assert consumer is not None
     flow.fused.add(last.outputs[0])
@@ -126,7 +127,7 @@ def _absorb(last: ir.Node, owner: ir.Node, flow: Flow) -> ir.Node:
 
 
 def _follower(node: ir.Node, flow: Flow) -> ir.Node | None:
-    """Return the only consumer of the node where it may be absorbed."""
+    """Return the only consumer of the node if it may be absorbed, or None."""
     consumer = sole_consumer(node.outputs[0])
     context = flow.context
     if consumer is None or consumer not in flow.operators or consumer in context.ignored:
@@ -155,9 +156,9 @@ def _added_bias(node: ir.Node, flow: Flow) -> ir.Value | None:
 
 
 def _refuse_idle(graph: ir.Graph, flow: Flow) -> bool:
-    """Take operators out of the plan whose int8 result nobody wants, and moves of data that is not int8.
+    """Make operators float if no one needs their int8 result, or if they only move data that is not int8.
 
-    Returns whether there were any; then others may have lost their reason to be int8.
+    Returns whether any operator changed; then further operators may have lost their reason to be int8.
     """
     flow.wanted = _wanted(graph, flow)
     exclusive = _exclusive(graph, flow)
@@ -182,23 +183,24 @@ def _refuse_idle(graph: ir.Graph, flow: Flow) -> bool:
 
 
 def _release(node: ir.Node, flow: Flow) -> None:
-    """Let what the node would have absorbed stand for itself."""
+    """Undo the absorption of the operators behind the node; each then has a quantiser of its own."""
     flow.fused.discard(node.outputs[0])
     for absorbed in [absorbed for absorbed, owner in flow.owners.items() if owner is node]:
         del flow.owners[absorbed]
 
 
 def _moves_int8_anyway(node: ir.Node, flow: Flow) -> bool:
-    """Whether int8 data stays int8 although only float operators follow: moving it so costs a quarter.
+    """Whether the node moves int8 data as int8 even if only float operators read the result.
 
-    Joining tensors may round them once more, and so happens only where everything that can is int8.
+    Moving int8 data takes a quarter of the bandwidth of float data. A Concat may round its inputs once more,
+    so it stays int8 only at level 0, which makes everything int8 that can be.
     """
     role, level = flow.entry(node).role, flow.context.settings[node].precision_level
     return role == "passive" or (role == "concat" and level == 0)
 
 
 def _can_be_quantized_earlier(node: ir.Node, exclusive: set[ir.Value], flow: Flow) -> bool:
-    """Whether the float data can become int8 before it is moved, as nobody needs the result in float."""
+    """Whether the data can be quantised before the node moves it, as nothing reads the result in float."""
     return flow.entry(node).role == "passive" and all(output in exclusive for output in _used(node))
 
 
@@ -207,7 +209,7 @@ def _used(node: ir.Node) -> list[ir.Value]:
 
 
 def _wanted(graph: ir.Graph, flow: Flow) -> set[ir.Value]:
-    """Values that an operator reads in int8 which is worth it: compute operators, and what leads to them."""
+    """Return the values that int8 compute operators read, directly or through other int8 operators."""
     wanted: set[ir.Value] = set()
     for node in reversed(graph):
         if not flow.is_int8(node):
@@ -223,7 +225,7 @@ def _wanted(graph: ir.Graph, flow: Flow) -> set[ir.Value]:
 
 
 def _exclusive(graph: ir.Graph, flow: Flow) -> set[ir.Value]:
-    """Values that nobody reads in float, so that they can be quantised before they are moved."""
+    """Return the values that nothing reads in float; they can be quantised before they are moved."""
     exclusive: set[ir.Value] = set()
     for node in reversed(graph):
         exclusive.update(output for output in node.outputs if _only_int8_reads(output, exclusive, flow))

@@ -1,8 +1,8 @@
-"""Biases as int32 in the accumulator's own scale, which is the input's scale times the weight's.
+"""Quantise biases to int32 in the scale of the accumulator: the input scale times the weight scale.
 
-The accumulator must not overflow. A channel whose bias is too large for that, as its weights are nearly
-zero, gets a larger weight scale: its weights are then rounded to a step far below anything that matters
-beside such a bias.
+The accumulator must not overflow. In a channel whose weights are nearly zero, the scale is so small that the
+bias may be too large for int32. Such a channel gets a larger weight scale; the coarser rounding of its
+weights is negligible beside the bias.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 QMAX = 127
 ACCUMULATOR = 2**31 - 1
 LARGEST_BIAS = 2**30
-"""What a bias may take of the accumulator; the rest is for the products."""
+"""Largest magnitude of an int32 bias; the rest of the accumulator's range is left to the products."""
 
 FloatArray = NDArray[np.float64]
 
@@ -34,28 +34,29 @@ def integer_biases(
 ) -> Quantization:
     """Quantise the biases of int8 operators to int32.
 
-    Biases that cannot be int32 stay float, and the log names them: those of float16 models, those without
-    one value per channel, and those that would need a larger scale where all channels share one.
+    A bias stays float, and the log names it, if the model is float16, if the bias does not have one value per
+    channel, or if it needs a larger weight scale and all channels share one scale.
 
     Parameters
     ----------
     model : onnx_ir.Model
         The float model that will be exported.
     plan, quantization
-        What is int8, with its numbers.
+        The plan and its numbers.
     target : Target
-        Names the bias input of each operator, and those that are no integer operators without.
+        The table that names the bias input of each operator and the operators that need an int32 bias.
     everywhere : bool
-        Quantise all biases, and not only those without which the operator would not run in integers.
+        Whether all biases are quantised, and not only those of operators that run in integers only with an
+        int32 bias.
 
     Returns
     -------
     Quantization
-        With `biases`, and with larger weight scales where a bias would have overflowed.
+        The numbers with `biases`, and with larger weight scales where a bias would have overflowed.
     """
     constants, biases = dict(quantization.constants), dict(quantization.biases)
     problems: dict[str | None, str] = {}
-    # Twice, as a weight that two operators share may be given its final scales by the second of them.
+    # Two rounds: if two operators share a weight, the second may enlarge scales that the first has used.
     for node, weight, bias in [*_candidates(model, plan, target)] * 2:
         if not everywhere and not target.entry(node).needs_integer_bias:
             continue
@@ -80,10 +81,11 @@ def integer_biases(
 def fit_bias(
     bias: FloatArray, input_scale: float, weight: QuantizedTensor
 ) -> tuple[QuantizedTensor, QuantizedTensor, list[int]] | None:
-    """Quantise one bias; return it, the weight with scales that let it fit, and the channels where they grew.
+    """Quantise one bias to int32.
 
-    Returns None where that is impossible: several channels share a weight scale that would have to grow,
-    the bias has no value per channel, or the sum of the products alone can overflow.
+    Returns the bias, the weight with scales for which the bias fits, and the channels whose scale grew.
+    Returns None if the bias cannot be int32: several channels share a weight scale that would have to grow,
+    the bias does not have one value per channel, or the sum of the products alone can overflow.
     """
     channels = weight.params.scale.size
     per_channel = weight.params.axis is not None
@@ -118,7 +120,7 @@ def _rescaled(weight: QuantizedTensor, scale: NDArray[np.float32]) -> QuantizedT
 
 
 def _largest_sum(weight: QuantizedTensor) -> int:
-    """Bound of the sum of products over all inputs, for any int8 input and zero point."""
+    """Return an upper bound of the magnitude of a channel's sum of products, for any input and zero point."""
     magnitude = np.abs(weight.values.astype(np.int64))
     axes = range(magnitude.ndim) if weight.params.axis is None else [weight.params.axis]
     return max(int(_sum_except(magnitude, axis).max(initial=0)) for axis in axes) * 255
@@ -131,7 +133,7 @@ def _sum_except(array: NDArray[np.int64], axis: int) -> NDArray[np.int64]:
 def _candidates(
     model: ir.Model, plan: QuantPlan, target: Target
 ) -> Iterator[tuple[ir.Node, ConstantPlan, ir.Value]]:
-    """Int8 operators with an int8 weight of their own and a constant bias."""
+    """Yield the int8 operators that have an int8 weight and a constant bias."""
     weights = {reader: item for item in plan.constants if item.symmetric for reader in item.readers}
     for node in model.graph:
         position = target.entry(node).bias_input

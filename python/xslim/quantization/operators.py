@@ -1,4 +1,4 @@
-"""Which operators can be int8 by themselves: the target's table, the settings, the ignore lists."""
+"""Decide for each operator alone whether it can be int8: by target table, settings and ignore lists."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FLOAT_LEVELS = (PrecisionLevel.DYNAMIC, PrecisionLevel.HALF)
 
 @dataclass(frozen=True)
 class Context:
-    """What `classify` has to know beside the node."""
+    """The target, the settings and the protected values: what `classify` needs besides the node."""
 
     target: Target
     ignored: dict[ir.Node, str]
@@ -42,7 +42,7 @@ def data_inputs(node: ir.Node, operator: Operator) -> list[ir.Value]:
 
 
 def moving_inputs(node: ir.Node, operator: Operator) -> list[ir.Value]:
-    """Inputs that carry floating-point data and are no constants."""
+    """Inputs that carry floating-point data and are not constant."""
     return [value for value in data_inputs(node, operator) if not is_constant(value)]
 
 
@@ -58,9 +58,9 @@ def is_weight(node: ir.Node, operator: Operator, value: ir.Value) -> bool:
 
 
 def max_level(node: ir.Node, operator: Operator) -> int:
-    """Highest precision level at which this node is int8.
+    """Return the highest precision level at which this node is int8.
 
-    A compute operator without constant weights is a product of two activations, and so is float at level 2.
+    A compute operator without constant weights is a product of two activations; it is float from level 2 on.
     """
     if operator.role != "compute":
         return operator.max_level
@@ -69,7 +69,7 @@ def max_level(node: ir.Node, operator: Operator) -> int:
 
 
 def classify(node: ir.Node, context: Context) -> OperatorPlan:
-    """Decide whether the operator alone can be int8; what moves data still depends on its neighbours."""
+    """Decide whether the operator can be int8; for an operator that moves data, `trace` decides finally."""
     operator = context.target.entry(node)
     reason = (
         context.ignored.get(node)
@@ -83,7 +83,7 @@ def classify(node: ir.Node, context: Context) -> OperatorPlan:
 
 def _target_refusal(node: ir.Node, operator: Operator, target: Target) -> str | None:
     if operator.moves_data:
-        # Where the target does not take it, another provider moves int8 data as well as float data.
+        # An operator that the target refuses runs on another provider, which can move int8 data too.
         return None
     if refusal := target.refusal(node):
         return refusal
@@ -101,7 +101,7 @@ def _level_refusal(node: ir.Node, operator: Operator, level: int) -> str | None:
 
 
 def _data_refusal(node: ir.Node, operator: Operator, context: Context) -> str | None:
-    # An operator without int8 inputs can still write an int8 output.
+    # An operator whose table entry lists no data inputs can still write an int8 output.
     inputs = data_inputs(node, operator) if operator.data_inputs != () else _float_inputs(node)
     moving = [value for value in inputs if not is_constant(value)]
     if not inputs or not all(_is_float(output) for output in node.outputs if output.name):

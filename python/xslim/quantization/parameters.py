@@ -1,4 +1,4 @@
-"""From sketches and constants to scales, zero points and int8 values."""
+"""Compute scales and zero points from sketches, and int8 values from constants."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def find_parameters(model: ir.Model, plan: QuantPlan, sketches: Mapping[str, ker
     Parameters
     ----------
     model : onnx_ir.Model
-        The prepared model; its initializers are read.
+        The prepared model, which holds the constants.
     plan : QuantPlan
-        What is int8.
+        The plan: which tensors and constants are int8.
     sketches : mapping of str to Sketch
         One per tensor of ``plan.observed``.
 
@@ -62,14 +62,14 @@ def activation_params(group: TensorGroup, sketches: Mapping[str, kernels.Sketch]
 
 
 def _clamped(params: QuantParams, clamp: tuple[float, float] | None) -> QuantParams:
-    """Cut a range off at the bounds of the activation whose work the quantiser does."""
+    """Limit a range to the bounds of the activation function that the quantiser replaces."""
     assert clamp is not None
     low, high = params.span
     return _per_tensor(*kernels.range_params(max(low, clamp[0]), min(high, clamp[1])))
 
 
 def quantize_constant(value: ir.Value, plan: ConstantPlan) -> QuantizedTensor:
-    """Quantise a constant: symmetric, per channel where the plan names an axis, or asymmetric per tensor."""
+    """Quantise a constant: weights symmetrically, per channel if the plan says so; others asymmetrically."""
     values = np.ascontiguousarray(array_of(value), np.float32)
     if not plan.symmetric:
         return _asymmetric(values)
@@ -95,12 +95,12 @@ def array_of(value: ir.Value) -> NDArray[Any]:
 
 
 def params_of_range(low: float, high: float) -> QuantParams:
-    """Parameters that clip nothing between two finite numbers."""
+    """Return the parameters of a range that clips nothing between two finite numbers."""
     return _per_tensor(*kernels.range_params(low, high))
 
 
 def _fixed_params(low: float, high: float) -> QuantParams:
-    """Parameters of a known range: a power-of-two step whose zero point is exact."""
+    """Return the parameters of a known range: the scale is a power of two and the zero point is exact."""
     scale = (high - low) / (QMAX - QMIN + 1)
     zero_point = max(QMIN, min(QMAX, QMIN + math.floor(-low / scale + 0.5)))
     return _per_tensor(scale, zero_point)

@@ -28,18 +28,19 @@ def make_plan(model: ir.Model, target: Target, rules: Rules, *, mention: bool = 
     Parameters
     ----------
     model : onnx_ir.Model
-        Prepared: named nodes, inferred types, constants folded into initializers.
+        The prepared model, with named nodes, inferred types and constants folded into initializers.
     target : Target
         The table that says what may be int8.
     rules : Rules
         Precision levels, regions and ignore lists.
     mention : bool
-        Log what the rules cover, and warn about what they do not: once for a run that makes many plans.
+        Whether to log what the rules cover and to warn about rules without effect. A run that makes several
+        plans does so once.
 
     Returns
     -------
     QuantPlan
-        Data only; the model is not touched.
+        The plan; the model is not changed.
 
     Raises
     ------
@@ -66,7 +67,7 @@ def make_plan(model: ir.Model, target: Target, rules: Rules, *, mention: bool = 
 
 
 def mention_unmatched(graph: ir.Graph, rules: Rules) -> None:
-    """Warn about every entry of ``ignore_op_names`` and ``ignore_op_types`` that fits no operator."""
+    """Warn about every entry of ``ignore_op_names`` and ``ignore_op_types`` that matches no operator."""
     names = [node.name or "" for node in graph]
     for pattern in rules.ignore_op_names:
         if not matching(names, pattern):
@@ -74,14 +75,15 @@ def mention_unmatched(graph: ir.Graph, rules: Rules) -> None:
             logger.warning("ignore_op_names: no operator of the prepared model is named %r%s", pattern, hint)
     types = sorted({node.op_type for node in graph})
     for pattern in rules.ignore_op_types:
-        # A type that ONNX knows may be listed for other models, or have been folded by the preparation.
+        # No warning for a standard type: the list may serve several models, and preparation may fold
+        # operators.
         if not matching(types, pattern) and not onnx.defs.has(pattern):
             hint = _nearest(pattern, types)
             logger.warning("ignore_op_types: the prepared model has no operator %r%s", pattern, hint)
 
 
 def _nearest(wanted: str, known: Sequence[str]) -> str:
-    """Ask whether the nearest known word was meant; upper and lower case make no difference."""
+    """Return a question that proposes the nearest known word, ignoring case."""
     folded = {word.lower(): word for word in known}
     near = get_close_matches(wanted.lower(), folded, n=1)
     return f", did you mean {folded[near[0]]!r}?" if near else ""
@@ -160,7 +162,7 @@ def _concat(node: ir.Node, flow: Flow) -> ConcatPlan:
 
 
 def _is_private(value: ir.Value, reader: ir.Node, flow: Flow) -> bool:
-    """Whether the value, and those that it was moved from, exist for one reader only."""
+    """Whether one operator alone reads the value, and every tensor from which the value was moved."""
     if value.is_graph_output() or any(use.node is not reader for use in value.uses()):
         return False
     source = flow.moved.get(value)

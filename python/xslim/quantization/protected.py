@@ -1,4 +1,4 @@
-"""Tensors that must not become int8: attention masks, and numbers that describe shapes."""
+"""Find the tensors that must not become int8: attention masks, and sizes computed from shapes."""
 
 from __future__ import annotations
 
@@ -16,26 +16,28 @@ FLOAT_TYPES = frozenset({ir.DataType.FLOAT, ir.DataType.FLOAT16})
 """Element types that QuantizeLinear reads."""
 
 MASK = -1e4
-"""Constants at or below stand for minus infinity: no 8-bit range can hold them beside real scores."""
+"""Constants at or below this value stand for minus infinity. An 8-bit range that holds one leaves no
+precision for the scores."""
 
 TWO_VALUED_MASK = -50.0
-"""A constant of zeros and one other value is a mask when that value is at or below (windowed attention)."""
+"""A constant of zeros and one other value is a mask if the other value is at or below this (windowed
+attention)."""
 
 LARGEST_SCANNED = 1 << 22
-"""Larger constants are weights."""
+"""Elements; larger constants are taken for weights and not scanned."""
 
 
 def mask_values(graph: ir.Graph, target: Target, seen: frozenset[str] = frozenset()) -> set[ir.Value]:
-    """Values that hold an attention mask, alone or added to scores.
+    """Return the values that hold an attention mask, alone or added to scores.
 
     Parameters
     ----------
     graph : onnx_ir.Graph
         In topological order.
     target : Target
-        Says which operators carry a mask on from their inputs to their outputs.
+        The table that tells which operators pass a mask from their inputs to their outputs.
     seen : frozenset of str
-        Further tensors that calibration has seen to hold minus infinity.
+        Names of further tensors in which calibration found infinities.
     """
     masks = {value for value in graph.inputs if value.name in seen}
     for node in graph:
@@ -69,7 +71,7 @@ def _is_mask(array: NDArray[np.generic]) -> bool:
 
 
 def shape_values(graph: ir.Graph, target: Target) -> set[ir.Value]:
-    """Values that follow from shapes and constants alone."""
+    """Return the values that are computed from shapes and constants alone."""
     shapes: set[ir.Value] = set()
     for node in graph:
         read = [*node.inputs, *captured(node)]
@@ -80,11 +82,11 @@ def shape_values(graph: ir.Graph, target: Target) -> set[ir.Value]:
 
 
 INFINITE = 1e30
-"""Magnitudes at or above stand for infinity."""
+"""Magnitudes at or above this value stand for infinity."""
 
 
 def seen_masks(sketches: Mapping[str, Sketch]) -> frozenset[str]:
-    """Observed tensors that hold infinities, or numbers that stand for them."""
+    """Return the observed tensors that hold infinities, or numbers that stand for infinity."""
     return frozenset(
         name
         for name, sketch in sketches.items()

@@ -1,4 +1,4 @@
-"""Which operators a custom setting covers: those on a path from its input tensors to its output tensors."""
+"""Find the operators of a custom setting: those on a path from its input tensors to its output tensors."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def _predecessors(node: ir.Node) -> Iterable[ir.Node]:
 
 
 def _check_ends(nodes: list[ir.Node], starts: list[ir.Value], ends: list[ir.Value], where: str) -> None:
-    """Every named tensor must bound the region; one that does not is a mistake."""
+    """Refuse a region if one of its named tensors is not on its boundary."""
     inside = set(nodes)
     for value in starts:
         if not any(use.node in inside for use in value.uses()):

@@ -1,6 +1,7 @@
 """Second-order rounding: weights are rounded so that their errors cancel in the layer's output.
 
-Source: Frantar et al., "GPTQ", ICLR 2023 (arXiv:2210.17323); the kernel names the others.
+Source: Frantar et al., "GPTQ", ICLR 2023 (arXiv:2210.17323). The kernel's documentation lists further
+sources.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ DAMPING = 0.01
 
 
 def layers_to_round(model: ir.Model, plan: QuantPlan) -> list[tuple[ConstantPlan, Layer]]:
-    """Int8 weights with one scale per output channel and one reader, with that reader."""
+    """Return the int8 weights that have one scale per output channel and one reader, each with its reader."""
     return list(_roundable(model.graph, plan))
 
 
@@ -35,7 +36,7 @@ def _roundable(graph: ir.Graph, plan: QuantPlan) -> Iterator[tuple[ConstantPlan,
 
 
 def round_to_nearest(model: ir.Model, plan: QuantPlan, quantization: Quantization, bits: int) -> Quantization:
-    """Round weights with one scale per channel, each by itself, to integers of another width than 8."""
+    """Round every weight with one scale per channel to the nearest integer of `bits` bits."""
     if bits == 8:
         return quantization
     constants = dict(quantization.constants)
@@ -60,22 +61,22 @@ def round_with_feedback(
     damping: float = DAMPING,
     factors: Sequence[float] = (1.0,),
 ) -> Quantization:
-    """Round every weight whose input vectors are known.
+    """Round every weight whose input vectors have a usable Gram matrix.
 
     Parameters
     ----------
     model : onnx_ir.Model
         The float model that holds the weights.
     plan, quantization
-        What is int8, with weights rounded to nearest; those that cannot be rounded better stay.
+        The plan, and its numbers with weights rounded to nearest. Weights without a usable matrix stay so.
     grams : mapping of Vectors to Gram
-        Of the inputs of `layers_to_round`.
+        Gram matrices of the inputs of `layers_to_round`.
     bits : int
         Width of the integers.
     damping : float
-        Added to the diagonal of the covariance, as a part of its mean.
+        Added to the diagonal of the covariance, as a fraction of the diagonal's mean.
     factors : sequence of float
-        Multiples of the scale that are tried, the best is kept per channel.
+        Multiples of the scale to try; each channel keeps the best.
     """
     constants = dict(quantization.constants)
     for constant, layer in _roundable(model.graph, plan):

@@ -1,4 +1,4 @@
-"""What the user asked for, as far as the plan is concerned."""
+"""The part of the configuration that the plan follows: precision levels, regions and ignore lists."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class OperatorSettings:
 
 @dataclass(frozen=True)
 class Region:
-    """A part of the graph with settings of its own; None means those of the whole graph."""
+    """A part of the graph with settings of its own; a setting of None is inherited from the whole graph."""
 
     input_names: tuple[str, ...]
     output_names: tuple[str, ...]
@@ -48,11 +48,11 @@ class Rules:
     settings : OperatorSettings
         For everything outside of the regions.
     regions : tuple of Region
-        Where two overlap, the later one wins.
+        Regions with settings of their own. If two overlap, the later one applies.
     ignore_op_types, ignore_op_names : sequence of str
-        Exact names or shell patterns; they win over everything else.
+        Exact names or shell patterns of operators that stay float, whatever the settings say.
     masks : frozenset of str
-        Tensors that calibration has seen to hold minus infinity.
+        Tensors in which calibration found infinities.
     """
 
     settings: OperatorSettings
@@ -62,7 +62,7 @@ class Rules:
     masks: frozenset[str] = frozenset()
 
     def ignored(self, node: ir.Node) -> str | None:
-        """Name the list that keeps the operator float, or None."""
+        """Return the name of the ignore list that contains the operator, or None."""
         if any(fnmatchcase(node.op_type, pattern) for pattern in self.ignore_op_types):
             return "listed in ignore_op_types"
         if any(fnmatchcase(node.name or "", pattern) for pattern in self.ignore_op_names):

@@ -1,8 +1,9 @@
-"""Tensors side by side share parameters where that loses little, so that joining them is copying bytes.
+"""Let the inputs of a Concat share its output's parameters if little accuracy is lost.
 
-Without it, an input of the joining operator is rounded twice: to its own steps, then to those of the output.
-With it, it is rounded once, to the steps of the output. An input that nothing else reads can only gain.
-One with other readers has coarser steps for those; it shares when the loss is below `MAX_LOSS_DB`.
+A Concat whose inputs have parameters of their own rounds every input a second time, to the steps of the
+output. With shared parameters it only copies bytes. If the Concat alone reads an input, sharing can only
+reduce the error. If other operators read the input, they get coarser steps; the input then shares the
+parameters only if the loss is below `MAX_LOSS_DB`.
 """
 
 from __future__ import annotations
@@ -19,18 +20,18 @@ from xslim.quantization.parameters import activation_params
 logger = logging.getLogger(__name__)
 
 MAX_LOSS_DB = 1.0
-"""Largest loss of signal-to-noise ratio of an input that has other readers."""
+"""Largest accepted loss of signal-to-noise ratio for an input that has other readers, in dB."""
 
 
 def share_parameters(plan: QuantPlan, sketches: Mapping[str, Sketch]) -> QuantPlan:
-    """Return the plan with groups merged around the operators that put tensors side by side.
+    """Return the plan with the groups of a Concat's inputs merged into that of its output.
 
     Parameters
     ----------
     plan : QuantPlan
-        Where every input has parameters of its own.
+        The plan in which every input has parameters of its own.
     sketches : mapping of str to Sketch
-        What calibration has seen of every observed tensor.
+        The sketch of every observed tensor.
     """
     merger = _Merger(plan, sketches)
     shared = sum(merger.share(concat, name) for concat in plan.concats for name in concat.inputs)
@@ -39,7 +40,7 @@ def share_parameters(plan: QuantPlan, sketches: Mapping[str, Sketch]) -> QuantPl
 
 
 class _Merger:
-    """Groups while they are merged; every tensor belongs to one."""
+    """Merges groups of tensors; every tensor belongs to exactly one group."""
 
     def __init__(self, plan: QuantPlan, sketches: Mapping[str, Sketch]) -> None:
         self.plan = plan
@@ -48,11 +49,11 @@ class _Merger:
         self.params = {group.name: activation_params(group, sketches) for group in plan.groups}
 
     def share(self, concat: ConcatPlan, name: str) -> bool:
-        """Give an input the parameters of the output if that is allowed; say whether it was."""
+        """Give an input the parameters of the output if that is allowed; return whether it is."""
         source, output = self.of_tensor[name], self.of_tensor[concat.output]
         if source is output:
             return True
-        # The output holds the values of all its inputs: what was seen of it stands for them.
+        # The output holds the values of all inputs, so its sketch describes the merged group.
         merged = replace(
             output,
             tensors=output.tensors + source.tensors,

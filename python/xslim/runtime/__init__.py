@@ -1,4 +1,4 @@
-"""Running models: the only part of the package that knows onnxruntime."""
+"""Run models: the only package that imports onnxruntime."""
 
 from xslim.runtime.isolated import Isolated, Runs, with_less_optimisation
 from xslim.runtime.pool import Pool

@@ -1,6 +1,7 @@
-"""How a session is made and asked: the one place that calls onnxruntime, in this process or in a child.
+"""Create and run onnxruntime sessions, in this process or in a child process.
 
-A child imports this module without the rest of the package, so it needs numpy and onnxruntime alone.
+A child process imports this module without the rest of the package, so the module may import only numpy and
+onnxruntime.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ LOG_FATAL = 4
 FULL, NONE = "ORT_ENABLE_ALL", "ORT_DISABLE_ALL"
 
 OPTIMISATIONS = (FULL, "ORT_ENABLE_EXTENDED", "ORT_ENABLE_BASIC", NONE)
-"""onnxruntime's levels of graph optimisation, from its default downwards."""
+"""onnxruntime's levels of graph optimisation, from its default to none."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +40,11 @@ class SessionOptions:
     optimisation : str
         One of `OPTIMISATIONS`.
     qdq_as_written : bool
-        Execute QuantizeLinear/DequantizeLinear pairs one by one instead of fusing them into integer
-        kernels, so that results are those of the quantised arithmetic on any machine.
+        Whether QuantizeLinear/DequantizeLinear pairs are executed one by one, and not fused into integer
+        kernels. The results are then the same on every machine.
     lean : bool
-        Load fast and keep no second copy of the weights, for a single run: without graph optimisation, packed
-        weights and memory arena.
+        Whether the session is made for a single run: it loads fast and keeps no second copy of the weights,
+        as graph optimisation, packed weights and the memory arena are off.
     """
 
     device: str = "cpu"
@@ -58,16 +59,16 @@ Description = tuple[str, str, Sequence[int | str | None]]
 
 
 class Engine:
-    """An onnxruntime session; `described` tells of all outputs of the model.
+    """An onnxruntime session. `described` holds the description of every output of the model.
 
     Parameters
     ----------
     source : bytes or Path
-        A serialised model, or the file of one.
+        A serialised model, or the path of a model file.
     outputs : sequence of str or None
         Names of the outputs to fetch; None for all of the model's.
     options : SessionOptions
-        How to run it.
+        How to run the model.
     weights : mapping of str to array
         Initializers that a serialised model declares external; they are read in place.
 
@@ -96,9 +97,9 @@ class Engine:
         if options.lean:
             settings.add_session_config_entry("session.disable_prepacking", "1")
             settings.enable_cpu_mem_arena = False
-            # The default order would first cast all weights of a float16 model, then use them.
+            # In the default order, all weights of a float16 model are cast before the first one is used.
             settings.execution_order = ort.ExecutionOrder.PRIORITY_BASED
-        # onnxruntime does not copy what it is given here.
+        # onnxruntime does not copy these arrays, so they must live as long as the session.
         self._weights = [ort.OrtValue.ortvalue_from_numpy(array) for array in weights.values()]
         if self._weights:
             settings.add_external_initializers(list(weights), self._weights)

@@ -1,4 +1,4 @@
-"""Models that run in a process of their own, where a crash of onnxruntime takes nothing else down."""
+"""Run models in a child process, so that a crash of onnxruntime does not end this process."""
 
 from __future__ import annotations
 
@@ -36,9 +36,10 @@ Feeds = Mapping[str, NDArray[np.generic]]
 T = TypeVar("T")
 
 START_SECONDS = 120.0
-"""What importing onnxruntime may take in a new process."""
+"""Time limit for importing onnxruntime in a new process, in seconds."""
 
-# The child finds what its parent finds, but runs no `__init__` of the package, which would import much more.
+# The child has its parent's module path, but it does not run the package's `__init__`, which imports much
+# more.
 _BOOT = """
 import json, sys, types
 sys.path[:], folders = json.loads(sys.argv[2])
@@ -54,7 +55,7 @@ _WINDOWS = {0xC0000005: "access violation", 0xC00000FD: "stack overflow", 0xC000
 
 
 class Runs(Protocol):
-    """What can run a model: a session in this process or in a child."""
+    """A session that can run a model, in this process or in a child process."""
 
     outputs: list[str]
     described: Sequence[Description]
@@ -66,8 +67,8 @@ class Runs(Protocol):
 class Isolated:
     """A child process that runs models; it starts at once, and again after a crash.
 
-    Where no process can be started, models run in this one. Closing it, and the end of this process however
-    that comes, end the child. One thread at a time may use it.
+    If no child process can be started, models run in this process. The child ends when this object is closed
+    and when this process ends or crashes. Only one thread at a time may use the object.
 
     Parameters
     ----------
@@ -96,11 +97,11 @@ class Isolated:
 
     @property
     def pid(self) -> int | None:
-        """Number of the child process; None where models run in this one."""
+        """Id of the child process, or None if models run in this process."""
         return self._child.pid if self._child is not None else None
 
     def close(self) -> None:
-        """End the child."""
+        """End the child process."""
         if self._child is not None:
             self._child.end()
 
@@ -114,7 +115,7 @@ class Isolated:
         qdq_as_written: bool = False,
         lean: bool = False,
     ) -> Runs:
-        """Make a model ready to run in the child; parameters are those of `Session`.
+        """Load a model in the child process; parameters are those of `Session`.
 
         Raises
         ------
@@ -172,7 +173,7 @@ class _Remote:
         wanted = list(outputs) if outputs is not None else None
         request = worker.opening(number, source, wanted, options, dict(weights))
         self.outputs, self.described = child.ask(request, seconds)
-        # The child hears of it with the next request.
+        # The next request tells the child to drop the session.
         weakref.finalize(self, child.dropped.append, number)
 
     def run(self, feeds: Feeds) -> list[Any]:
@@ -192,7 +193,7 @@ class _Remote:
 
 
 class _Child:
-    """The process, and the conversation with it."""
+    """The child process and the messages to and from it."""
 
     def __init__(self, process: subprocess.Popen[bytes], errors: IO[bytes]) -> None:
         self._process, self._errors = process, errors
@@ -209,7 +210,7 @@ class _Child:
         return self._refused or self._process.poll() is None
 
     def usable(self) -> bool:
-        """Wait until it is ready; False when it never will be."""
+        """Wait until the child is ready; return False if it failed to start."""
         if self._version is None and not self._refused:
             try:
                 self._version = self._exchange(None, START_SECONDS)["version"]
@@ -219,7 +220,7 @@ class _Child:
         return not self._refused
 
     def ask(self, request: dict[str, Any], seconds: float) -> Any:
-        """Send a request and wait for the answer; whatever interrupts that ends the child."""
+        """Send a request and wait for the answer; if an exception interrupts the wait, end the child."""
         dropped = [self.dropped.pop() for _ in range(len(self.dropped))]
         reply = self._exchange({**request, "dropped": dropped}, seconds)
         if "refused" in reply:
@@ -234,7 +235,7 @@ class _Child:
     def _exchange(self, request: dict[str, Any] | None, seconds: float) -> Any:
         with self._limited_to(seconds) as late:
             try:
-                # The pipe may break before the request is through; the reason shows at the answer.
+                # If the child dies, the pipe breaks during the request; reading the answer finds the reason.
                 with contextlib.suppress(BrokenPipeError):
                     if request is not None:
                         wire.send(self._pipe(self._process.stdin), request)
@@ -278,10 +279,10 @@ class _Child:
         return f" ({words[-1][:200]})" if words else ""
 
     def end(self) -> None:
-        """End the process and wait for its end."""
+        """End the child process and wait until it has ended."""
         self._process.kill()
         for pipe in (self._process.stdin, self._process.stdout):
-            # What could not be sent is lost on purpose.
+            # Closing flushes the pipe, which fails if the child is dead; the unsent data are not needed.
             with contextlib.suppress(OSError):
                 self._pipe(pipe).close()
         self._process.wait()
@@ -294,7 +295,7 @@ class _Child:
 
 
 def cause_of_death(code: int) -> str:
-    """Say what an exit code means: the name of a signal where it tells of one."""
+    """Return the meaning of an exit code: the name of the signal if a signal ended the process."""
     try:
         name = signal.Signals(-code).name
     except ValueError:
@@ -308,7 +309,7 @@ def _start(memory: int) -> _Child | None:
     try:
         errors = tempfile.TemporaryFile()  # noqa: SIM115 - `_Child.end` closes it
         process = subprocess.Popen(
-            # Where Python is embedded there may be no executable.
+            # sys.executable may be empty if Python is embedded in another program.
             [sys.executable or "", "-I", "-c", _BOOT, str(memory), found],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -323,25 +324,27 @@ def _start(memory: int) -> _Child | None:
 def with_less_optimisation(
     attempt: Callable[[str], T], model: str, *, survives: type[ModelError] = CrashError
 ) -> T:
-    """Do something that runs a model; when onnxruntime dies of that, do it again with less optimisation.
+    """Call `attempt`, which runs a model; if onnxruntime crashes, call it again with less graph optimisation.
 
-    The last step is without any. A warning then says how the model can be loaded.
+    The last attempt uses no optimisation. If an attempt after the first succeeds, a warning says how the
+    model can be loaded.
 
     Parameters
     ----------
     attempt : callable
-        Takes the value for `optimisation` of a session.
+        Function of the optimisation level, one of `OPTIMISATIONS`.
     model : str
-        What the warning calls the model.
+        Name of the model in the warning.
     survives : type of ModelError
-        What leads to another attempt: `ModelError` where a failure without a death may be the optimiser's.
+        The error after which another attempt is made: `ModelError` if the optimiser may also be the cause of
+        a failure without a crash.
 
     Raises
     ------
     CrashError or ModelError
-        onnxruntime dies or fails without any optimisation too; the error is the first one.
+        onnxruntime crashes or fails without optimisation as well. The error is that of the first attempt.
     XSlimError
-        Whatever else the attempt raises.
+        Any other error that the attempt raises.
     """
     first: ModelError | None = None
     for optimisation in OPTIMISATIONS:

@@ -1,4 +1,4 @@
-"""Threads that work for one caller."""
+"""A pool of threads that can be abandoned while one of them hangs."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ Result = TypeVar("Result")
 
 
 class Pool:
-    """Threads that take work in order; an interrupt does not wait for them, nor does the end of the process.
+    """Daemon threads that take work in order; neither Ctrl-C nor the end of the process waits for them.
 
-    ``ThreadPoolExecutor`` waits twice, when it is left and when Python ends: a function that hangs would keep
-    the process for ever.
+    ``ThreadPoolExecutor`` waits for its threads when its block ends and when Python ends, so a function that
+    hangs would keep the process alive for ever.
 
     Parameters
     ----------
     workers : int
-        Threads at most; they are started as work comes in.
+        Largest number of threads; each of the first calls starts one.
     name : str
-        How the threads are called.
+        Name of the threads.
     """
 
     def __init__(self, workers: int, name: str = "xslim") -> None:
@@ -35,7 +35,7 @@ class Pool:
         self._left: list[Future[Any]] = []
 
     def submit(self, function: Callable[[], Result]) -> Future[Result]:
-        """Hand out one piece of work."""
+        """Queue a call of the function and return its future."""
         future: Future[Result] = Future()
 
         def task() -> None:
@@ -58,18 +58,18 @@ class Pool:
         return future
 
     def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-        """Hand out the work of all items at once and return the results in their order."""
+        """Queue a call for every item at once and return the results in the order of the items."""
         futures = [self.submit(lambda item=item: function(item)) for item in items]  # type: ignore[misc]
         return (future.result() for future in futures)
 
     def __enter__(self) -> Pool:
-        """Return the pool; its work ends with the block."""
+        """Return the pool."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Cancel what has not begun, and wait for the rest unless the user wants an end."""
+        """Cancel calls that have not begun, and wait for the others unless the user pressed Ctrl-C."""
         del error, trace
         for future in self._left:
             future.cancel()
@@ -83,5 +83,5 @@ class Pool:
 def _work(tasks: queue.SimpleQueue[Callable[[], None] | None]) -> None:
     while (task := tasks.get()) is not None:
         task()
-        # An idle thread holds nothing.
+        # While a thread waits for work, it must not keep the last call and its data alive.
         del task

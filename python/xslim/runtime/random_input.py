@@ -1,4 +1,4 @@
-"""Input for a trial run when there is no data: random, but of a kind that the model can take."""
+"""Random inputs for a trial run without data, chosen so that the model can run on them."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from xslim.graph.ops import is_standard, static_shape
 SEED = 0
 
 IMAGE_SIZES = (224, 64, 320, 512)
-"""What unknown heights and widths are tried with, in turn."""
+"""Sizes to try, in this order, for unknown heights and widths."""
 
 SEQUENCE_SIZES = (16, 64, 256, 512, 1)
-"""What other unknown dimensions are tried with."""
+"""Sizes to try, in this order, for other unknown dimensions."""
 
 SMALLEST_TABLE = 2
-"""Whole numbers are 0 or 1, which suits masks, flags and most indices, unless they look up a table: one of a
-single row takes 0 alone."""
+"""Rows assumed for an integer input that indexes no table. Its values are 0 or 1, which suits masks and
+flags."""
 
 
 def random_feeds(model: ir.Model) -> Iterator[dict[str, NDArray[np.generic]]]:
-    """Yield inputs to try, one set after another, until the model takes one.
+    """Yield sets of inputs; the caller tries one after another until the model runs.
 
-    Floats are standard normal, whole numbers below the size of the table that they index, flags coin
-    tosses. Unknown first dimensions are 1, other unknown dimensions the same number everywhere, another one
-    in each set; where that fails, only unknown last dimensions are more than 1. The same model always gets
-    the same numbers.
+    Floats are standard normal, integers are valid rows of the table that they index, booleans are true or
+    false with equal probability. Unknown first dimensions are 1. All other unknown dimensions have one common
+    size, which differs from set to set. In the last sets only unknown last dimensions are larger than 1. The
+    same model always gets the same numbers.
 
     Parameters
     ----------
     model : onnx_ir.Model
-        Its inputs are tensors of numbers.
+        A model whose inputs are tensors of numbers.
 
     Yields
     ------
@@ -80,12 +80,12 @@ def _draw(spec: InputSpec, shape: list[int], limit: int, random: np.random.Gener
 
 
 def _table_size(value: ir.Value) -> int:
-    """Rows of the smallest table that the value looks up; `SMALLEST_TABLE` when it is no index."""
+    """Return the rows of the smallest table that the value indexes; `SMALLEST_TABLE` if there is none."""
     return min(_tables(value), default=SMALLEST_TABLE)
 
 
 def _tables(value: ir.Value) -> list[int]:
-    """Rows of every table that the value looks up, whatever its type is there."""
+    """Return the rows of every table that the value indexes, directly or after a Cast."""
     sizes = []
     for node, position in value.uses():
         if is_standard(node, "Cast"):

@@ -20,19 +20,20 @@ Feeds = Mapping[str, NDArray[np.generic]]
 
 
 class Session(Engine):
-    """A model ready to run; `Isolated.session` makes one whose crash would not end this process.
+    """A model loaded in this process; `Isolated.session` loads one in a child process, safe from crashes.
 
     Parameters
     ----------
     model : onnx_ir.Model, bytes or Path
-        A model, a serialised one, or the path of one (needed where its weights are in other files).
+        A model, a serialised model, or the path of a model file. A model whose weights are in other files
+        must be given by its path.
     outputs : sequence of str, optional
         Names of the outputs to fetch; all of the model's by default.
     device : {"cpu", "cuda"}
         ``cuda`` falls back to the CPU where the installed onnxruntime has no CUDA provider.
     threads : int, optional
-        Threads of one run; `thread_count` by default. With 1, results are the same on every machine of a
-        kind, and several threads may call `run` at the same time.
+        Threads of one run; `thread_count` by default. With 1, results are the same on all machines with the
+        same kind of processor, and several threads may call `run` at the same time.
     qdq_as_written, lean : bool
         See `SessionOptions`.
     weights : mapping of str to array

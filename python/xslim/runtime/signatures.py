@@ -1,4 +1,4 @@
-"""What onnxruntime knows of operators that the standard does not have: their types and shapes."""
+"""Types and shapes of operators that only onnxruntime defines, as onnxruntime states them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ class Signature:
     Attributes
     ----------
     inputs, outputs : tuple of str
-        Type variable of every parameter; the last one of a variadic operator stands for all that follow.
+        Type variable of every parameter. If the operator is variadic, the last one applies to all further
+        parameters.
     half : frozenset of str
         Type variables that may be float16.
     """
@@ -37,7 +38,7 @@ class Signature:
 
 
 def signature(node: ir.Node, version: int) -> Signature | None:
-    """Return the parameters of a node's operator, as onnx or else onnxruntime defines it, or None.
+    """Return the parameters of a node's operator as onnx or onnxruntime defines it, or None if neither does.
 
     Parameters
     ----------
@@ -63,7 +64,7 @@ def signature(node: ir.Node, version: int) -> Signature | None:
 
 @cache
 def _of_onnxruntime() -> dict[tuple[str, str], Signature]:
-    # Not part of its public interface, but the source of its documentation of operators.
+    # This module is not public, but onnxruntime generates its documentation of operators from it.
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
     return {
@@ -79,14 +80,14 @@ def _of_onnxruntime() -> dict[tuple[str, str], Signature]:
 
 
 def needs_onnxruntime(model: ir.Model) -> bool:
-    """Whether an operator of the main graph is unknown to onnx, so that its results have no type yet."""
+    """Whether onnx does not know some operator of the main graph and cannot infer types of its outputs."""
     return any(_is_foreign(node, model) and _untyped(node.outputs) for node in model.graph)
 
 
 def state_types(model: ir.Model) -> None:
-    """Give values of the main graph the types and shapes that onnxruntime infers, where they have none.
+    """Give the untyped values of the main graph the types and shapes that onnxruntime infers.
 
-    The model is loaded in a process of its own and not run. Where it cannot be loaded, nothing is stated.
+    The model is loaded in a child process and does not run. If it cannot be loaded, nothing changes.
     """
     values = {value.name or "": value for node in model.graph for value in _untyped(node.outputs)}
     question = with_outputs(model, list(values))
@@ -102,7 +103,7 @@ def state_types(model: ir.Model) -> None:
 
 
 def _weights_to_inputs(graph: ir.Graph) -> None:
-    """Types do not depend on the contents of weights, which may be large."""
+    """Turn the weights into inputs: types do not depend on the contents of weights, which may be large."""
     for value in [value for value in graph.initializers.values() if is_large(value)]:
         graph.initializers.pop(value.name or "")
         value.const_value = None

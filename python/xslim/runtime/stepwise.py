@@ -1,4 +1,4 @@
-"""Running a model piece by piece, so that what comes later can follow what was found out before."""
+"""Run a model piece by piece, so that tensors and constants can be changed between the pieces."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ Array = NDArray[Any]
 
 
 class Stepwise:
-    """A model under way on some samples: every node runs once, when a tensor behind it is asked for.
+    """A model that has run partly on some samples; a node runs once, when a tensor behind it is requested.
 
-    Only tensors that nodes still have to read are held. Samples run one by one in one thread each, so that
+    Only tensors that a later node reads are kept in memory. Each sample runs in a single thread, so the
     values do not depend on the number of threads.
 
     Parameters
@@ -50,12 +50,12 @@ class Stepwise:
         self._live: list[dict[str, Array]] = [dict(feeds) for feeds in samples]
 
     def reach(self, name: str) -> list[Array]:
-        """Run what the tensor needs and has not run yet; return its values, sample by sample.
+        """Run the nodes before the tensor that have not run yet; return the tensor's value for each sample.
 
         Raises
         ------
         KeyError
-            The tensor was let go, as nothing that is still to run reads it.
+            The tensor was dropped, because no later node reads it.
         ModelError
             onnxruntime cannot run the piece.
         """
@@ -65,17 +65,17 @@ class Stepwise:
         return [live[name] for live in self._live]
 
     def change(self, name: str, function: Callable[[Array], Array]) -> None:
-        """Replace a tensor that was reached, for all that is still to run."""
+        """Replace a tensor that was reached; nodes that have not run yet read the new values."""
         for live in self._live:
             live[name] = function(live[name])
 
     def set_constant(self, name: str, array: Array) -> None:
-        """Replace an initializer for all that is still to run.
+        """Replace an initializer; nodes that have not run yet read the new value.
 
         Raises
         ------
         InternalError
-            There is none of that name.
+            There is no initializer of that name.
         """
         from onnx import numpy_helper
 
@@ -144,7 +144,7 @@ class Stepwise:
 
 
 def _reads(node: onnx.NodeProto) -> set[str]:
-    """Names that a node reads, those that its subgraphs take from outside included."""
+    """Return the names that a node reads, including names that its subgraphs read from outside."""
     return {name for name in _all_reads(node) if name}
 
 

@@ -7,7 +7,7 @@ from xslim.errors import ConfigError
 
 
 def thread_count() -> int:
-    """Number of threads to use: ``XSLIM_THREADS``, else what the process may use of the machine.
+    """Return ``XSLIM_THREADS`` if it is set, else the number of processors that this process may use.
 
     Raises
     ------

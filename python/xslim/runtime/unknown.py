@@ -1,4 +1,4 @@
-"""Operators that onnxruntime cannot run, known before it is asked."""
+"""Find operators that onnxruntime cannot run, without loading the model in onnxruntime."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import onnx_ir as ir
 
 from xslim.errors import ModelError
 
-# "" and "ai.onnx" are the standard; the others are part of every onnxruntime.
+# "" and "ai.onnx" are the standard domain; the other two are part of every build of onnxruntime.
 _DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
 
 
 def unknown_operators(model: ir.Model) -> list[str]:
-    """Return the operators of foreign domains for which the model brings no function, as ``domain.type``."""
+    """Return the operators, as ``domain.type``, that onnxruntime and the model's functions do not define."""
     bodies = (function.all_nodes() for function in model.functions.values())
     nodes = chain(model.graph.all_nodes(), *bodies)
     return list(
@@ -31,7 +31,7 @@ def require_runnable(model: ir.Model) -> None:
     Raises
     ------
     ModelError
-        It has unknown operators.
+        The model has unknown operators.
     """
     unknown = unknown_operators(model)
     if unknown:

@@ -1,6 +1,6 @@
-"""Messages between a process and its child: JSON, then the arrays that it mentions as they lie in memory.
+"""Messages between a process and its child: a JSON text, followed by the bytes of the arrays it refers to.
 
-No pickle: what a child sends is read as data, whatever a model did to that child.
+Pickle is not used: a hostile model may control the child, and unpickling the child's messages could run code.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 PLAIN = "biufc"
-"""Kinds of types that lie in memory as numbers; texts travel in the JSON."""
+"""Kinds of numpy types that are sent as raw bytes; strings are sent in the JSON text."""
 
 ARRAY, TEXTS, PAIRS = "array", "texts", "pairs"
 
@@ -25,14 +25,14 @@ def send(stream: BinaryIO, message: Any) -> None:
     Parameters
     ----------
     stream : binary file
-        Where to; flushed afterwards.
+        The stream to write to; it is flushed afterwards.
     message : object
-        Arrays of another library's types, as bfloat16, are sent as the numpy type of their name.
+        The message. Arrays of types from other libraries, such as bfloat16, are sent under the type's name.
 
     Raises
     ------
     TypeError
-        It holds something else.
+        The message holds something that cannot be sent.
     """
     arrays: list[NDArray[Any]] = []
     header = json.dumps(_pack(message, arrays)).encode()
@@ -48,7 +48,7 @@ def receive(stream: BinaryIO) -> Any:
     Raises
     ------
     EOFError
-        The stream ends here, or in the middle of a message.
+        The stream ends before or within the message.
     """
     header = json.loads(_exactly(stream, int.from_bytes(_exactly(stream, 8), "little")))
     return _unpack(header, stream)

@@ -1,6 +1,6 @@
-"""The child's side of `isolated`: makes sessions and runs them as it is told, until its input ends.
+"""The child process of `isolated`: creates and runs sessions on request until its standard input ends.
 
-Imports numpy and onnxruntime alone, so that it is ready in 0.1 s.
+It imports only numpy and onnxruntime, so it is ready within 0.1 s.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ _NO_MEMORY = ("Failed to allocate memory", "bad_alloc", "bad allocation", "out o
 
 
 def serve() -> None:
-    """Answer requests from standard input on standard output, one after another."""
+    """Read requests from standard input and write the answers to standard output, one after another."""
     requests, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
-    # Whatever a library prints must not get between the replies.
+    # Text that a library prints to standard output goes to standard error, away from the answers.
     os.dup2(2, 1)
     _prepare()
     import onnxruntime as ort
@@ -48,7 +48,7 @@ def serve() -> None:
 
 
 def _prepare() -> None:
-    # The parent decides what Ctrl-C means; a crash leaves no core file behind.
+    # The parent handles Ctrl-C. A crash must not write a core file.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     limit = int(sys.argv[1])
     try:
@@ -58,9 +58,9 @@ def _prepare() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     most = resource.getrlimit(resource.RLIMIT_DATA)[1]
     if most == resource.RLIM_INFINITY or limit < most:
-        # What is mapped from a file, such as weights, takes no memory that the system could not take back.
+        # RLIMIT_DATA does not count mapped files, such as weights, whose memory the system can take back.
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
-    # Where memory runs out, the system is to end this process and not its parent.
+    # If memory runs out, the operating system should end this process and not its parent.
     score = Path("/proc/self/oom_score_adj")
     if score.exists():
         try:
@@ -70,7 +70,7 @@ def _prepare() -> None:
 
 
 def _listen(requests: BinaryIO, waiting: queue.SimpleQueue[Any]) -> None:
-    """Take requests; end the process, whatever it is doing, when the parent is gone."""
+    """Queue the requests of the parent; end this process at once when the parent has ended."""
     try:
         while True:
             waiting.put(wire.receive(requests))
@@ -101,7 +101,7 @@ def opening(
     options: SessionOptions,
     weights: dict[str, Any],
 ) -> dict[str, Any]:
-    """Return the request that makes a session; the parent's side of the same protocol."""
+    """Return the request that creates a session; the parent calls this function."""
     import numpy as np
 
     given = str(source) if isinstance(source, Path) else np.frombuffer(source, np.uint8)

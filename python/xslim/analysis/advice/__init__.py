@@ -1,8 +1,8 @@
-"""Advice: findings in words, each with its evidence and the JSON that acts on it.
+"""Advice: findings in words, each with its evidence and the change of the configuration that applies it.
 
-A rule is a function from a report and its subject to findings; it stays silent unless what it measures is
-far outside what good runs show. Rules about single layers speak only where the result is poor: a layer that
-could be better is no news while the outputs are fine.
+A rule is a function from a report and its subject to findings. It returns a finding only if its measure is
+far outside the range of good runs. Rules about single layers apply only if the result is poor: while the
+outputs are good, a single bad layer does not matter.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ __all__ = ["advise"]
 def advise(report: Report, subject: Subject) -> tuple[Finding, ...]:
     """Apply every rule to a report that has no findings yet.
 
-    They come in the order of what to look at first: a wrong input makes every other finding doubtful. Behind
-    a Concat that crushes its inputs, single operators are victims and not worth a finding.
+    Findings are sorted by the order in which to act on them: a wrong input makes all other findings doubtful.
+    If a Concat whose inputs differ in scale is found, findings about single operators are left out, because
+    the Concat causes their errors.
     """
     mixed = mixed_concat(report, subject)
     return (

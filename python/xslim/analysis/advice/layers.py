@@ -1,4 +1,4 @@
-"""Single layers that spoil a poor result."""
+"""Rules that find the layers which cause a poor result."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from xslim.config import PrecisionLevel
 MOST_OPERATORS = 5
 HIGHEST_STATIC_LEVEL = max(level for level in PrecisionLevel if level.is_static)
 PEAK_RATIO = 32.0
-"""Largest channel over the median one from which a per-tensor range leaves most channels under three bits."""
+"""Magnitude of the largest channel over that of the median channel. Above this ratio, a range per tensor
+leaves less than three bits for most channels."""
 
 
 def float_branch(report: Report, subject: Subject) -> list[Finding]:
-    """Operators whose own error is large: the cause, not the victims that follow."""
+    """Find operators whose own error is large, and not those that only pass on the errors of others."""
     if report.verdict.level != "poor":
         return []
     causes = sorted(
@@ -76,7 +77,7 @@ def _many_small(report: Report, subject: Subject) -> list[Finding]:
 
 
 def outlier_channels(report: Report, subject: Subject) -> list[Finding]:
-    """Tensors in which a few channels take the whole range."""
+    """Find tensors in which a few channels are so large that they determine the whole range."""
     if report.verdict.level != "poor":
         return []
     spread = {tensor.name: _spread(tensor) for tensor in report.tensors if tensor.channels}

@@ -1,4 +1,4 @@
-"""Preprocessing that looks wrong: the commonest reason for a bad model, and no fault of quantisation."""
+"""Rules that find wrong preprocessing, the most frequent reason for a bad result."""
 
 from __future__ import annotations
 
@@ -21,19 +21,20 @@ NORMALISED_MAX = 20.0
 COLOURS = 3
 
 IMAGENET_MEANS = {"rgb": (123.675, 116.28, 103.53), "bgr": (103.53, 116.28, 123.675)}
-"""Mean colour of ImageNet's photographs in either order."""
+"""Mean colour of the ImageNet photographs, in the orders RGB and BGR."""
 MEAN_TOLERANCE = 2.0
 
 SWAP_Z = 2.5
-"""Standard errors by which swapping must raise the model's confidence, sample by sample."""
+"""Mean gain in confidence from swapping the channels, in standard errors, above which swapping is advised."""
 SWAP_GAIN = 0.15
-"""Mean rise of the log-probability of the model's own choice."""
+"""Mean gain in the log-probability of the predicted class above which swapping is advised."""
 SWAP_ROUND, FEWEST_SWAPS = 4, 12
-"""Samples after which a test that speaks against swapping ends, and the fewest that decide for it."""
+"""Every `SWAP_ROUND` samples the test ends if the gain so far is below one standard error. With fewer than
+`FEWEST_SWAPS` samples no test is made."""
 
 
 def mean_scale(subject: Subject) -> list[Finding]:
-    """Mean and deviation given for pixels from 0 to 1, where pixels go from 0 to 255."""
+    """Find a mean and deviation that suit pixels from 0 to 1, although the pixels go from 0 to 255."""
     findings = []
     for index, name, entry in _image_inputs(subject):
         mean, std = entry.mean_value or (0.0,), entry.std_value or (1.0,)
@@ -59,7 +60,7 @@ def mean_scale(subject: Subject) -> list[Finding]:
 
 
 def swapped_channels(subject: Subject) -> list[Finding]:
-    """Colour channels in the wrong order, by the order of a known mean or by the model's own confidence."""
+    """Find colour channels in the wrong order, by a known mean colour or by the model's confidence."""
     findings = []
     for index, name, entry in _image_inputs(subject):
         other = "bgr" if entry.color_format == "rgb" else "rgb"
@@ -86,7 +87,7 @@ def swapped_channels(subject: Subject) -> list[Finding]:
 
 
 def odd_inputs(subject: Subject) -> list[Finding]:
-    """Inputs that no usual preprocessing makes: constant, or far outside every usual range."""
+    """Find inputs that no usual preprocessing makes: constant, or far outside every usual range."""
     findings = []
     for spec in input_specs(subject.reference):
         if spec.dtype.kind != "f" or spec.shape is None or len(spec.shape) != 4:
@@ -110,7 +111,7 @@ def odd_inputs(subject: Subject) -> list[Finding]:
 
 
 def _image_inputs(subject: Subject) -> Iterator[tuple[int, str, InputParameters]]:
-    """Entries that decode colour images themselves: position, input and entry."""
+    """Yield position, input name and entry of each input that is decoded from colour images."""
     names = [spec.name for spec in input_specs(subject.reference)]
     for index, entry in enumerate(subject.config.calibration_parameters.input_parameters):
         own_function = entry.preprocess_file is not None and ":" in entry.preprocess_file
@@ -126,7 +127,7 @@ def _index_of(name: str, subject: Subject) -> int:
 
 
 def _with_entry(subject: Subject, index: int, fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The list of inputs with fields of one entry replaced: merging a configuration replaces whole lists."""
+    """Return the whole list of inputs with some fields of one entry replaced, as merging replaces lists."""
     entries = subject.config.calibration_parameters.input_parameters
     dumped = [entry.model_dump(mode="json", exclude_unset=True) for entry in entries]
     dumped[index] |= fields
@@ -140,7 +141,7 @@ def _input_range(name: str, samples: Sequence[Feeds]) -> tuple[float, float]:
 
 
 def _has_mean_of(order: str, entry: InputParameters) -> bool:
-    """Whether the mean is the well-known one, in this order of colours."""
+    """Whether the entry's mean is that of ImageNet in this order of colours."""
     mean = entry.mean_value or ()
     known = IMAGENET_MEANS[order]
     return len(mean) == COLOURS and all(
@@ -149,10 +150,10 @@ def _has_mean_of(order: str, entry: InputParameters) -> bool:
 
 
 def _confidence(name: str, subject: Subject) -> dict[str, Any]:
-    """Whether the float model is surer of itself when the channels are swapped; empty when it is not.
+    """Return evidence that swapped channels raise the float model's confidence; empty if they do not.
 
-    Only classifiers have such a confidence: models whose one output is a vector of classes. The test ends
-    early where the first samples speak against it, which is soon where the channels are right.
+    The test applies to classifiers only: models with one output that is a vector of classes. It ends early if
+    the confidence falls on the first samples, as it does if the channels are in the right order.
     """
     axis = _colour_axis(name, subject)
     output = _class_output(subject)
@@ -175,7 +176,7 @@ def _confidence(name: str, subject: Subject) -> dict[str, Any]:
 
 
 def _z(gains: Sequence[float]) -> float:
-    """Mean in standard errors; 0 where nothing differs."""
+    """Return the mean divided by its standard error; 0 if all values are equal."""
     error = float(np.std(gains, ddof=1)) / math.sqrt(len(gains))
     return float(np.mean(gains)) / error if error > 0 else 0.0
 
@@ -195,7 +196,7 @@ def _class_output(subject: Subject) -> str | None:
 
 
 def _surety(scores: NDArray[np.generic]) -> float:
-    """Mean log-probability of the likeliest class; scores may be logits or probabilities."""
+    """Return the mean log-probability of the predicted class; scores are logits or probabilities."""
     values = scores.astype(np.float64).reshape(scores.shape[0], -1)
     if values.min() >= 0 and np.allclose(values.sum(axis=1), 1, atol=1e-3):
         logs = np.log(np.maximum(values, 1e-12))

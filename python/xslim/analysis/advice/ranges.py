@@ -1,4 +1,4 @@
-"""Ranges that do not fit the values: clipped, or shared by tensors of different scale."""
+"""Rules that find ranges that do not fit the values: too narrow, or shared by tensors of different scale."""
 
 from __future__ import annotations
 
@@ -9,22 +9,23 @@ from xslim.analysis.report import Finding, Report, TensorReport
 from xslim.analysis.subject import Subject
 
 CLIP_NOISE = 1e-3
-"""Energy of clipping over the signal's, below which it does not matter (30 dB)."""
+"""Energy of clipping over signal energy; clipping below this (30 dB) does not matter."""
 CLIP_OVER_ROUNDING = 4.0
-"""A good range balances the two; here clipping must clearly be the larger."""
+"""A good range balances clipping noise and rounding noise. A range is too narrow if its clipping noise is
+this many times its rounding noise."""
 CLIPPED_SHARE = 0.2
-"""Share of the tensors that must be clipped like that."""
+"""The finding is reported if more than this share of the tensors have too narrow ranges."""
 SHOWN = 5
 
 SCALE_RATIO = 8.0
-"""A tensor that shares a range this much wider than its own has lost three of its eight bits."""
+"""A tensor whose shared range is this many times as wide as its own range loses three of its eight bits."""
 SHARED_NOISE = 0.02
-"""Local noise over signal from which the loss is worth telling."""
+"""Local noise over signal energy above which a shared range is reported."""
 STEPS = 255
 
 
 def clipping(report: Report, subject: Subject) -> list[Finding]:
-    """Ranges so narrow that clipping costs far more than rounding would."""
+    """Find ranges that are so narrow that clipping causes far more noise than rounding."""
     clipped = [tensor for tensor in report.tensors if _is_clipped(tensor, subject)]
     if not clipped or len(clipped) < CLIPPED_SHARE * len(report.tensors):
         return []
@@ -63,7 +64,7 @@ def _is_clipped(tensor: TensorReport, subject: Subject) -> bool:
 
 
 def _rounding(tensor: TensorReport) -> float:
-    """Rounding noise over signal of a range that covers everything."""
+    """Return the rounding noise over signal energy of a range that covers all values."""
     low, high = tensor.float_range
     return _noise(tensor, (max(high, 0.0) - min(low, 0.0)) / STEPS)
 
@@ -75,7 +76,7 @@ def _wider(method: str) -> dict[str, Any]:
 
 
 def mixed_concat(report: Report, subject: Subject) -> list[Finding]:
-    """A Concat whose inputs differ in scale but leave in one range, as at the end of detectors."""
+    """Find a Concat whose inputs differ in scale but share the output's range, as at the end of detectors."""
     tensors = {tensor.name: tensor for tensor in report.tensors}
     mixing = []
     for node in subject.reference.graph:
@@ -96,13 +97,13 @@ def _is_crushed(tensor: TensorReport, scale: float) -> bool:
 
 
 def _steps(tensor: TensorReport, scale: float) -> float:
-    """How many of the 255 steps the tensor's own values reach."""
+    """Return how many of the 255 steps the tensor's own range covers."""
     low, high = tensor.float_range
     return (high - low) / scale
 
 
 def _noise(tensor: TensorReport, scale: float) -> float:
-    """Rounding noise over signal of a tensor under a scale."""
+    """Return the rounding noise over signal energy of a tensor for a given scale."""
     power = _power(tensor)
     return scale**2 / 12 / power if power > 0 else 0.0
 

@@ -1,4 +1,4 @@
-"""Too few samples, or samples that do not represent what the model will see."""
+"""Rules that find too few calibration samples, or samples that do not represent the model's later inputs."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from xslim.analysis.subject import Subject
 ENOUGH_SAMPLES = 10
 USUAL_SAMPLES = 100
 GROWTH = 1.1
-"""A range that is this much wider at the end than at three quarters of the samples is still growing."""
+"""A range is still growing if its final width is this many times its width after three quarters of the
+samples."""
 GROWING_SHARE = 0.5
-"""Share of the tensors that must be growing; a few always are, by chance."""
+"""The finding is reported if more than this share of the ranges are growing; a few always grow by chance."""
 
 
 def few_samples(subject: Subject) -> list[Finding]:
-    """Fewer samples than any range can be chosen from."""
+    """Find runs with too few samples to choose ranges from."""
     count = subject.calibration_samples
     if count >= ENOUGH_SAMPLES:
         return []
@@ -41,7 +42,7 @@ def few_samples(subject: Subject) -> list[Finding]:
 
 
 def growing_ranges(subject: Subject) -> list[Finding]:
-    """Ranges that the last quarter of the samples still widened."""
+    """Find runs in which the last quarter of the samples widened many ranges."""
     growth = _growth(subject)
     if subject.calibration_samples < ENOUGH_SAMPLES or not growth:
         return []
@@ -71,7 +72,7 @@ def growing_ranges(subject: Subject) -> list[Finding]:
 
 
 def _growth(subject: Subject) -> dict[str, float]:
-    """Width of every range at the end over its width at three quarters of the samples."""
+    """Return the final width of every range over its width after three quarters of the samples."""
     growth = {}
     for name, (low, high) in subject.early_ranges.items():
         sketch = subject.sketches.get(name)
