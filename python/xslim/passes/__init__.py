@@ -1,4 +1,4 @@
-"""Graph preparation: any exported model, made small and canonical, with nothing changed outside."""
+"""Graph preparation: make an exported model small and canonical without changing its interface or results."""
 
 from xslim.passes.cut import Parts, join, split
 from xslim.passes.fusion import EVERY_FUSION

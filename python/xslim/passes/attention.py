@@ -1,4 +1,4 @@
-"""One product for queries, keys and values becomes three, where the parts are taken apart anyway."""
+"""Split one product that computes queries, keys and values together into one product for each of them."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ logger = logging.getLogger(__name__)
 
 
 class _Unlike(Exception):  # noqa: N818 - not an error: this product stays as it is
-    """The graph behind a product is not of the kind that is taken apart."""
+    """The nodes behind a product do not match the pattern, so the product is not split."""
 
 
 @dataclass(frozen=True)
 class _Packed:
-    """A product whose columns are parts side by side.
+    """A product whose columns hold several parts side by side.
 
     Attributes
     ----------
     product, last : Node
         The MatMul, and the Add behind it (or the MatMul itself).
     parts : int
-        How many parts the columns hold.
+        Number of parts in the columns.
     shape : tuple of int
-        Target of the Reshape of one part; empty when the columns of a part stay one axis.
+        Target shape for the Reshape of one part; empty if the columns of a part stay one axis.
     perm : tuple of int
-        Transposition of that, which ends at what a Gather took out.
+        Permutation of the reshaped part that gives the result of its Gather.
     takers : tuple of (Node, int)
-        Each Gather with the number of its part.
+        Each Gather with the index of its part.
     """
 
     product: ir.Node
@@ -46,18 +46,18 @@ class _Packed:
 
 
 def split_packed_products(model: ir.Model) -> int:
-    """Take products apart whose result goes through reshapes and transpositions only to be gathered in parts.
+    """Split every product whose result is only reshaped and transposed, and then gathered part by part.
 
     Pattern: ``MatMul(x, W) [+ b]`` -> Reshape (columns to parts and the rest) -> Transpose, Unsqueeze,
-    Squeeze -> Gather of single parts. It pays: every part gets a scale of its own, nothing is copied apart,
-    and the transposition of a part meets those that follow.
-    Must not fire when weight or bias are computed or shared, when something in between is read by others,
-    when the Reshape does more than split the columns, or when not single parts are gathered.
+    Squeeze -> Gather of single parts. Splitting has three advantages: every part gets a scale of its own, no
+    Gather copies data, and the Transpose of a part can cancel a Transpose behind it.
+    Must not fire if weight or bias are computed or shared, if a tensor in between has other readers, if the
+    Reshape does more than split the columns, or if a Gather takes more than one part.
 
     Returns
     -------
     int
-        How many products were taken apart.
+        Number of products that were split.
     """
     made = 0
     for graph in model.graphs():
@@ -110,7 +110,7 @@ def _next(node: ir.Node) -> ir.Node:
 
 
 def _split_columns(reshape: ir.Node) -> tuple[tuple[int, ...], int]:
-    """Target shape, and the axis that counts the parts: the first one that comes out of the columns."""
+    """Return the target shape and the axis of the parts, the first axis that is split off the columns."""
     data, result = reshape.inputs[0], reshape.outputs[0]
     target = integers(reshape.inputs[1])
     if target is None or data is None or data.shape is None or result.shape is None:
@@ -128,7 +128,10 @@ def _split_columns(reshape: ir.Node) -> tuple[tuple[int, ...], int]:
 def _follow(
     reshape: ir.Node, axis: int, ndim: int
 ) -> tuple[tuple[tuple[ir.Node, int], ...], tuple[int, ...]]:
-    """Follow the parts to the Gathers; axes are labels, that of the parts is `axis`, added ones are -1."""
+    """Follow the parts to their Gathers.
+
+    Axes are tracked by labels: the label of the parts' axis is `axis`, that of an added axis is -1.
+    """
     labels = list(range(ndim))
     node = reshape
     while True:
@@ -197,7 +200,7 @@ def _chain(
     weight: NDArray[np.generic],
     bias: NDArray[np.generic] | None,
 ) -> ir.Value:
-    """MatMul, Add, Reshape and Transpose of one part, in front of its Gather."""
+    """Insert MatMul, Add, Reshape and Transpose of one part before its Gather, and return the result."""
     name = gather.outputs[0].name
 
     def parameter(array: NDArray[np.generic], what: str) -> ir.Value:
@@ -226,6 +229,6 @@ def _chain(
 
 
 def _reshaped(packed: _Packed, gather: ir.Node) -> ir.Shape | None:
-    """Shape before the transposition, from the shape after it."""
+    """Return the shape before the transposition, computed from the shape after it."""
     after = gather.outputs[0].shape
     return None if after is None else ir.Shape([after[axis] for axis in np.argsort(packed.perm)])

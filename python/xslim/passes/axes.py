@@ -1,7 +1,7 @@
-"""Operators that name some axes, written out for all of them.
+"""Rewrite operators with an ``axes`` attribute or input so that they state a value for every axis.
 
-onnxruntime moves layouts across Pad and Resize as if they named every axis, and then fails; the rules of the
-preparation and the equalisation read the long form as well.
+onnxruntime fails on Pad and Resize with ``axes`` when it changes the layout around them: it treats them as if
+they had a value for every axis. Rewrite rules and equalisation read only the form with all axes as well.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ Array = NDArray[Any]
 
 
 def write_out_axes(model: ir.Model) -> int:
-    """Write out Pad, Resize and CenterCropPad of the main graph for all axes; return how many were.
+    """Rewrite Pad, Resize and CenterCropPad of the main graph for all axes; return the number of nodes.
 
-    Those whose amounts are computed, or need a size that is not known, stay as they are.
+    Nodes with computed amounts, and nodes that need an unknown size, stay as they are.
     """
     return sum(_written_out(node) for node in model.graph if is_standard(node, *_FORMS))
 
@@ -89,7 +89,7 @@ def _crop(node: ir.Node, axes: Sequence[int], _: int) -> dict[int, Array | None]
 
 
 def _sizes(value: ir.Value | None, axes: Sequence[int]) -> Array | None:
-    """Sizes of a tensor, 0 along `axes`; None where another is unknown."""
+    """Return the sizes of a tensor with 0 along `axes`, or None if a size along another axis is unknown."""
     shape = value.shape if value is not None else None
     if shape is None:
         return None
@@ -114,4 +114,4 @@ _FORMS: Mapping[str, tuple[_Given, _Write]] = {
     "Resize": (_attribute, _resize),
     "CenterCropPad": (_attribute, _crop),
 }
-"""Where an operator names its axes, and how it is written for all of them."""
+"""For each operator: where it names its axes, and the function that rewrites it for all axes."""

@@ -1,4 +1,4 @@
-"""Split a model in two at given tensors, and put two parts together again."""
+"""Split a model at given tensors into two parts, and join the two parts again."""
 
 from __future__ import annotations
 
@@ -27,11 +27,12 @@ class Parts:
     Attributes
     ----------
     head : onnx_ir.Model
-        All inputs of the whole; the cut tensors, then those outputs of the whole that it computes itself.
+        The first part. Its inputs are all inputs of the model; its outputs are the cut tensors, followed by
+        the outputs of the model that the head computes.
     tail : onnx_ir.Model
-        From the cut tensors (and inputs of the whole that it reads as well) to the other outputs.
+        The second part: from the cut tensors, and inputs of the model that it reads, to the other outputs.
     interface : Interface
-        The interface of the whole.
+        The interface of the model.
     """
 
     head: ir.Model
@@ -40,21 +41,23 @@ class Parts:
 
 
 def split(model: ir.Model, names: Sequence[str]) -> Parts:
-    """Split the model at the named tensors: the tail is what depends on them and is not needed for them.
+    """Split the model at the named tensors.
+
+    The tail holds the nodes that depend on these tensors and on which these tensors do not depend.
 
     Parameters
     ----------
     model : onnx_ir.Model
         Left unchanged.
     names : sequence of str
-        Tensors that nodes of the main graph compute. Together they must separate the graph: nothing else that
-        the head computes may be read by the tail.
+        Tensors that nodes of the main graph compute. The tail must not read any other tensor that the head
+        computes.
 
     Raises
     ------
     ModelError
-        A name does not exist, is given twice, is an input or a constant, or nothing behind the cut reads it;
-        or tensors beside the named ones cross the cut, which the error lists.
+        A name does not exist, is given twice, is an input or a constant, or the tail does not read it. Or the
+        tail reads further tensors of the head; the error lists them.
     """
     model = model.clone()
     infer_shapes(model)
@@ -80,14 +83,14 @@ def split(model: ir.Model, names: Sequence[str]) -> Parts:
 
 
 def join(parts: Parts, head: ir.Model) -> ir.Model:
-    """Put the whole together from a head with the interface of ``parts.head`` and the tail.
+    """Join a head that has the interface of ``parts.head`` with the tail.
 
-    Names of the head are kept; those of the tail that collide get a number.
+    The head's names are kept. Names of the tail that also occur in the head get a number.
 
     Returns
     -------
     onnx_ir.Model
-        With the interface of the model that was split.
+        A model with the interface of the model that was split.
     """
     result, tail = head.clone(), parts.tail.clone()
     if opset(tail) < opset(result):
@@ -134,7 +137,7 @@ def _computed(graph: ir.Graph, name: str) -> ir.Value:
 
 
 def _behind(graph: ir.Graph, cut: Sequence[ir.Value]) -> set[ir.Node]:
-    """Nodes that depend on the cut and that the cut does not depend on."""
+    """Return the nodes that depend on the cut tensors and on which the cut tensors do not depend."""
     reached, found = set(cut), set()
     for node in graph:
         if any(value in reached for value in _read_values(node)):
@@ -158,7 +161,7 @@ def _check_read(cut: Sequence[ir.Value], tail_nodes: set[ir.Node]) -> None:
 
 
 def _read_values(node: ir.Node) -> list[ir.Value]:
-    """Inputs of a node and everything that its nested graphs read."""
+    """Return the inputs of a node and the outer values that its nested graphs read."""
     nested = [inner for graph in _nested_graphs(node) for inner in graph.all_nodes()]
     return [value for each in (node, *nested) for value in each.inputs if value is not None]
 
@@ -186,7 +189,7 @@ def _crossing(graph: ir.Graph, tail_nodes: set[ir.Node], cut: set[str]) -> list[
 
 
 def _inputs_of(nodes: set[ir.Node]) -> list[ir.Value]:
-    """Inputs of the whole that these nodes read, in the order of the whole."""
+    """Return the model inputs that these nodes read, in the order of the model's inputs."""
     read = {value for node in nodes for value in _read_values(node) if value.is_graph_input()}
     owner = next(iter(nodes)).graph
     return [value for value in owner.inputs if value in read] if owner is not None else []
@@ -202,14 +205,14 @@ def _extract(model: ir.Model, inputs: list[ir.Value], outputs: list[ir.Value]) -
 
 
 def _order_initializers(graph: ir.Graph, whole: ir.Graph) -> None:
-    """Put them in the order of the whole: ``extract`` returns them as a set, in another order every time."""
+    """Sort the initializers as in the whole model: ``extract`` returns them as a set, in a random order."""
     kept = dict(graph.initializers)
     graph.initializers.clear()
     graph.initializers.update({name: kept[name] for name in whole.initializers if name in kept})
 
 
 def _rename_apart(first: ir.Graph, second: ir.Graph, keep: set[str]) -> None:
-    """Rename values and nodes of `second` that would collide; inputs meet by name, outputs keep theirs."""
+    """Rename values of `second` whose names occur in `first`, except its inputs and the names in `keep`."""
     taken = {value.name for value in ir.convenience.create_value_mapping(first).values()}
     inputs = {value.name for value in second.inputs}
     for name, value in list(ir.convenience.create_value_mapping(second).items()):

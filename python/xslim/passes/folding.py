@@ -1,4 +1,4 @@
-"""Compute what is known: constants, shapes, and everything that follows from them."""
+"""Infer shapes and evaluate the nodes whose inputs are constant."""
 
 from __future__ import annotations
 
@@ -13,25 +13,26 @@ from xslim.graph.ops import is_standard, static_shape
 
 logger = logging.getLogger(__name__)
 
-# Folding may not blow a small recipe (ConstantOfShape, Expand, Range) up into a large weight.
+# A result with more elements than this is not folded if it is larger than the node's inputs, as that of
+# ConstantOfShape, Expand or Range may be.
 _LARGEST_GROWTH = 1 << 18
-# Where the size of a result is not known: operators whose result may be larger than what they read, and the
-# bytes that others may read.
+# If the size of a result is unknown: operators that are not folded, because the result may be larger than the
+# inputs, and the largest inputs, in bytes, of other operators that are folded.
 _ENLARGING = ("ConstantOfShape", "Expand", "OneHot", "Pad", "Range", "Resize", "Tile", "Upsample", "Concat")
 _SMALL_INPUTS = 1 << 20
-# Products that folding one node may take: seconds.
+# Largest number of multiplications for folding one node; that takes a few seconds.
 _MOST_WORK = 2.0**33
-# Kept as they are: quantised weights and their scales belong together.
+# Never folded, because a quantised weight must stay quantised.
 _NEVER_FOLDED = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear")
 
 
 def infer_shapes(model: ir.Model) -> None:
-    """Give every value the type and shape that follow from the inputs; symbolic names stay."""
+    """Infer the type and shape of every value from those of the inputs; symbolic names are kept."""
     graph = model.graph
     inputs = list(graph.inputs)
     constants = [(value, value.const_value) for value in graph.initializers.values()]
     common.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model)
-    # Where the model cannot be serialised, the pass leaves its initializers among the inputs.
+    # If the model cannot be serialised, the pass fails and leaves initializers in the list of inputs.
     if len(graph.inputs) != len(inputs):
         graph.inputs[:] = inputs
         for value, tensor in constants:
@@ -40,11 +41,10 @@ def infer_shapes(model: ir.Model) -> None:
 
 
 def fold_constants(model: ir.Model) -> bool:
-    """Evaluate every node whose inputs are constant, and remove what nothing reads any more.
+    """Evaluate every node whose inputs are constant, and remove nodes and constants without readers.
 
-    Identity and Dropout in inference disappear as well. Weights are folded too (a transposed or cast weight
-    becomes a weight), unless the result would be larger than what it replaces.
-    Returns whether anything changed.
+    Identity, and Dropout of inference, are removed as well. Operators on weights, such as Transpose or Cast,
+    are folded unless the result is much larger than their inputs. Returns whether anything changed.
     """
     from onnxscript.optimizer import fold_constants as fold
 
@@ -65,19 +65,19 @@ def remove_unused(model: ir.Model) -> bool:
 
 
 class _Budget:
-    """Decides for the folder, which knows how large a result is only when it has computed it."""
+    """Decides whether a node is folded before its result is computed; the folder decides only after that."""
 
     def __init__(self) -> None:
         self._left = limit(FOLD_MB) << 20
 
     def allows(self, node: ir.Node) -> bool | None:
-        """True folds, False does not; random operators never arrive here."""
+        """Return whether the node may be folded; the folder excludes random operators by itself."""
         if is_standard(node, *_NEVER_FOLDED) or _has_strings(node):
             return False
         before = sum(_bytes(value) for value in node.inputs if value is not None)
         shape, dtype = static_shape(node.outputs[0]), node.outputs[0].dtype
         if shape is None or dtype is None:
-            # Results of unknown size may be of any size.
+            # The size of the result is unknown.
             return before <= _SMALL_INPUTS and not is_standard(node, *_ENLARGING)
         elements = math.prod(shape)
         growth = int(elements * dtype.itemsize) - before
@@ -95,12 +95,12 @@ def _bytes(value: ir.Value) -> int:
 
 
 def _work(node: ir.Node, elements: int) -> float:
-    """About how many products a matrix product or convolution takes: exact for two matrices."""
+    """Estimate the multiplications of a matrix product or convolution; exact for two matrices."""
     sizes = [value.const_value.size for value in node.inputs[:2] if value is not None and value.const_value]
     return math.sqrt(math.prod(sizes) * elements) if len(sizes) == 2 else 0.0
 
 
 def _has_strings(node: ir.Node) -> bool:
-    """Whether a node reads or makes strings: the folder does not keep every string as it is."""
+    """Whether a node reads or writes strings; the folder changes some strings, so they are not folded."""
     values = (*node.inputs, *node.outputs)
     return any(value is not None and value.dtype == ir.DataType.STRING for value in values)

@@ -1,7 +1,7 @@
-"""Operators that onnxruntime's optimiser writes, in those of the standard where it has them.
+"""Replace operators of onnxruntime's optimiser by standard operators.
 
-Later steps then see one form of every operator, and `xslim.passes.fusion` makes single operators of it where
-the target has them. What is not in the table stays as it is.
+Later steps then have to handle one form of every operator only. `xslim.passes.fusion` fuses standard
+operators again if the target has the fused operator. Operators that are not in the table stay as they are.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MICROSOFT = "com.microsoft"
 GELU_OPSET, LAYER_NORM_OPSET, AXES_AS_INPUT, RMS_NORM_OPSET, ROTARY_OPSET = 20, 17, 18, 23, 23
 BOUNDS_AS_INPUT = 11
 OLDEST = 9
-"""Before, the standard lacks what the replacements are made of."""
+"""The oldest opset with all operators that the replacements use."""
 
 
 def replace_foreign(model: ir.Model, *, unpack: bool = False) -> None:
@@ -35,7 +35,7 @@ def replace_foreign(model: ir.Model, *, unpack: bool = False) -> None:
     model : onnx_ir.Model
         Changed in place; types should be known.
     unpack : bool
-        Also take the weights out of operators that hold some, which is worth it where they become int8.
+        Whether operators with weights of their own are replaced as well, so that the weights can become int8.
     """
     if opset(model) < OLDEST:
         return
@@ -96,7 +96,7 @@ def _require_last_axis(m: Maker, x: ir.Value) -> None:
 
 
 def _sum(m: Maker, bias: int) -> ir.Value:
-    """Input, skip and perhaps a bias."""
+    """Add input, skip connection and, if there is one, bias."""
     total, extra = m.op("Add", m.needed(0), m.needed(1)), m.given(bias)
     return total if extra is None else m.op("Add", total, extra)
 
@@ -161,7 +161,7 @@ def _turned(m: Maker, value: ir.Value, matrix: bool, batch: bool) -> ir.Value:
     return m.op("Transpose", value, perm=axes)
 
 
-# Attributes that the parameters of a fused activation are.
+# The attributes of a fused activation that its parameters stand for, in order.
 _ACTIVATIONS: Mapping[str, tuple[str, ...]] = {
     "Elu": ("alpha",),
     "HardSigmoid": ("alpha", "beta"),
@@ -221,7 +221,7 @@ def _rotary(m: Maker) -> Sequence[ir.Value | None]:
 
 
 def _attention(m: Maker) -> Sequence[ir.Value | None]:
-    """Weights of queries, keys and values as one product in front of a MultiHeadAttention."""
+    """Compute queries, keys and values in one product before a MultiHeadAttention."""
     x, weights, bias, mask = m.needed(0), m.needed(1), m.given(2), m.given(3)
     m.require_unused(1)
     if any(m.given(position) is not None for position in (4, 6)) or m.flag("do_rotary"):
@@ -244,7 +244,7 @@ def _attention(m: Maker) -> Sequence[ir.Value | None]:
 
 
 def _holds_lengths(mask: ir.Value, x: ir.Value) -> bool:
-    """Whether a mask of one dimension holds one length per sample, and not starts and ends."""
+    """Whether a one-dimensional mask holds one length per sample, and not starts and ends."""
     maker = mask.producer()
     if maker is not None and maker.op_type == "EmbedLayerNormalization":
         return True
@@ -260,7 +260,7 @@ STANDARD: Table = {
     (MICROSOFT, "QuickGelu"): Replacement(_quick_gelu),
     (MICROSOFT, "SkipLayerNormalization"): Replacement(_skip_layer_norm),
     (MICROSOFT, "SkipSimplifiedLayerNormalization"): Replacement(_skip_rms_norm),
-    # onnxruntime has these two in the standard domain, at any opset.
+    # onnxruntime defines these two in the standard domain for every opset.
     ("", "LayerNormalization"): Replacement(_old_layer_norm, LAYER_NORM_OPSET),
     ("", "SimplifiedLayerNormalization"): Replacement(_old_rms_norm),
     (MICROSOFT, "FusedMatMul"): Replacement(_product),

@@ -1,4 +1,4 @@
-"""Operators of the target that the standard does not have, each with a body that any runtime can run."""
+"""Functions for operators of the target that are not standard; any runtime can run their bodies."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ YoloDecode <num_class, reg_max> (x, flat_weight, sub_const, add_const, mul_const
     box_logits, class_logits = Split <axis: int = 1> (x, parts)
 """
 
-# The expectation over the bins of each side (distribution focal loss).
+# The distance to each side is the expectation over its bins (distribution focal loss).
 _YOLO_BINS = """
     zero = Constant <value_ints: ints = [0]> ()
     rest = Constant <value_ints: ints = [-1]> ()
@@ -65,12 +65,12 @@ _YOLO_TAIL = """
 """
 
 YOLO_BODY = _YOLO_HEAD + _YOLO_BINS + _YOLO_TAIL
-# Heads without bins (reg_max 1) hand the distances out as they are.
+# In heads without bins (reg_max 1) the box logits are the distances.
 YOLO_BODY_WITHOUT_BINS = _YOLO_HEAD + _YOLO_PLAIN + _YOLO_TAIL
 
 
 def add_function(model: ir.Model, name: str, body: str) -> None:
-    """Add a function of `DOMAIN` to the model, once, with the model's opset.
+    """Add a function of `DOMAIN` in the model's opset, unless the model has it already.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Which fusions are made, in which opsets, and when the opset is raised for one."""
+"""The table of fusions with their opsets, and the decision to raise the opset for a fusion."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class Fusion:
     Attributes
     ----------
     operator : str
-        Standard operator that results.
+        The standard operator that results.
     rules : tuple of RewriteRule or EveryOrder
-        In the order in which they are tried.
+        The rewrite rules, in the order in which they are tried.
     first : int
-        The opset that brought the operator.
+        The first opset that has the operator.
     last : int or None
-        The newest opset in which onnxruntime has a kernel for it; None when there is no end.
+        The last opset in which onnxruntime has a kernel for the operator; None if there is no last one.
     """
 
     operator: str
@@ -40,11 +40,12 @@ class Fusion:
     last: int | None = None
 
     def fits(self, version: int) -> bool:
-        """Whether the operator exists, and runs, in this opset."""
+        """Whether the operator exists in this opset and onnxruntime can run it."""
         return self.first <= version and (self.last is None or version <= self.last)
 
 
-# The order matters: a norm before what is left of its arithmetic, a gate before the product with it.
+# The order matters: a normalisation is fused before rules see parts of its arithmetic, a gate before the
+# product with the gate.
 FUSIONS: tuple[Fusion, ...] = (
     Fusion("LayerNormalization", normalization.layer_norm, 17),
     Fusion("InstanceNormalization", normalization.instance_norm, 6),
@@ -61,16 +62,16 @@ EVERY_FUSION = frozenset(fusion.operator for fusion in FUSIONS)
 
 
 def fuse(model: ir.Model, *, wanted: int | None, raise_opset_for: Collection[str]) -> ir.Model:
-    """Make every fusion that the opset allows, after raising it where one in `raise_opset_for` matches.
+    """Apply every fusion that the opset allows; first raise the opset if `raise_opset_for` has a match.
 
     Parameters
     ----------
     model : onnx_ir.Model
         Folded, with shapes; may be changed in place.
     wanted : int or None
-        The opset that the result will have; fusions that it does not have are not made.
+        The opset that the result must have; fusions to operators that this opset lacks are not applied.
     raise_opset_for : collection of str
-        Operators (see `FUSIONS`) for which a higher opset is worth it when `wanted` is None.
+        Operators (see `FUSIONS`) for which the opset is raised if `wanted` is None.
 
     Returns
     -------
@@ -107,7 +108,7 @@ def _raise_opset(model: ir.Model, operators: Collection[str]) -> ir.Model:
 
 
 def _matches(model: ir.Model, fusion: Fusion) -> int:
-    """How many nodes a rule of the fusion would start from."""
+    """Return the number of nodes at which a rule of the fusion matches."""
     with functions_aside(model):
         by_root = rules_by_root(model, fusion.rules)
         return sum(

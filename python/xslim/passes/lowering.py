@@ -1,4 +1,4 @@
-"""Express a model in an older opset, operator by operator, by what the operators' schemas say."""
+"""Convert a model to an older opset, operator by operator, according to the operators' schemas."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Below, operators changed their meaning under the same signature (Softmax, BatchNormalization's outputs).
+# Before this opset, operators had another meaning under the same signature (Softmax, BatchNormalization).
 OLDEST = 13
-# Changed their meaning under the same signature later than that.
+# Operators whose meaning changed under the same signature after this opset.
 _CHANGED_MEANING = ("GroupNormalization",)
 _INLINING_ROUNDS = 3
 
@@ -27,14 +27,16 @@ _INLINING_ROUNDS = 3
 def lower_opset(model: ir.Model, target: int) -> ir.Model:
     """Return the model in opset `target`, which is below the one it imports.
 
-    An operator that the older opset lacks is replaced by its function body, if the standard gives one. One
-    that has changed is kept when what this node uses of it existed then: attributes that are new must have
-    their default, inputs that were attributes become attributes again, element types must be known then.
+    An operator that the older opset lacks is replaced by its function body if the standard defines one. An
+    operator that has changed is kept if the older opset has all features that the node uses: new attributes
+    must have their defaults, inputs that used to be attributes become attributes again, and the older opset
+    must allow the element types.
 
     Raises
     ------
     ModelError
-        Names the operator, its node and what it uses that the older opset does not have.
+        The model cannot be converted; the error names operator, node and the feature that the older opset
+        lacks.
     """
     current = opset(model)
     if target < OLDEST:
@@ -69,7 +71,7 @@ def _schema(op_type: str, version: int) -> OpSchema | None:
 
 
 def _has_body(schema: OpSchema) -> bool:
-    # Attributes that the stubs of onnx leave out.
+    # onnx's type stubs leave these attributes out.
     return any(getattr(schema, name) for name in ("has_function", "has_context_dependent_function"))
 
 
@@ -98,7 +100,7 @@ def _inline(model: ir.Model, operators: set[str], target: int) -> ir.Model:
 
 
 def _state_defaults(node: ir.Node, version: int) -> None:
-    """Give a node the attributes that it leaves to their default: bodies refer to them."""
+    """Write the default attributes of a node out, because function bodies refer to them."""
     schema = _schema(node.op_type, version)
     for name, attribute in schema.attributes.items() if schema is not None else ():
         if name not in node.attributes and attribute.default_value.type:
@@ -122,7 +124,7 @@ def _lower(node: ir.Node, current: int, target: int) -> None:
 
 
 def _inputs_to_attributes(node: ir.Node, now: OpSchema, then: OpSchema, target: int) -> None:
-    """Move constant inputs that used to be attributes of the same name back."""
+    """Turn constant inputs into attributes if they were attributes of the same name in the older opset."""
     for index in reversed(range(len(then.inputs), min(len(node.inputs), len(now.inputs)))):
         name, value = now.inputs[index].name, node.inputs[index]
         if value is not None:
@@ -148,7 +150,7 @@ def _drop_default_attributes(node: ir.Node, now: OpSchema, then: OpSchema, targe
 
 
 def _check_defaults(node: ir.Node, now: OpSchema, then: OpSchema, target: int) -> None:
-    """State attributes whose default is another there; refuse one that must be given and is not."""
+    """Write out attributes whose default differs in the older opset; refuse if a required one is missing."""
     for name, attribute in then.attributes.items():
         if name in node.attributes:
             continue
@@ -181,7 +183,7 @@ def _check_types(node: ir.Node, then: OpSchema, target: int) -> None:
                 raise _refusal(node, target, f"it takes no {value.dtype.name.lower()} there")
 
 
-# Where the type strings of schemas differ from the names of ir.DataType.
+# The type strings of schemas that differ from the names of ir.DataType.
 _ONNX_NAMES = {"FLOAT": "float", "DOUBLE": "double"}
 
 

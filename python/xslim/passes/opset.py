@@ -1,4 +1,4 @@
-"""Which opset the model imports: kept, raised when something needs it, or converted on demand."""
+"""Convert the model to another opset, and find what an opset has and lacks."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _EARLY = "xslim.early"
 
 
 def convert_opset(model: ir.Model, target: int, reason: str) -> ir.Model:
-    """Convert to `target`, log from, to and why, and return the new model.
+    """Convert the model to opset `target`, log both opsets and the reason, and return the new model.
 
     Raises
     ------
     ModelError
-        The target is unknown, or an operator (or one in a function) cannot be expressed in it.
+        The target is unknown, or an operator of the model or of its functions cannot be converted to it.
     """
     from onnx import defs, version_converter
 
@@ -59,9 +59,10 @@ def convert_opset(model: ir.Model, target: int, reason: str) -> ir.Model:
 
 @contextlib.contextmanager
 def _early_hidden(model: ir.Model) -> Iterator[bool]:
-    """While open, operators that the opset does not have stand in a domain that the converter ignores.
+    """While open, operators that the opset lacks are in a domain that the converter ignores.
 
-    onnxruntime knows some standard operators before the standard does, as LayerNormalization before opset 17.
+    onnxruntime runs some standard operators in opsets that lack them, such as LayerNormalization before opset
+    17.
     """
     current = opset(model)
     early = [
@@ -90,7 +91,7 @@ def _uncover(model: ir.Model, hidden: bool) -> None:
 
 
 def early_operators(model: ir.Model) -> dict[str, int]:
-    """Standard operators that the model's opset does not have yet, each with the first opset that has it."""
+    """Return the standard operators that the model's opset lacks, each with the first opset that has it."""
     from onnx import defs
 
     current = opset(model)
@@ -108,9 +109,9 @@ def _first_version(operator: str, newest: int) -> int | None:
 
 
 def function_obstacle(model: ir.Model, target: int) -> str | None:
-    """What in the model's own functions means something else in opset `target`, or None.
+    """Return an operator of the model's functions that differs in opset `target`, or None.
 
-    The converter knows nothing of functions, so an operator in a body must be the same in both opsets.
+    The converter does not convert functions, so their operators must be the same in both opsets.
     """
     for function in model.functions.values():
         version = function.opset_imports.get("", opset(model))
@@ -125,7 +126,7 @@ def function_obstacle(model: ir.Model, target: int) -> str | None:
 
 
 def _scan_obstacle(model: ir.Model, target: int) -> str | None:
-    """Scan of opset 8 has a batch axis; the converter only changes its number."""
+    """Refuse Scan of opset 8: it has a batch axis, which the converter does not handle."""
     crosses = opset(model) < _SCAN_WITHOUT_BATCH <= target
     if crosses and any(is_standard(node, "Scan") for node in model.graph.all_nodes()):
         return "operator Scan has a batch axis before opset 9"
@@ -133,7 +134,7 @@ def _scan_obstacle(model: ir.Model, target: int) -> str | None:
 
 
 def since_version(operator: str, version: int) -> int | None:
-    """The opset that brought the form of the operator which `version` has; None when it has none."""
+    """Return the opset that introduced the operator's form in opset `version`, or None if there is none."""
     from onnx import defs
 
     try:

@@ -1,4 +1,4 @@
-"""The whole preparation as one straight line of named steps."""
+"""The whole preparation, step after step."""
 
 from __future__ import annotations
 
@@ -51,40 +51,42 @@ def prepare(
     keep: Sequence[str] = (),
     unpack: bool = False,
 ) -> ir.Model:
-    """Make the model small and canonical; it computes the same and looks the same from outside.
+    """Make the model small and canonical; its interface and its results stay the same.
 
     Parameters
     ----------
     model : onnx_ir.Model
-        As `xslim.graph.io.load_model` returns it; left unchanged.
+        A model as `xslim.graph.io.load_model` returns it; it is not changed.
     skip_slim : bool
-        Leave onnxslim out.
+        Whether to leave onnxslim out.
     opset : int, optional
-        The opset to convert to; None keeps the model's, raised where something needs more.
+        The opset to convert to. None keeps the model's opset, or raises it if `least_opset` or a fusion needs
+        a higher one.
     minimum_opset : int
-        The least opset that the result needs, for example 13 for per-channel Q/DQ.
-        Ignored when `opset` is given.
+        The lowest opset that the result may have, for example 13 for per-channel Q/DQ.
+        Ignored if `opset` is given.
     raise_opset_for : collection of str
-        Fused operators (`xslim.passes.EVERY_FUSION` by default) for which a higher opset is worth it.
-        Those that the opset has already are made anyway; with `opset` given, it is never raised.
+        Fused operators (`xslim.passes.EVERY_FUSION` by default) for which the opset is raised. Fusions to
+        operators that the opset has already are always applied. If `opset` is given, it is never raised.
     functions : bool
-        Turn detection heads and window shuffles into nodes of the domain ``spacemit_functions``, whose bodies
-        the model carries; False keeps plain operators.
+        Whether detection heads and window shuffles become nodes of the domain ``spacemit_functions``. The
+        model then contains the functions' bodies. False keeps standard operators.
     keep : sequence of str
-        Tensors of the main graph that must still exist afterwards under their names, for example because the
-        model will be cut there: nothing is fused across them. Names that no node computes are passed over.
+        Tensors of the main graph that must exist under the same names in the result, for example because the
+        model will be split there. Nothing is fused across them. Names that no node computes are ignored.
     unpack : bool
-        Take the weights out of onnxruntime's attention operators, so that they can be int8.
+        Whether onnxruntime's attention operators are replaced so that their weights can become int8.
 
     Returns
     -------
     onnx_ir.Model
-        Every node with a unique name, shapes and types inferred, initializers off the inputs.
+        A model whose nodes have unique names, with inferred shapes and types and without initializers in the
+        list of inputs.
 
     Raises
     ------
     ModelError
-        The opset cannot be converted.
+        The model cannot be converted to the opset.
     """
     interface = Interface.of(model)
     before = len(model.graph)
@@ -115,7 +117,7 @@ def prepare(
 
 
 def _fold(model: ir.Model) -> None:
-    """Everything that follows from constants and shapes; onnxslim then has a tenth of the nodes left."""
+    """Fold constants and known shapes; onnxslim is then faster, as only a tenth of the nodes may be left."""
     fold_constants(model)
     infer_shapes(model)
     while known_sizes(model):
@@ -129,7 +131,7 @@ def _fold(model: ir.Model) -> None:
 
 
 def _pin(model: ir.Model, names: Sequence[str]) -> int:
-    """Make the named tensors outputs for a while, so that every step preserves them; return how many."""
+    """Add the named tensors to the outputs, so that every step keeps them; return how many were added."""
     outputs = set(model.graph.outputs)
     wanted = set(names)
     pinned = [

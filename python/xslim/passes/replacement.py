@@ -1,4 +1,4 @@
-"""Putting other operators in the place of one, by a table."""
+"""Replace operators by other operators according to a table."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from xslim.passes.tidy import unique_names
 logger = logging.getLogger(__name__)
 
 SIZES_AS_INPUT = 13
-"""Since this opset Split has its sizes as an input."""
+"""The first opset in which the sizes of Split are an input."""
 
 
 class Maker:
-    """Makes the nodes that take the place of another one.
+    """Makes the nodes that replace a node.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ class Maker:
         node.name = f"{self.node.name}.{node.op_type}.{len(self.tape.nodes)}"
 
     def split(self, value: ir.Value, sizes: Sequence[int]) -> Sequence[ir.Value]:
-        """Parts of these sizes along the last axis."""
+        """Split a value along the last axis into parts of these sizes."""
         inputs: list[ir.Value] = [value]
         attributes: dict[str, int | Sequence[int]] = {"axis": -1}
         if self.version >= SIZES_AS_INPUT:
@@ -65,44 +65,44 @@ class Maker:
         return parts
 
     def given(self, position: int) -> ir.Value | None:
-        """The input at a position, or None."""
+        """Return the input at a position, or None."""
         return self.node.inputs[position] if position < len(self.node.inputs) else None
 
     def needed(self, position: int) -> ir.Value:
-        """The input at a position, whose type is known; refuse where there is none."""
+        """Return the input at a position; refuse if it is missing or its type is unknown."""
         value = self.given(position)
         if value is None or value.dtype is None:
             raise Refusal(f"input {position} is missing or of unknown type")
         return value
 
     def rank(self, value: ir.Value) -> int:
-        """Number of dimensions; refuse where it is unknown."""
+        """Return the number of dimensions; refuse if it is unknown."""
         found = rank(value)
         if found is None:
             raise Refusal(f"the rank of {value.name} is unknown")
         return found
 
     def flag(self, name: str) -> bool:
-        """Whether an attribute is there and not zero."""
+        """Whether the node has the attribute and it is not zero."""
         return bool(self.node.attributes.get_int(name))
 
     def attributes(self, *left_out: str) -> dict[str, Any]:
-        """The attributes of the node but for some."""
+        """Return the attributes of the node except those in `left_out`."""
         return {name: item.value for name, item in self.node.attributes.items() if name not in left_out}
 
     def number(self, number: float, like: ir.Value) -> ir.Value:
-        """A constant of the type of another value."""
+        """Make a constant of the type of another value."""
         assert like.dtype is not None
         return self.constant(np.array(number, like.dtype.numpy()))
 
     def constant(self, array: NDArray[Any]) -> ir.Value:
-        """A constant; `replace_operators` registers it."""
+        """Make a constant; `replace_operators` registers it with the graph."""
         name = fresh_name(self.node, f"{self.node.outputs[0].name}.constant{len(self.constants)}")
         self.constants.append(new_constant(array, name))
         return self.constants[-1]
 
     def require_unused(self, *positions: int) -> None:
-        """Refuse where somebody reads one of these outputs."""
+        """Refuse if one of these outputs is read."""
         for output in self.node.outputs:
             if output.index() in positions and (output.uses() or output.is_graph_output()):
                 raise Refusal(f"output {output.name} is read")
@@ -118,11 +118,12 @@ class Replacement:
     Attributes
     ----------
     make : callable
-        Makes the new nodes and returns the values of the outputs, in their order; raises `Refusal`.
+        Makes the new nodes and returns the values of the outputs in order. It raises `Refusal` if the node
+        must stay.
     below : int or None
-        The opset from which the standard has this very operator, so that it stays.
+        The first opset whose standard has the same operator; from that opset on the node stays.
     packed : bool
-        The operator holds weights that are only worth taking out where they become int8.
+        Whether the operator contains weights; it is replaced only if the weights can become int8.
     """
 
     make: Make
@@ -131,20 +132,20 @@ class Replacement:
 
 
 Table = Mapping[tuple[str, str], Replacement]
-"""By domain and operator."""
+"""Replacements by domain and operator type."""
 
 
 def replace_operators(model: ir.Model, table: Table, *, unpack: bool) -> Counter[str]:
-    """Replace operators of a table, in the main graph and in nested ones; return how many of which.
+    """Replace the operators of a table in all graphs; return the number of replacements by operator.
 
     Parameters
     ----------
     model : onnx_ir.Model
         Changed in place; types should be known.
     table : mapping
-        What to do with which operator.
+        The replacements.
     unpack : bool
-        Also take the weights out of operators that hold some.
+        Whether operators that contain weights are replaced as well.
     """
     version, done = opset(model), Counter[str]()
     for graph in model.graphs():
@@ -171,7 +172,7 @@ def _replace(graph: ir.Graph, maker: Maker, made: Sequence[ir.Value | None]) -> 
     for value in maker.constants:
         graph.register_initializer(value)
     nodes = list(maker.tape.nodes)
-    # People know the node by its name.
+    # The last new node keeps the name, which users may have put in their configuration.
     nodes[-1].name = maker.node.name
     pairs = [
         (old, new) for old, new in zip(maker.node.outputs, made, strict=False) if new is not None and old.name

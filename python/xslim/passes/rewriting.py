@@ -1,4 +1,4 @@
-"""Apply rewrite rules, say what they did, and leave model-local functions alone."""
+"""Apply rewrite rules to the graphs of a model, but not to its functions, and count the matches."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ logger = logging.getLogger(__name__)
 
 _ROUNDS = 16
 
-# What must stand before a node: at an input's place an operator, before which the same must hold.
+# The operators that must stand before a node: position of the input, operator type, and the same for that
+# operator's inputs.
 Shape: TypeAlias = "tuple[tuple[int, str, Shape], ...]"
 
-# Rules, with the shape of their patterns, by the operator at which a match of theirs ends.
+# Rules with the shape of their patterns, by the type of the last operator of the pattern.
 RulesByRoot = Mapping[str, Sequence[tuple[Shape, RewriteRule]]]
 
 
 @contextlib.contextmanager
 def functions_aside(model: ir.Model) -> Iterator[None]:
-    """While open, the model has no functions: rules neither see nor change their bodies."""
+    """While open, the model has no functions, so that rules do not change the functions' bodies."""
     functions = dict(model.functions)
     model.functions.clear()
     try:
@@ -37,12 +38,12 @@ def functions_aside(model: ir.Model) -> Iterator[None]:
 
 
 def apply_rules(model: ir.Model, rules: Sequence[AnyRule]) -> Counter[str]:
-    """Apply the rules until none fires; at one node the first that fires wins.
+    """Apply the rules until none matches; at a node the first matching rule is applied.
 
     Returns
     -------
     Counter
-        How often each rule fired, by name.
+        Number of applications of each rule, by name.
     """
     fired: Counter[str] = Counter()
     with functions_aside(model):
@@ -59,11 +60,11 @@ def apply_rules(model: ir.Model, rules: Sequence[AnyRule]) -> Counter[str]:
 
 
 def rules_by_root(model: ir.Model, rules: Sequence[AnyRule]) -> RulesByRoot:
-    """Sort rules by their last operator, without those whose operators the model does not have."""
+    """Group rules by their last operator, without rules whose operators do not occur in the model."""
     present = {node.op_type for node in model.graph.all_nodes()}
     by_root: dict[str, list[tuple[Shape, RewriteRule]]] = defaultdict(list)
     for rule in rules:
-        # The rewriter has no public way to ask a rule for its operators.
+        # The rewriter has no public access to the operators of a rule's pattern.
         pattern = (rule.rule if isinstance(rule, EveryOrder) else rule)._target_pattern
         if all(str(node.op_type) in present for node in pattern):
             orders = rule.orders if isinstance(rule, EveryOrder) else (rule,)
@@ -74,15 +75,15 @@ def rules_by_root(model: ir.Model, rules: Sequence[AnyRule]) -> RulesByRoot:
 
 
 def candidates(node: ir.Node, by_root: RulesByRoot) -> Iterator[RewriteRule]:
-    """The rules for whose pattern the right operators stand before a node.
+    """Yield the rules whose pattern has the operator types that stand before a node.
 
-    Most rules fail at this, and the rewriter takes a hundred times longer to find out.
+    This test excludes most rules, a hundred times faster than the rewriter's own matching.
     """
     return (rule for shape, rule in by_root.get(node.op_type, ()) if _stands_before(node, shape))
 
 
 def _shape(pattern: Any) -> Shape:
-    """Operators of a pattern by place; what may be one of several is left out."""
+    """Return the operator types of a pattern by position; alternatives in the pattern are left out."""
     producers = ((place, value.producer()) for place, value in enumerate(pattern.inputs) if value is not None)
     return tuple((place, str(node.op_type), _shape(node)) for place, node in producers if node is not None)
 
@@ -98,9 +99,9 @@ def _stands_before(node: ir.Node, shape: Shape) -> bool:
 
 
 def _apply_once(model: ir.Model, graph: ir.Graph, by_root: RulesByRoot) -> Iterator[str]:
-    """One walk over the nodes of one graph; yields the name of each rule that fired.
+    """Visit the nodes of one graph once, apply rules, and yield the name of each applied rule.
 
-    RewriteRuleSet does the same but tries every rule at every node, which takes minutes on 6,000 nodes.
+    RewriteRuleSet does the same, but tries every rule at every node; that takes minutes for 6,000 nodes.
     """
     for node in graph:
         for rule in candidates(node, by_root):
@@ -119,9 +120,9 @@ def _apply_once(model: ir.Model, graph: ir.Graph, by_root: RulesByRoot) -> Itera
 
 
 def _name_after(new: Sequence[ir.Node], old: Sequence[ir.Node]) -> None:
-    """Give new nodes the name of the old node with the same operator, or of the last one.
+    """Give each new node the name of the old node of the same type, or else of the last old node.
 
-    People name operators in configurations as they see them in their model.
+    Configurations refer to operators by their names in the user's model.
     """
     by_operator = {node.op_type: node.name for node in reversed(old)}
     for node in new:

@@ -1,4 +1,4 @@
-"""Sizes that a model takes from shapes become constants where they are known."""
+"""Replace sizes that a model reads from shapes by constants if the sizes are known."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from numpy.typing import NDArray
 from xslim.graph.editing import GraphEditor
 from xslim.graph.ops import constant, integers, is_standard
 
-# Numbers, and something else for a dimension that is not known.
+# An array of objects: integers, and another object for an unknown dimension.
 _Sizes: TypeAlias = NDArray[Any]
 
 _WHOLE = np.iinfo(np.int64).max
 
 
 def known_sizes(model: ir.Model) -> bool:
-    """Replace Gather and Slice of a Shape whose dimensions are known, whatever the others are.
+    """Replace Gather and Slice of a Shape by constants if the sizes they select are known.
 
-    Exporters compute paddings and target shapes from single sizes. Folding goes on from here with exact
-    arithmetic: onnxslim would compute with them as well, but takes the rows of a matrix for its elements.
-    Returns whether anything changed; shapes that follow from the new constants may make more sizes known.
+    Exporters compute paddings and target shapes from single sizes. With constant sizes, folding evaluates
+    that arithmetic exactly. onnxslim evaluates it as well, but wrongly: it takes the rows of a matrix for
+    elements. Returns whether anything changed; shape inference may then find further sizes.
     """
     changed = False
     for graph in model.graphs():
@@ -39,7 +39,7 @@ def known_sizes(model: ir.Model) -> bool:
 
 
 def _sizes(node: ir.Node) -> _Sizes | None:
-    """What the node takes from a shape, if all of it is known."""
+    """Return the sizes that the node selects from a shape, or None if one of them is unknown."""
     if not is_standard(node, "Gather", "Slice"):
         return None
     shape = _shape(node.inputs[0])
@@ -52,7 +52,7 @@ def _sizes(node: ir.Node) -> _Sizes | None:
 
 
 def _shape(value: ir.Value | None) -> _Sizes | None:
-    """What a Shape node returns."""
+    """Return the result of a Shape node, or None if the value is not the output of one."""
     node = None if value is None else value.producer()
     if node is None or not is_standard(node, "Shape") or node.inputs[0] is None:
         return None
@@ -74,7 +74,7 @@ def _gathered(node: ir.Node, shape: _Sizes) -> _Sizes | None:
 
 
 def _cut(node: ir.Node, shape: _Sizes) -> _Sizes | None:
-    """Slice has its bounds as inputs since opset 10."""
+    """Return the sizes that a Slice selects; its bounds are inputs since opset 10, attributes before."""
     first, last, axes, step = ([*map(integers, node.inputs[1:]), None, None, None, None])[:4]
     given = len(node.inputs)
     if first is None or last is None or (given > 4 and node.inputs[4] is not None and step is None):

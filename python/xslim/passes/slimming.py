@@ -1,4 +1,4 @@
-"""General slimming by onnxslim, without sending the weights through it."""
+"""Simplify a model with onnxslim, without passing it the weights."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# What xslim.passes.affine does itself, for every compute operator and with the weights at hand.
+# Fusions that xslim.passes.rules.affine does, for every compute operator and with access to the weights.
 _OURS = [
     "FusionConvAdd",
     "FusionConvBN",
@@ -32,20 +32,20 @@ _OURS = [
 ]
 
 
-# What the folding before and after it does; every round of onnxslim would look for it again.
+# Steps that `xslim.passes.folding` does before and after onnxslim; onnxslim would repeat them in every round.
 _DONE = ["constant_folding", "subexpression_elimination", "weight_tying"]
 
 
 def slim(model: ir.Model) -> ir.Model:
-    """Return the model after onnxslim, or the model itself (with a warning) where onnxslim fails on it.
+    """Return the model simplified by onnxslim, or the model itself, with a warning, if onnxslim fails.
 
-    A model without a single standard operator is left as it is: onnxslim knows no others.
+    A model without standard operators is returned as it is, because onnxslim knows only these.
     """
     if not opset(model):
         return model
     try:
         return transform_proto(model, _onnxslim)
-    # onnxslim raises whatever the graph at hand provokes; the model is sound without it, only larger.
+    # onnxslim may raise any exception. The model is valid without onnxslim, only larger.
     except (InternalError, Exception) as error:  # noqa: BLE001
         logger.warning("onnxslim failed and was left out: %s: %s", type(error).__name__, error)
         return model

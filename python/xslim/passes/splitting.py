@@ -1,4 +1,4 @@
-"""Slices that tile one axis of a tensor become one Split."""
+"""Replace Slices that together cover one axis of a tensor by one Split."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from xslim.graph.ops import integers, is_standard, opset, rank
 
 logger = logging.getLogger(__name__)
 
-# Before, the sizes of Split are an attribute.
+# The first opset in which the sizes of Split are an input.
 _SIZES_AS_INPUT = 13
 
 
@@ -28,15 +28,16 @@ class _Piece:
 
 
 def slices_to_split(model: ir.Model) -> int:
-    """Replace the slices of a tensor that together are the whole of it, each part once, by one Split.
+    """Replace the slices of a tensor that cover one axis exactly once by one Split.
 
-    Left alone are slices with a step, along several axes or with computed bounds, slices that overlap or
-    leave a gap, and axes of unknown size: a Split could not express them, or would compute what nobody reads.
+    Not replaced are slices with a step, along several axes or with computed bounds, slices that overlap or
+    leave a gap, and axes of unknown size: a Split cannot express them, or would compute parts that are not
+    read.
 
     Returns
     -------
     int
-        How many Split nodes were made.
+        Number of new Split nodes.
     """
     if opset(model) < _SIZES_AS_INPUT:
         return 0
@@ -53,7 +54,7 @@ def slices_to_split(model: ir.Model) -> int:
 
 
 def _sliced_values(graph: ir.Graph) -> list[ir.Value]:
-    """Values that several slices of this graph read, in the order of the first slice."""
+    """Return the values that several slices of this graph read, in the order of their first slices."""
     counts: dict[ir.Value, int] = {}
     for node in graph:
         if is_standard(node, "Slice") and node.inputs[0] is not None:
@@ -62,7 +63,7 @@ def _sliced_values(graph: ir.Graph) -> list[ir.Value]:
 
 
 def _tiling(value: ir.Value, graph: ir.Graph) -> list[_Piece]:
-    """The pieces of this graph that tile one axis, sorted; empty when there is no such tiling."""
+    """Return the slices that cover one axis exactly once, sorted; empty if they do not."""
     nodes = {
         use.node
         for use in value.uses()

@@ -1,4 +1,4 @@
-"""Canonical form: names, attributes and versions as every later step expects them."""
+"""Bring names, attributes and versions into the canonical form that later steps expect."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from xslim.graph.reading import INITIALIZERS_OFF_INPUTS
 logger = logging.getLogger(__name__)
 
 _WITH_KERNEL = ("Conv", "ConvTranspose")
-# Elements that two weights must have in common before they are compared as a whole.
+# Number of leading elements that must be equal before two weights are compared completely.
 _PREFIX = 64
 _COMMUTATIVE = ("Add", "Mul")
 _ARITHMETIC = (*_COMMUTATIVE, "Sub", "Div", "Pow")
 
 
 class _NamesByOperator(naming.SimpleNameGenerator):
-    """Unnamed nodes are called after their operator."""
+    """Names unnamed nodes after their operator type."""
 
     def generate_node_name(self, node: ir.Node) -> str:
         return node.name or node.op_type
 
 
 def unlist_initializers(model: ir.Model) -> bool:
-    """Take initializers off the list of inputs (IR version 3 demands them there)."""
+    """Remove initializers from the list of inputs, in which IR version 3 requires them."""
     changed: bool = common.RemoveInitializersFromInputsPass()(model).modified
     if changed:
         model.ir_version = max(model.ir_version or 0, INITIALIZERS_OFF_INPUTS)
@@ -38,10 +38,10 @@ def unlist_initializers(model: ir.Model) -> bool:
 
 
 def unique_names(model: ir.Model) -> bool:
-    """Give every node and value a name of its own, across nested graphs.
+    """Give every node and value a unique name, also across nested graphs.
 
-    Inputs and outputs of a graph that belongs to an operator of a foreign domain keep their names: the
-    operator may know them by name, as BeamSearch does.
+    If a nested graph belongs to an operator of another domain than the standard's, its inputs and outputs
+    keep their names, because the operator may refer to them by name, as BeamSearch does.
     """
     prescribed = [
         (value, value.name)
@@ -69,9 +69,9 @@ def _bodies(node: ir.Node) -> list[ir.Graph]:
 
 
 def share_initializers(model: ir.Model) -> int:
-    """Keep one of several initializers of a graph with the same contents; return how many went.
+    """Keep one of several initializers of a graph with equal contents; return how many were removed.
 
-    Weights are read as a whole only where type, shape and first bytes agree.
+    Weights are compared completely only if type, shape and first elements agree.
     """
     removed = 0
     for graph in model.graphs():
@@ -99,7 +99,7 @@ def _same_contents(first: ir.Value, second: ir.Value) -> bool:
 
 
 def kernel_shapes(model: ir.Model) -> int:
-    """State ``kernel_shape`` on every convolution whose weight shape is known; return how many lacked it."""
+    """Set missing ``kernel_shape`` attributes of convolutions with a known weight shape; return how many."""
     added = 0
     for node in model.graph.all_nodes():
         if is_standard(node, *_WITH_KERNEL) and "kernel_shape" not in node.attributes:
@@ -111,7 +111,7 @@ def kernel_shapes(model: ir.Model) -> int:
 
 
 def fit_ir_version(model: ir.Model) -> None:
-    """Raise the IR version to the least that opsets, functions and unlisted initializers need."""
+    """Raise the IR version to the lowest that opsets, functions and initializers outside the inputs need."""
     from onnx import helper
 
     imports = [helper.make_opsetid(domain, version) for domain, version in model.opset_imports.items()]
@@ -122,10 +122,10 @@ def fit_ir_version(model: ir.Model) -> None:
 
 
 def order_operands(model: ir.Model) -> int:
-    """Put the constant of a sum or product last, and a single number into a scalar; return how many changed.
+    """Put the constant operand of Add and Mul last, and make constants of one element scalars.
 
-    Patterns then need to know one order only. A single number stays an array where it gives the result its
-    rank.
+    Patterns then need one order of operands only. A constant of one element stays an array if it determines
+    the rank of the result. Returns the number of changed nodes.
     """
     changed = 0
     for graph in model.graphs():

@@ -1,4 +1,4 @@
-"""The decode head of a YOLO detector as one function node."""
+"""Replace the decode head of a YOLO detector (versions 8, 11 and 12) by one function node."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ OPERATOR = "YoloDecode"
 
 
 class _Boxes(PatternBase):  # type: ignore[misc]
-    """From the box logits to boxes in pixels: what the heads of YOLOv8, 11 and 12 export.
+    """The pattern from the box logits to boxes in pixels in the heads of YOLOv8, 11 and 12.
 
-    Each side's distance is the expectation over its bins (a Softmax and a convolution with the bin
-    numbers), or the logit itself; anchors minus and plus distances give corners, corners give centre and
-    extent, and the strides give pixels.
+    The distance to each side is the expectation over its bins (a Softmax and a convolution with the bin
+    numbers), or the logit itself. Anchor minus and plus distance are the corners of the box; centre and
+    extent follow from the corners; multiplication by the stride gives pixels.
     """
 
     def __init__(self, with_bins: bool, swapped: bool) -> None:
@@ -34,7 +34,7 @@ class _Boxes(PatternBase):  # type: ignore[misc]
         self.with_bins, self._swapped = with_bins, swapped
 
     def pattern(self, op: Any, logits: Any, w: Any, low_anchor: Any, high_anchor: Any, strides: Any) -> Any:
-        """Constants stand last, slices are a Split (see `rules.arithmetic` and `splitting`)."""
+        """The whole pattern; constants stand last and slices are a Split (see `tidy` and `splitting`)."""
         if self.with_bins:
             turned = op.Transpose(op.Reshape(logits, _allow_other_inputs=True), _outputs=["turned"])
             mean = op.Conv(op.Softmax(turned, _outputs=["probabilities"]), w)
@@ -50,7 +50,7 @@ class _Boxes(PatternBase):  # type: ignore[misc]
 
 @dataclass(frozen=True)
 class _Head:
-    """What a decode head is made of."""
+    """The nodes and values of a decode head."""
 
     concat: ir.Node
     boxes: ir.Value
@@ -63,17 +63,17 @@ class _Head:
 
     @property
     def reg_max(self) -> int:
-        """Bins per side."""
+        """Number of bins per side."""
         return self.weight.size
 
 
 def decode_heads(model: ir.Model) -> int:
-    """Replace decode heads by ``spacemit_functions.YoloDecode``; return how many.
+    """Replace decode heads by ``spacemit_functions.YoloDecode``; return the number of replaced heads.
 
-    The node takes (logits, bin numbers, anchors, anchors, strides) and hands out boxes and class scores; what
-    else a head hands out (mask coefficients, key points) stays beside it.
-    Left alone are heads whose boxes are read elsewhere as well, whose classes are not a sigmoid, or whose
-    bins are not a softmax over consecutive channels.
+    The node reads (logits, bin numbers, anchors, anchors, strides) and writes boxes and class scores. Other
+    outputs of a head, such as mask coefficients or key points, are not part of the node. Not replaced are
+    heads whose boxes have further readers, whose classes are not a sigmoid, or whose bins are not a softmax
+    over consecutive channels.
     """
     found = [head for node in list(model.graph) if (head := _match(model, node)) is not None]
     for head in found:
@@ -134,7 +134,7 @@ def _bin_numbers(bound: dict[str, Any]) -> np.ndarray[Any, Any]:
         raise Refusal("the bins are not weighed by one number each")
     perm = list(producer(bound["turned"]).attributes.get_ints("perm") or ())
     axis = producer(bound["probabilities"]).attributes.get_int("axis", -1)
-    # (N, 4, bins, A) turned to (N, bins, 4, A), softmax along the bins.
+    # (N, 4, bins, A) is transposed to (N, bins, 4, A), and the softmax runs along the bins.
     if perm != [0, 2, 1, 3] or axis % 4 != 1:
         raise Refusal("the softmax does not run over the bins")
     return weight.reshape(-1)
@@ -169,7 +169,7 @@ def _replace(model: ir.Model, head: _Head) -> None:
 
 
 def _joined_logits(graph: ir.Graph, head: _Head) -> ir.Value:
-    """The tensor that holds box and class logits: the one they were split from, or a new Concat."""
+    """Return the tensor of box and class logits: the input of their Split, or a new Concat."""
     above = head.logits.producer()
     whole = above.inputs[0] if above is not None and is_standard(above, "Split") else None
     if (

@@ -1,4 +1,4 @@
-"""The decode head of an anchor-based YOLO detector (version 5) as one function node."""
+"""Replace the decode head of an anchor-based YOLO detector (version 5) by one function node."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ OPERATOR = "YoloDecode"
 
 
 class _Scale(PatternBase):  # type: ignore[misc]
-    """From the logits of one scale to boxes in pixels, objectness and classes.
+    """The pattern from the logits of one scale to boxes in pixels, objectness and classes.
 
-    The sigmoid of everything; centres are ``(2 xy + grid) * stride``, extents ``(2 wh)^2 * anchors``.
+    All logits pass a sigmoid. Centres are ``(2 xy + grid) * stride``, extents are ``(2 wh)^2 * anchors``.
     """
 
     def pattern(
         self, op: Any, logits: Any, two: Any, grid: Any, stride: Any, twice: Any, anchors: Any
     ) -> Any:
-        """Constants stand last, squares are products (see `rules.arithmetic`)."""
+        """The whole pattern; constants stand last (see `tidy`), squares are products (`rules.arithmetic`)."""
         grouped = op.Reshape(logits, _allow_other_inputs=True)
         scores = op.Sigmoid(op.Transpose(grouped))
         xy, wh, rest = op.Split(scores, _allow_other_inputs=True, _outputs=["xy", "wh", "rest"])
@@ -42,7 +42,7 @@ _SCALE = _Scale("YoloScale")
 
 @dataclass(frozen=True)
 class _Head:
-    """The Concat over the scales, what each scale reads, and all nodes in between in order."""
+    """The Concat over the scales, the logits of each scale, and all nodes in between in order."""
 
     concat: ir.Node
     logits: tuple[ir.Value, ...]
@@ -50,11 +50,11 @@ class _Head:
 
 
 def decode_anchor_heads(model: ir.Model) -> int:
-    """Replace heads that decode anchors by ``spacemit_functions.YoloDecode``; return how many (none or one).
+    """Replace a head that decodes anchors by ``spacemit_functions.YoloDecode``; return the number, 0 or 1.
 
-    The node takes the logits of every scale, then the constants of the body. Left alone are heads where a
-    scale does something else, hands out its boxes besides, or computes grid, stride or anchors; and further
-    heads after the first, as a function has one body.
+    The node reads the logits of every scale, followed by the constants of the body. A head is not replaced if
+    a scale does not match the pattern, if the boxes of a scale have further readers, or if grid, stride or
+    anchors are computed. Further heads stay as well, because the function has only one body.
     """
     for node in list(model.graph):
         head = _match(model, node)

@@ -18,7 +18,7 @@ from xslim.errors import ModelError
 from xslim.runtime import wire
 from xslim.runtime.engine import Engine, SessionOptions
 
-# How onnxruntime and its libraries say that memory ran out.
+# Texts by which onnxruntime and its libraries report that memory ran out.
 _NO_MEMORY = ("Failed to allocate memory", "bad_alloc", "bad allocation", "out of memory")
 
 

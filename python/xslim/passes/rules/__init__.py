@@ -1,1 +1,1 @@
-"""Rewrite rules: one pattern each, with the reasons for which it must not fire."""
+"""Rewrite rules: each has one pattern and states when it must not be applied."""
