@@ -106,7 +106,7 @@ def depth_chart(tensors: Sequence[TensorReport], kind: str, width: float, height
 
 
 def _level(noise_ratio: float) -> float:
-    """Decibels, held within what the chart can show."""
+    """Limit a level in dB to the range of the chart."""
     if noise_ratio <= 0:
         return TOP_DB
     return min(TOP_DB, max(-30.0, -10 * math.log10(noise_ratio))) if math.isfinite(noise_ratio) else -30.0

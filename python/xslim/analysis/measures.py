@@ -21,7 +21,7 @@ bins."""
 
 
 def errors_of(metrics: ErrorMetrics) -> Errors:
-    """The measures that follow from sums."""
+    """Compute the error measures from sums."""
     return Errors(metrics.noise_ratio, metrics.sqnr_db, metrics.mse, metrics.cosine, metrics.max_abs_error)
 
 

@@ -113,7 +113,7 @@ def _group(root: ir.Value, values: list[ir.Value], flow: Flow, default: Operator
 
 
 def _settings(value: ir.Value, flow: Flow) -> OperatorSettings | None:
-    """Return the settings of the operator that writes the tensor in int8, else of the first int8 reader."""
+    """Return the settings of the int8 operator that writes the tensor, or else of its first int8 reader."""
     around = [value.producer(), *(use.node for use in value.uses())]
     return next((flow.context.settings[node] for node in around if node and flow.is_int8(node)), None)
 

@@ -13,7 +13,7 @@ from xslim.config import Config, CustomSetting
 
 @dataclass(frozen=True)
 class OperatorSettings:
-    """Precision level of an operator, and how the ranges of what it writes are searched."""
+    """Precision level of an operator, and the calibration method for the tensors that it writes."""
 
     precision_level: int
     method: str = "default"
@@ -41,12 +41,12 @@ class Region:
 
 @dataclass(frozen=True)
 class Rules:
-    """OperatorSettings of the graph and its regions, and what stays float.
+    """Settings of the graph and of its regions, and the operators and tensors that stay float.
 
     Attributes
     ----------
     settings : OperatorSettings
-        For everything outside of the regions.
+        Settings of the operators outside the regions.
     regions : tuple of Region
         Regions with settings of their own. If two overlap, the later one applies.
     ignore_op_types, ignore_op_names : sequence of str

@@ -109,7 +109,7 @@ def _noise(tensor: TensorReport, scale: float) -> float:
 
 
 def _power(tensor: TensorReport) -> float:
-    """Mean square of the float values."""
+    """Return the mean square of the float values."""
     return tensor.local.mse / tensor.local.noise_ratio if tensor.local.noise_ratio > 0 else 0.0
 
 
