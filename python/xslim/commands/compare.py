@@ -151,7 +151,7 @@ class _Totals:
 
 def _shared_outputs(first: ir.Model, second: ir.Model) -> list[str]:
     """Names of the outputs of both; the inputs must be the same."""
-    names = [[spec.name for spec in input_specs(model)] for model in (first, second)]
+    names = [[spec.name for spec in input_specs(model, texts=True)] for model in (first, second)]
     if sorted(names[0]) != sorted(names[1]):
         raise ModelError(
             f"the models have different inputs: {', '.join(names[0])} and {', '.join(names[1])}",

@@ -29,10 +29,17 @@ class InputSpec:
     dtype: np.dtype[np.generic]
 
 
-def input_specs(model: ir.Model) -> list[InputSpec]:
+def input_specs(model: ir.Model, *, texts: bool = False) -> list[InputSpec]:
     """Return the inputs that a caller has to feed, in the order of the graph.
 
     Initializers that old models (IR version 3) repeat in their list of inputs are left out.
+
+    Parameters
+    ----------
+    model : onnx_ir.Model
+        Its main graph is looked at.
+    texts : bool
+        Whether the caller can feed tensors of strings as well.
 
     Raises
     ------
@@ -40,11 +47,12 @@ def input_specs(model: ir.Model) -> list[InputSpec]:
         An input is not a tensor of numbers.
     """
     graph = model.graph
-    return [_spec(value) for value in graph.inputs if value.name not in graph.initializers]
+    return [_spec(value, texts) for value in graph.inputs if value.name not in graph.initializers]
 
 
-def _spec(value: ir.Value) -> InputSpec:
-    if value.dtype is None or not isinstance(value.type, ir.TensorType) or value.dtype == ir.DataType.STRING:
+def _spec(value: ir.Value, texts: bool) -> InputSpec:
+    refused = value.dtype == ir.DataType.STRING and not texts
+    if value.dtype is None or not isinstance(value.type, ir.TensorType) or refused:
         raise ModelError(
             f"the model's input has the type {value.type}; only tensors of numbers can be fed",
             where=str(value.name),

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from xslim.graph.inputs import InputSpec, input_specs
 from xslim.graph.ops import is_standard, static_shape
+from xslim.runtime.random_texts import draw_texts, known_texts
 
 SEED = 0
 
@@ -25,18 +26,22 @@ SMALLEST_TABLE = 2
 flags."""
 
 
+TEXTS = "O"
+"""Kind of numpy's type for tensors of strings."""
+
+
 def random_feeds(model: ir.Model) -> Iterator[dict[str, NDArray[np.generic]]]:
     """Yield sets of inputs; the caller tries one after another until the model runs.
 
     Floats are standard normal, integers are valid rows of the table that they index, booleans are true or
-    false with equal probability. Unknown first dimensions are 1. All other unknown dimensions have one common
-    size, which differs from set to set. In the last sets only unknown last dimensions are larger than 1. The
-    same model always gets the same numbers.
+    false with equal probability, strings are words from the model's attributes. Unknown first dimensions
+    are 1. All other unknown dimensions have one common size, which differs from set to set. In the last sets
+    only unknown last dimensions are larger than 1. The same model always gets the same numbers.
 
     Parameters
     ----------
     model : onnx_ir.Model
-        A model whose inputs are tensors of numbers.
+        A model whose inputs are tensors of numbers or strings.
 
     Yields
     ------
@@ -45,16 +50,23 @@ def random_feeds(model: ir.Model) -> Iterator[dict[str, NDArray[np.generic]]]:
     Raises
     ------
     ModelError
-        An input is not a tensor of numbers.
+        An input is not a tensor.
     """
-    specs = input_specs(model)
+    specs = input_specs(model, texts=True)
     known = all(spec.shape is not None and all(dim is not None for dim in spec.shape[1:]) for spec in specs)
     images = any(spec.shape is not None and len(spec.shape) == 4 for spec in specs)
     sizes = IMAGE_SIZES if images else SEQUENCE_SIZES
     limits = {value.name: _table_size(value) for value in model.graph.inputs}
     for fill, size in [(_fill_all, sizes[0])] if known else product((_fill_all, _fill_last), sizes):
         random = np.random.default_rng(SEED)
-        yield {spec.name: _draw(spec, fill(spec, size), limits[spec.name], random) for spec in specs}
+        feeds = {
+            spec.name: _draw(spec, fill(spec, size), limits[spec.name], random)
+            for spec in specs
+            if spec.dtype.kind != TEXTS
+        }
+        for spec in (spec for spec in specs if spec.dtype.kind == TEXTS):
+            feeds[spec.name] = draw_texts(known_texts(model), fill(spec, size), random)
+        yield feeds
 
 
 def _fill_all(spec: InputSpec, size: int) -> list[int]:
