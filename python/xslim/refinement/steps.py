@@ -130,7 +130,7 @@ def _take(step: Step, start: Candidate, material: Material, scores: dict[Measure
         return start
     if not judged or step.least_gain_db is None:
         scores.clear()
-        return found
+        return replace(found, measured=None)
     gain = _judge(step, start, found, material, scores)
     if gain.kept:
         scores.clear()

@@ -1,0 +1,197 @@
+"""The loop of refinement: what it keeps, what it undoes and what it records, for any steps."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import xslim.refinement
+from tests.refinement.test_steps import config, uneven_model
+from xslim.graph.gains import StepGain
+from xslim.pipeline.static import quantize_static
+from xslim.refinement import steps as module
+from xslim.refinement.candidate import Candidate, Material, Scores
+from xslim.refinement.effort import EFFORT, LEVELS
+from xslim.refinement.judge import METRIC, Split
+from xslim.refinement.steps import STEPS, Stage, Step, refine
+
+BEFORE, AFTER = Stage.BEFORE_CALIBRATION, Stage.AFTER_CALIBRATION
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class _Judge:
+    """What the loop needs of a judge."""
+
+    split: Split
+
+    @property
+    def can_judge(self) -> bool:
+        return self.split.stride is not None
+
+
+def material(level: int = 1, *, judged: bool = True) -> Material:
+    nothing: Any = None
+    judge: Any = _Judge(Split(4 if judged else None))
+    return Material(nothing, nothing, nothing, nothing, nothing, EFFORT[level], judge)
+
+
+def valued(value: float) -> Candidate:
+    """A candidate whose score is its model."""
+    model: Any = value
+    plan: Any = None
+    return Candidate(model, plan)
+
+
+def value_of(candidate: Candidate, _: Material | None = None) -> float:
+    value: Any = candidate.model
+    return float(value)
+
+
+def doubled(candidate: Candidate, _: Material | None = None) -> float:
+    return 2 * value_of(candidate)
+
+
+def step(name: str, change: float, *, own: bool = False, **fields: Any) -> Step:
+    """A step that changes the score, and may say so itself."""
+
+    def run(start: Candidate, _: Material) -> Candidate:
+        if change == 0:
+            return start
+        before = value_of(start)
+        changed = replace(start, model=valued(before + change).model)
+        return replace(changed, measured=Scores(before, before + change, "own")) if own else changed
+
+    return Step(name, **{"levels": LEVELS, "run": run, "measure": value_of, **fields})
+
+
+STEP = st.builds(
+    step,
+    st.sampled_from("abc"),
+    st.sampled_from([-2.0, 0.0, 0.125, 0.25, 2.0]),
+    own=st.booleans(),
+    measure=st.sampled_from([value_of, doubled]),
+    levels=st.sampled_from([LEVELS, LEVELS, (2, 3)]),
+    least_gain_db=st.sampled_from([0.0, 0.25, None]),
+    stage=st.sampled_from([AFTER, AFTER, BEFORE]),
+    after=st.sampled_from([None, None, None, "a"]),
+    without_judge=st.booleans(),
+)
+
+
+def expected(
+    steps: Sequence[Step], level: int, stage: Stage, *, judged: bool
+) -> tuple[float, list[StepGain]]:
+    """The rules of the loop, written down a second time."""
+    value, gains = 1.0, []
+    for item in steps:
+        runs = item.stage is stage and level in item.levels and (judged or item.without_judge)
+        found = item.run(valued(value), material()) if runs else valued(value)
+        kept_names = [gain.step for gain in gains if gain.kept]
+        if value_of(found) == value or (item.after is not None and item.after not in kept_names):
+            continue
+        if not judged or item.least_gain_db is None:
+            value = value_of(found)
+            continue
+        name, before, after = f"{item.name} (own)", value, value_of(found)
+        if found.measured is None:
+            name, before, after = (
+                item.name,
+                item.measure(valued(value), material()),
+                item.measure(found, material()),
+            )
+        kept = after >= before + item.least_gain_db
+        gains.append(StepGain(name, METRIC, before, after, kept))
+        value = value_of(found) if kept else value
+    return value, gains
+
+
+@given(
+    st.lists(STEP, min_size=1, max_size=12),
+    st.sampled_from(LEVELS),
+    st.sampled_from([AFTER, BEFORE]),
+    st.sampled_from([True, True, False]),
+)
+def test_a_step_is_kept_where_it_gains_and_recorded_where_it_is_judged(
+    steps: list[Step], level: int, stage: Stage, judged: bool
+) -> None:
+    result = refine(valued(1.0), material(level, judged=judged), stage, steps)
+    value, gains = expected(steps, level, stage, judged=judged)
+    assert value_of(result) == value
+    assert list(result.gains) == gains
+
+
+def test_a_candidate_is_scored_once() -> None:
+    """A score costs a run of all samples that judge: one for the start and one for each change."""
+    scored: list[float] = []
+
+    def measure(candidate: Candidate, _: Material) -> float:
+        scored.append(value_of(candidate))
+        return scored[-1]
+
+    changes = [1.0, -1.0, 0.5, -3.0]
+    steps = [step(str(change), change, measure=measure) for change in changes]
+    refine(valued(0.0), material(), AFTER, steps)
+    assert scored == [0.0, 1.0, 0.0, 1.5, -1.5]
+
+
+def test_a_new_step_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def worse(start: Candidate, _: Material) -> Candidate:
+        halved = {
+            name: replace(params, scale=params.scale / 2)
+            for name, params in start.quantization.activations.items()
+        }
+        return replace(start, quantization=replace(start.quantization, activations=halved))
+
+    settings = config(tmp_path, finetune_level=1)
+    usual = quantize_static(uneven_model(), settings, tmp_path / "store")
+    monkeypatch.setattr(module, "STEPS", (*STEPS, Step("ranges halved", LEVELS, worse)))
+    judged = quantize_static(uneven_model(), settings, tmp_path / "store")
+    assert judged.gains[:-1] == usual.gains
+    assert judged.gains[-1].step == "ranges halved"
+    assert not judged.gains[-1].kept
+    assert judged.quantization.activations == usual.quantization.activations
+
+
+def test_steps_wait_only_for_earlier_ones() -> None:
+    for number, item in enumerate(STEPS):
+        assert item.after is None or item.after in {earlier.name for earlier in STEPS[:number]}
+        assert set(item.levels) <= set(LEVELS)
+
+
+def test_every_file_of_a_step_is_in_the_tuple() -> None:
+    """A file that no line of `STEPS` names would never run."""
+    folder = Path(xslim.refinement.__file__).parent
+    shared = {"__init__", "candidate", "effort", "judge", "steps"}
+    assert {path.stem for path in folder.glob("*.py")} - shared == set(map(_file, STEPS))
+
+
+def test_the_documented_steps_exist_in_their_order() -> None:
+    page = (ROOT / "docs/architecture.md").read_text("utf-8").split("## Refinement")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| ([^|,]+)[^|]*\| `(\w+)` \|", page, flags=re.M)
+    found = iter([(item.name, _file(item)) for item in STEPS])
+    assert len(rows) > 5
+    assert all((name.strip(), file) in found for name, file in rows)
+
+
+def test_a_higher_level_spends_no_less() -> None:
+    for lower, higher in pairwise(LEVELS):
+        less, more = vars(EFFORT[lower]), vars(EFFORT[higher])
+        assert all(_size(less[name]) <= _size(more[name]) for name in less)
+
+
+def _file(item: Step) -> str:
+    run: Any = item.run
+    return str(getattr(run, "func", run).__module__).rpartition(".")[2]
+
+
+def _size(amount: Any) -> float:
+    return len(amount) if isinstance(amount, tuple) else amount
