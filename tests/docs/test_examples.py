@@ -16,7 +16,7 @@ from . import markdown
 from .conftest import DOCUMENTS, ENGLISH, name
 
 EXECUTED = ("bash", "python")
-SHOWN = ("json", "text", "shell")
+SHOWN = ("json", "toml", "text", "shell")
 BLOCKS = [
     block
     for document in ENGLISH

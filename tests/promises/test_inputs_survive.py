@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import resources
 from pathlib import Path
 
 import onnx
@@ -21,7 +22,7 @@ from xslim.cli import main
 
 Snapshot = dict[str, bytes]
 
-COMMON = ("net.onnx", "weights.bin", "config.json", "data/x.txt", "data/x1.npy", "pre.py")
+COMMON = ("net.onnx", "weights.bin", "config.json", "data/x.txt", "data/x1.npy", "pre.py", "board.toml")
 SKETCHES = "part"
 # Commands whose output has any name, with the files that they must leave alone. xslim init and xslim schema
 # replace nothing at all, apart from a schema.
@@ -54,6 +55,9 @@ def space(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A workspace whose model has its weights in another file, with a function and collected sketches."""
     space = make_workspace(tmp_path_factory.mktemp("inputs"))
     space.use_function("return np.concatenate([np.load(path) for path in paths])")
+    table = resources.files("xslim").joinpath("targets", "spacemit.toml").read_text("utf-8")
+    (space.folder / "board.toml").write_text(table, "utf-8")
+    space.section("quantization")["target"] = "board.toml"
     path = space.write_config()
     assert main(["collect", "-c", str(path), "-o", str(space.folder / "part"), "--quiet"]) == 0
     onnx.save(

@@ -45,7 +45,9 @@ INPUT = _argument("-i", "--input_path", metavar="FILE", help="ONNX model, instea
 
 CHECK = (
     _argument("model", metavar="MODEL", help="ONNX model, quantised or not"),
-    _argument("--target", metavar="NAME", default="spacemit", help="spacemit (default) or generic"),
+    _argument(
+        "--target", metavar="NAME", default="spacemit", help="spacemit (default), generic or a .toml file"
+    ),
     JSON,
 )
 COLLECT = (

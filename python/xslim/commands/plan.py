@@ -23,7 +23,7 @@ from xslim.pipeline.prepare import prepare_model
 from xslim.pipeline.protect import load_protected
 from xslim.quantization.plan import make_plan
 from xslim.quantization.rules import rules_from
-from xslim.targets import load_target
+from xslim.targets import target_of
 
 
 @dataclass(frozen=True)
@@ -119,13 +119,13 @@ def plan_run(
             where="quantization_parameters.precision_level",
             hint="levels 0, 1 and 2 have one",
         )
+    target = target_of(config)
     source = model_source(config, model_path)
     file = source if isinstance(source, Path) else None
     paths = output_paths(config, file, None, given=model_path is not None)
     path = paths.beside(PLAN) if output is None else Path(output)
     model = load_protected(config, source, [path] if written else [])
     prepared = prepare_model(model, config)
-    target = load_target(config.quantization_parameters.target)
     part = FirstPart.of(prepared, config)
     plan = make_plan(part.model, target, rules_from(config))
     taken = {node: reason is None for node, reason in refusals(prepared.graph, target).items()}

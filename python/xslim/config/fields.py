@@ -6,10 +6,17 @@ import os
 from collections.abc import Callable
 from enum import IntEnum
 from importlib import resources
-from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, Field, GetPydanticSchema, StringConstraints
-from pydantic_core import PydanticCustomError
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    GetPydanticSchema,
+    StringConstraints,
+    WithJsonSchema,
+)
+from pydantic_core import PydanticCustomError, PydanticKnownError
 from pydantic_core.core_schema import (
     literal_schema,
     no_info_after_validator_function,
@@ -21,6 +28,7 @@ from xslim.config.paths import expand_home
 
 PRESETS = ("PT_IMAGENET", "IMAGENET")
 DEFAULT_TARGET = "spacemit"
+TABLE_SUFFIX = ".toml"
 DEFAULT_FUNCTION = "preprocess_impl"
 """Function of a ``preprocess_file`` that names only the file, as in the examples of XSlim 2."""
 
@@ -67,6 +75,21 @@ def target_names() -> tuple[str, ...]:
     files = resources.files("xslim").joinpath("targets").iterdir()
     names = [file.name.removesuffix(".toml") for file in files if file.name.endswith(".toml")]
     return tuple(sorted(names, key=lambda name: (name != DEFAULT_TARGET, name)))
+
+
+def is_table_path(target: str) -> bool:
+    """Whether a target is the path of a user's own table, not a name."""
+    return target.endswith(TABLE_SUFFIX)
+
+
+def _target(value: object) -> object:
+    value = _path_text(value)
+    if isinstance(value, str) and (value in target_names() or (is_table_path(value) and _has_no_nul(value))):
+        return value
+    if isinstance(value, str) and set(value) & set("/\\."):
+        raise problem(f"a table of your own is a file that ends with {TABLE_SUFFIX}, got {describe(value)}")
+    expected = " or ".join(map(repr, target_names()))
+    raise PydanticKnownError("literal_error", {"expected": expected})
 
 
 def _is_plain_name(value: str) -> bool:
@@ -152,10 +175,11 @@ Dtype = Literal[
     "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
 ]  # fmt: skip
 BiasType = Literal["float", "int32"]
-if TYPE_CHECKING:
-    TargetName = str
-else:
-    TargetName = Literal[target_names()]
+TargetName = Annotated[
+    str,
+    BeforeValidator(_target),
+    WithJsonSchema({"anyOf": [{"enum": list(target_names())}, {"type": "string", "pattern": r"\.toml$"}]}),
+]
 Percentile = Annotated[float, Field(ge=0.99, le=1)]
 GlobalLevel = Annotated[PrecisionLevel, _level_of(PrecisionLevel)]
 RegionLevel = Annotated[PrecisionLevel, _level_of(PrecisionLevel, PrecisionLevel.SLIM)]

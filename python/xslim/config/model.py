@@ -181,7 +181,7 @@ class QuantizationParameters(_Section):
     truncate_var_names: f.Texts = ()
     """Tensors that cut the graph in two; only the first part is quantised."""
     target: f.TargetName = "spacemit"
-    """What runs the result: `spacemit`, or `generic` for onnxruntime on any CPU."""
+    """What runs the result: `spacemit`, `generic` for onnxruntime on any CPU, or the path of a TOML table."""
     bias_type: f.BiasType = "float"
     """How the biases of int8 operators are stored."""
     fp16_keep_types: f.Texts = ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, TypeAlias
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -19,10 +19,12 @@ from xslim.config.model import (
     QuantizationParameters,
 )
 
+Sections: TypeAlias = Mapping[str, type[BaseModel]]
+
 _SPELLINGS = ("input_parametres", "input_parameters")
 
 # Where each section stands; a list index in a path is written as an empty pair of brackets.
-_SECTIONS: dict[str, type[BaseModel]] = {
+_SECTIONS: Sections = {
     "": Config,
     "model_parameters": ModelParameters,
     "calibration_parameters": CalibrationParameters,
@@ -45,18 +47,26 @@ _EXPECTED = {
 }
 
 
-def describe_problems(error: ValidationError) -> list[str]:
-    """Return one line per problem, in the order of the configuration."""
-    return list(dict.fromkeys(_line(detail) for detail in error.errors()))
+def describe_problems(error: ValidationError, sections: Sections = _SECTIONS) -> list[str]:
+    """Return one line per problem, in the order of what was checked.
+
+    Parameters
+    ----------
+    error : ValidationError
+        From a model of pydantic.
+    sections : mapping of str to model
+        Where each model stands: ``a.list[]`` for the items of a list, ``operators.*`` for any operator.
+    """
+    return list(dict.fromkeys(_line(detail, sections) for detail in error.errors()))
 
 
-def _line(detail: ErrorDetails) -> str:
+def _line(detail: ErrorDetails, sections: Sections) -> str:
     location = detail["loc"]
     context = detail.get("ctx", {})
     kind, value = detail["type"], detail["input"]
     path = context.get("where") or _path_text(location)
     if kind == "extra_forbidden":
-        return f"{path}: {_unknown(location)}"
+        return f"{path}: {_unknown(location, sections)}"
     if kind == "missing":
         return f"{path}: required"
     if kind == "xslim":
@@ -98,21 +108,24 @@ def _path_text(location: Sequence[int | str]) -> str:
 
 
 def _section_of(location: Sequence[int | str]) -> str:
-    generic = "".join("[]" if isinstance(part, int) else f".{part}" for part in location[:-1]).lstrip(".")
+    # The keys of a table of operators are names that its writer chooses.
+    named = {index + 1 for index, part in enumerate(location) if part == "operators"}
+    parts = ["*" if index in named else part for index, part in enumerate(location[:-1])]
+    generic = "".join("[]" if isinstance(part, int) else f".{part}" for part in parts).lstrip(".")
     return generic.replace(*_SPELLINGS)
 
 
-def _names(section: str) -> list[str]:
-    names = list(_SECTIONS[section].model_fields)
+def _names(section: str, sections: Sections) -> list[str]:
+    names = list(sections[section].model_fields)
     return [*names, "input_parametres"] if "input_parameters" in names else names
 
 
-def _unknown(location: Sequence[int | str]) -> str:
+def _unknown(location: Sequence[int | str], sections: Sections) -> str:
     key, section = str(location[-1]), _section_of(location)
-    known = _names(section)
+    known = _names(section, sections)
     if key in known:
         return f"given twice: {_SPELLINGS[0]} and {_SPELLINGS[1]} are the same field"
-    homes = [place for place in _SECTIONS if place != section and key in _names(place)]
+    homes = [place for place in sections if place != section and key in _names(place, sections)]
     if homes:
         return f"unknown field here, it belongs in {homes[0].replace('[]', '') or 'the top level'}"
     near = get_close_matches(key, known, n=1, cutoff=0.5) or get_close_matches(

@@ -33,7 +33,7 @@ from xslim.refinement.candidate import Candidate, Material
 from xslim.refinement.rounding import gram_collector, with_grams
 from xslim.refinement.steps import Stage, refine
 from xslim.runtime import Feeds, Isolated, require_runnable
-from xslim.targets import Target, load_target
+from xslim.targets import Target, target_of
 
 logger = logging.getLogger(__name__)
 
@@ -149,7 +149,7 @@ def start_static(
         visible = list(dict.fromkeys([*_exposed(prepared, plan), *plan.observed]))
         session = isolated.session(with_outputs(prepared, visible), visible[:1], threads=1)
         session.run(next(iter(data.batches(1, workers=1))))
-    target = load_target(config.quantization_parameters.target)
+    target = target_of(config)
     level = config.quantization_parameters.finetune_level
     if level == 0:
         return Start(Candidate(prepared, plan), data, target, None, _exposed(prepared, plan))
@@ -181,7 +181,7 @@ def plan_static(
     """
     require_runnable(prepared)
     rules = replace(rules_from(config), masks=masks)
-    plan = _plan(prepared, rules, load_target(config.quantization_parameters.target))
+    plan = _plan(prepared, rules, target_of(config))
     return plan, CalibrationData(input_specs(prepared), config.calibration_parameters, config.base_dir)
 
 

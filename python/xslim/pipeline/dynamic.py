@@ -17,7 +17,7 @@ from xslim.pipeline.cut import FirstPart
 from xslim.pipeline.exclusions import kept_operators
 from xslim.pipeline.finish import Output
 from xslim.pipeline.prepare import prepare_model
-from xslim.targets import load_target
+from xslim.targets import target_of
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ def convert(model: ir.Model, config: Config, output: Output) -> ir.Model:
             hint=f"choose {PER_CHANNEL_OPSET} or more",
         )
     release_weights(prepared)
-    target = load_target(config.quantization_parameters.target)
+    target = target_of(config)
 
     part = FirstPart.of(prepared, config)
     conversion = quantize_dynamically(part.model, target, kept_operators(part.model, config))

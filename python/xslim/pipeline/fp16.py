@@ -21,7 +21,7 @@ from xslim.pipeline.exclusions import kept_operators
 from xslim.pipeline.finish import Output
 from xslim.pipeline.prepare import prepare_model
 from xslim.runtime import Feeds, Isolated, require_runnable
-from xslim.targets import load_target
+from xslim.targets import target_of
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ class HalfConversion:
         ConfigError, ModelError
             A region or a cut of the configuration does not exist in the model.
         """
-        target = load_target(self._config.quantization_parameters.target)
+        target = target_of(self._config)
 
         part = FirstPart.of(self._prepared, self._config)
         kept = kept_operators(part.model, self._config)

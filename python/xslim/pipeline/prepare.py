@@ -11,7 +11,7 @@ from xslim.passes.folding import infer_shapes
 from xslim.passes.preparation import PER_CHANNEL_OPSET
 from xslim.pipeline.weights import check_weights
 from xslim.runtime import needs_onnxruntime, state_types
-from xslim.targets import load_target
+from xslim.targets import target_of
 
 
 def prepare_model(
@@ -30,7 +30,7 @@ def prepare_model(
     parameters, wanted = config.model_parameters, config.quantization_parameters
     regions = wanted.custom_setting or ()
     named = [name for region in regions for name in (*region.input_names, *region.output_names)]
-    target = load_target(wanted.target)
+    target = target_of(config)
     prepared = prepare(
         model,
         skip_slim=parameters.skip_onnxsim,

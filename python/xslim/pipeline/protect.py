@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from xslim.calibration.lists import read_list
 from xslim.config import Config, resolve_path
-from xslim.config.fields import PRESETS
+from xslim.config.fields import PRESETS, is_table_path
 from xslim.errors import DataError
 from xslim.files import InputFile, refuse_inputs, require_place, require_writable
 from xslim.graph.io import data_files, load_model
@@ -44,8 +44,9 @@ def load_protected(
     Raises
     ------
     OutputError
-        An output is the configuration, the model, its data, a list, a calibration file, the file of a
-        preprocessing function or a sketch file, be it through links, or it cannot be written.
+        An output is the configuration, the table of the target, the model, its data, a list, a calibration
+        file, the file of a preprocessing function or a sketch file, be it through links, or it cannot be
+        written.
     ModelError
         The model cannot be read, or is quantised already.
     """
@@ -77,6 +78,9 @@ def input_files(
     """Name every file that a run reads, apart from the data of the model."""
     if config.file is not None:
         yield InputFile(config.file, "the configuration")
+    target = config.quantization_parameters.target
+    if is_table_path(target):
+        yield InputFile(resolve_path(target, config.base_dir), "the target's table")
     if isinstance(source, Path):
         yield InputFile(source, "the model")
     for path in sketch_files:

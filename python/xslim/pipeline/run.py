@@ -16,6 +16,7 @@ from xslim.config import Config, PrecisionLevel, load_config
 from xslim.pipeline.paths import ModelSource, OutputPaths, model_source, output_paths
 from xslim.pipeline.protect import load_protected
 from xslim.runtime import Isolated, thread_count
+from xslim.targets import target_of
 
 logger = logging.getLogger(__name__)
 
@@ -44,8 +45,9 @@ def run(
     """Return the result and the file that holds it."""
     started = time.monotonic()
     config = load_config(config_or_path)
-    # A wrong number of threads is an error before any work starts.
+    # A wrong number of threads or a wrong table is an error before any work starts.
     thread_count()
+    target_of(config)
     source = model_source(config, model_or_path)
     file = source if isinstance(source, Path) else None
     paths = output_paths(config, file, output_path, given=model_or_path is not None)

@@ -2,6 +2,7 @@
 
 from xslim.config.fields import target_names
 from xslim.targets.constraints import Constraint
-from xslim.targets.table import Operator, Target, load_target
+from xslim.targets.load import load_target, target_of
+from xslim.targets.table import Operator, Target
 
-__all__ = ["Constraint", "Operator", "Target", "load_target", "target_names"]
+__all__ = ["Constraint", "Operator", "Target", "load_target", "target_names", "target_of"]

@@ -1,26 +1,15 @@
-"""Operator tables: what a target takes, which role it has in int8, and under which constraints."""
+"""Operator tables as data: what a target takes, which role it has in int8, and under which constraints."""
 
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
-from importlib import resources
-from typing import Any
 
 import onnx_ir as ir
 
-from xslim.config.fields import target_names
-from xslim.errors import ConfigError
 from xslim.graph.ops import attribute, scalar
 from xslim.targets.constraints import Constraint, Scalar
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 
 @dataclass(frozen=True)
@@ -222,50 +211,6 @@ class Target:
 _UNLISTED = Operator(role="float")
 
 
-@cache
-def load_target(name: str = "spacemit") -> Target:
-    """Read the table of a target.
-
-    Raises
-    ------
-    ConfigError
-        No such target.
-    """
-    if name not in target_names():
-        raise ConfigError(
-            f"unknown target {name!r}", hint=f"choose one of {', '.join(sorted(target_names()))}"
-        )
-    table = tomllib.loads(resources.files(__package__).joinpath(f"{name}.toml").read_text("utf-8"))
-    operators = {
-        key: _operator({**section, **entry}, table["types"])
-        for section in table["section"]
-        for key, entry in section.pop("operators").items()
-    }
-    flags = {flag: table[flag] for flag in ("unsigned", "takes_unlisted")}
-    raises = frozenset(table["raises_opset_for"])
-    return Target(table["name"], table["provider"], operators, **flags, raises_opset_for=raises)
-
-
 def _bound(node: ir.Node, position: int, default: float) -> float | None:
     value = node.inputs[position] if position < len(node.inputs) else None
     return default if value is None else scalar(value)
-
-
-def _operator(entry: dict[str, Any], types: Mapping[str, list[str]]) -> Operator:
-    for name in ("bounds", "output_range", "data_inputs", "dynamic_inputs"):
-        if name in entry:
-            entry[name] = tuple(entry[name])
-    for name in ("constraints", "int8_constraints", "half_constraints"):
-        entry[name] = tuple(_constraint(item) for item in entry.get(name, ()))
-    entry["weight_axis"] = tuple(_axis_rule(item) for item in entry.get("weight_axis", ()))
-    entry["types"] = frozenset(types[entry["types"]] if "types" in entry else ())
-    return Operator(**entry)
-
-
-def _axis_rule(entry: Mapping[str, Any]) -> AxisRule:
-    return AxisRule(entry.get("axis"), {key: value for key, value in entry.items() if key != "axis"})
-
-
-def _constraint(entry: Mapping[str, Any]) -> Constraint:
-    fields: dict[str, Any] = {**entry, "one_of": tuple(entry.get("one_of", ()))}
-    return Constraint(**fields)
