@@ -14,8 +14,15 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def map_ahead(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
-    """Map in threads: results in order, at most ``workers + 1`` of them waiting to be taken.
+def map_ahead(
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    workers: int,
+    *,
+    held: int | None = None,
+    name: str = "xslim-decode",
+) -> Iterator[Result]:
+    """Map in threads: results in order, a few of them computed before they are asked for.
 
     Parameters
     ----------
@@ -25,6 +32,11 @@ def map_ahead(function: Callable[[Item], Result], items: Iterable[Item], workers
         Read only as far as work is handed out.
     workers : int
         Threads; 0 works in the caller's thread, without looking ahead.
+    held : int, optional
+        Results under way or waiting to be taken, at most; by default ``workers + 1``, so that no thread is
+        idle while the caller is busy.
+    name : str
+        How the threads are called.
 
     Yields
     ------
@@ -34,11 +46,12 @@ def map_ahead(function: Callable[[Item], Result], items: Iterable[Item], workers
     if workers < 1:
         yield from map(function, items)
         return
+    held = workers + 1 if held is None else held
     waiting: deque[Future[Result]] = deque()
-    with Pool(workers, "xslim-decode") as pool:
+    with Pool(workers, name) as pool:
         for item in items:
             waiting.append(pool.submit(partial(function, item)))
-            if len(waiting) > workers:
+            if len(waiting) >= held:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()

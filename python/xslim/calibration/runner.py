@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 
+import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
+from xslim.calibration.ahead import map_ahead
 from xslim.calibration.collectors import Collector
 from xslim.graph.outputs import with_outputs
 from xslim.runtime import Feeds, Pool, Session, thread_count
-
-SOON = 0.5
-"""Seconds that an interrupted run waits for the sample under way."""
 
 
 def stream(
@@ -62,114 +63,60 @@ def stream(
     names = list(dict.fromkeys(name for collector in collectors for name in collector.tensors))
     visible = list(dict.fromkeys([*exposed, *names]))
     session = Session(with_outputs(model, visible), names, device=device, threads=1)
-    queue, turns = _Numbered(batches), _Turns()
+    observation = _Observation(collectors, after_batch)
 
-    def work() -> None:
-        try:
-            for index, feeds in queue:
-                arrays = dict(zip(names, session.run(feeds), strict=True))
-                with turns.of(index) as ours:
-                    if not ours:
-                        return
-                    for collector in collectors:
-                        collector.update(arrays)
-                    if after_batch is not None:
-                        after_batch(index + 1)
-        except BaseException:
-            turns.abandon()
-            raise
+    def run(feeds: Feeds) -> Mapping[str, NDArray[np.generic]]:
+        return dict(zip(names, session.run(feeds), strict=True))
 
     workers = (workers or thread_count()) if device == "cpu" else 1
-    with Pool(workers, "xslim-calibration") as pool:
-        futures = [pool.submit(work) for _ in range(workers)]
-        try:
-            for future in futures:
-                future.result()
-        except KeyboardInterrupt:
-            turns.abandon()
-            turns.wait_for_present()
-            queue.close(SOON)
-            raise
-        except BaseException:
-            turns.abandon()
-            queue.close()
-            raise
-        queue.close()
-    return turns.finished
+    results = map_ahead(run, batches, workers, held=workers, name="xslim-calibration")
+    try:
+        # The observer is a thread of its own, because an interrupt only ever strikes the main thread.
+        with Pool(1, "xslim-observer") as observer:
+            for arrays in results:
+                observer.submit(partial(observation.take, arrays)).result()
+                # The batch makes room for the next one before that begins.
+                del arrays
+    except BaseException as error:
+        observation.end()
+        _end(results, error)
+        _end(batches, error)
+        raise
+    _end(batches)
+    return observation.batches
 
 
-class _Numbered:
-    """An iterator that several threads may share; it numbers what it hands out."""
+class _Observation:
+    """Shows collectors one batch after the other, each to all of them or to none."""
 
-    def __init__(self, items: Iterable[Feeds]) -> None:
-        self._items = iter(items)
-        self._count = 0
+    def __init__(self, collectors: Sequence[Collector], after_batch: Callable[[int], None] | None) -> None:
+        self._collectors, self._after_batch = collectors, after_batch
         self._lock = threading.Lock()
-        self._closed = False
+        self._ended = False
+        self.batches = 0
 
-    def __iter__(self) -> Iterator[tuple[int, Feeds]]:
-        return self
-
-    def __next__(self) -> tuple[int, Feeds]:
+    def take(self, arrays: Mapping[str, NDArray[np.generic]]) -> None:
+        """Show all collectors one batch, unless the run has ended."""
         with self._lock:
-            if self._closed:
-                raise StopIteration
-            item = next(self._items)
-            self._count += 1
-            return self._count - 1, item
+            if self._ended:
+                return
+            for collector in self._collectors:
+                collector.update(arrays)
+            self.batches += 1
+            if self._after_batch is not None:
+                self._after_batch(self.batches)
 
-    def close(self, patience: float = -1) -> None:
-        """Hand out nothing more, and end a generator here.
-
-        Left to the garbage collector, one of the generator's own threads might have to wait for itself. That
-        is still better than to wait longer than `patience` seconds for an item that never comes.
-        """
-        self._closed = True
-        if not self._lock.acquire(timeout=patience):
-            return
-        try:
-            if isinstance(self._items, Generator):
-                self._items.close()
-        finally:
-            self._lock.release()
+    def end(self) -> None:
+        """Wait for the batch that is being observed, and take no other."""
+        with self._lock:
+            self._ended = True
 
 
-class _Turns:
-    """Lets threads do one thing after another in the order of their batches."""
-
-    def __init__(self) -> None:
-        self._condition = threading.Condition()
-        self._abandoned = False
-        self._busy = False
-        self.finished = 0
-
-    @contextmanager
-    def of(self, index: int) -> Iterator[bool]:
-        """Wait until all batches before `index` are done; False when the run was abandoned instead."""
-        with self._condition:
-            self._condition.wait_for(lambda: self.finished == index or self._abandoned)
-            ours = not self._abandoned
-            self._busy = self._busy or ours
-        try:
-            yield ours
-        except BaseException:
-            self.abandon()
-            raise
-        else:
-            self.finished += ours
-        finally:
-            if ours:
-                with self._condition:
-                    self._busy = False
-                    self._condition.notify_all()
-
-    def abandon(self) -> None:
-        """Wake every waiting thread; no further turn is given."""
-        with self._condition:
-            self._abandoned = True
-            self._condition.notify_all()
-
-    def wait_for_present(self) -> None:
-        """Wait until no turn is under way."""
-        with self._condition:
-            self._condition.wait_for(lambda: not self._busy)
+def _end(items: Iterable[object], error: BaseException | None = None) -> None:
+    """Let a generator clean up; when the user interrupts, it waits for none of its threads."""
+    if not isinstance(items, Generator):
+        return
+    if isinstance(error, KeyboardInterrupt):
+        with suppress(KeyboardInterrupt, StopIteration):
+            items.throw(KeyboardInterrupt)
+    items.close()
