@@ -1,1 +1,1 @@
-"""From numbers to a model: QuantizeLinear/DequantizeLinear pairs, and the proof that they run."""
+"""Write quantised and float16 models, and check that they are valid and run."""

@@ -1,4 +1,4 @@
-"""Activations that need no operator, because the saturation of the quantiser behind them does the same."""
+"""Remove Relu and Clip operators if the saturation of the quantiser behind them does the same."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from xslim.targets import Target
 def remove_clamps(
     graph: ir.Graph, plan: QuantPlan, activations: Mapping[str, QuantParams], target: Target
 ) -> int:
-    """Take out every Relu or Clip between an int8 operator and the quantiser that stands for both.
+    """Remove every Relu or Clip between an int8 operator and its quantiser whose range is within the bounds.
 
-    Returns how many were removed. The tensor behind the activation keeps its name.
+    Returns the number of removed nodes. The tensor behind the activation keeps its name.
     """
     int8 = plan.int8_operators
     removed = 0

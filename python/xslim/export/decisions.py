@@ -1,4 +1,4 @@
-"""What a conversion did with every operator that it could have converted, and why."""
+"""The decisions of a conversion: what it did with every operator that it could convert, and why."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Decision:
     converted : bool
         Whether the conversion changed it.
     reason : str
-        The form it took, or why it was left alone.
+        The new form of the operator, or why it was not converted.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Decision:
 
 @dataclass(frozen=True)
 class Conversion:
-    """A converted model and how it came about."""
+    """A converted model and the decisions that led to it."""
 
     model: ir.Model
     decisions: tuple[Decision, ...]
@@ -48,7 +48,7 @@ class Conversion:
 
 
 def log_decisions(kind: str, decisions: Sequence[Decision]) -> None:
-    """Log how many operators were converted, and those that were not, by type and reason."""
+    """Log the number of converted operators, and the other operators by type and reason."""
     done = [decision for decision in decisions if decision.converted]
     forms: dict[str, Counter[str]] = {}
     for decision in done:

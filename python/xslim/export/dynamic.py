@@ -1,4 +1,4 @@
-"""Dynamic int8: weights quantised now, activations measured while the model runs."""
+"""Dynamic int8: weights are quantised now, activations while the model runs."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ from xslim.targets import Operator, Target
 MICROSOFT = "com.microsoft"
 
 LONGEST_SUM = (2**31 - 1) // (255 * 127)
-"""Products of a uint8 and an int8 that an int32 holds in the worst case."""
+"""Number of products of uint8 and int8 whose sum fits int32 in the worst case."""
 
 
 def quantize_dynamically(
     model: ir.Model, target: Target, kept: Mapping[str, str] | None = None
 ) -> Conversion:
-    """Write int8 weights, and products whose activations are quantised at run time.
+    """Return a model with int8 weights whose activations are quantised at run time.
 
-    The target's table says which form an operator takes (`Operator.dynamic`). Weights are symmetric with one
-    scale per output channel, chosen for the least squared error, and rounded so that their errors cancel. An
-    activation is quantised by one node, however many products read it; that of a normalisation with channels
-    of very different size is evened out before, where the error that is to be expected becomes less.
+    The target's table states the form of each operator (`Operator.dynamic`). Weights are symmetric with one
+    scale per output channel, chosen for the least squared error, and rounded so that their errors cancel. One
+    node quantises an activation for all products that read it. If the channels of a normalisation's output
+    differ much in size, they are scaled alike first, provided that this reduces the expected error.
 
     Parameters
     ----------
     model : onnx_ir.Model
-        Prepared: named nodes, inferred types, opset 13 or newer. It is not changed.
+        The prepared model, with named nodes, inferred types and opset 13 or newer; it is not changed.
     target : Target
         The operator table.
     kept : mapping of str to str, optional
-        Names of operators to leave alone, with the reason.
+        Names of operators that must not be converted, each with the reason.
 
     Returns
     -------
@@ -58,7 +58,7 @@ def quantize_dynamically(
 
 
 class _DynamicWriter(GraphEditor):
-    """First decides about every operator, then rewrites those that were chosen."""
+    """Decides for every operator whether it is converted, then rewrites the chosen operators."""
 
     def __init__(self, graph: ir.Graph, target: Target) -> None:
         super().__init__(graph)
@@ -95,7 +95,7 @@ class _DynamicWriter(GraphEditor):
         self.drop_unused_initializers()
 
     def _smooth(self, value: ir.Value | None, products: Sequence[ir.Node]) -> None:
-        """Make the channels of an activation alike where that helps the products that read it."""
+        """Scale the channels of an activation alike if that reduces the error of its products."""
         divisors = channel_divisors(value, [matrix_of(node) for node in products])
         if divisors is None or value is None:
             return
@@ -114,11 +114,11 @@ class _DynamicWriter(GraphEditor):
             node.replace_input_with(0, smoothed)
 
     def matrix(self, node: ir.Node) -> tuple[ir.Value, ir.Value]:
-        """The int8 matrix of a product and its scales."""
+        """Return the int8 matrix of a product and its scales."""
         return self.weights.matrix(node, self.factors.get(node))
 
     def measured(self, value: ir.Value | None, reader: ir.Node) -> list[ir.Value]:
-        """The uint8 form of an activation, its scale and its zero point; one node per activation."""
+        """Return the uint8 form of an activation, its scale and its zero point, all from one shared node."""
         if value not in self._measured:
             stem = value.name if value is not None else None
             names = [f"{stem}_quantized", f"{stem}_scale", f"{stem}_zero_point"]
@@ -136,7 +136,7 @@ def _form(node: ir.Node, entry: Operator) -> str:
 
 
 def _is_plain_product(node: ir.Node) -> bool:
-    """Whether the node is activation times matrix, with a sum that int32 holds, plus at most a bias."""
+    """Whether the node is activation times matrix plus perhaps a bias, and its sums fit int32."""
     shape = static_shape(node.inputs[1])
     if shape is None or len(shape) != 2 or LAYOUTS[node.op_type](node).inputs_of_group(shape) > LONGEST_SUM:
         return False
@@ -144,7 +144,7 @@ def _is_plain_product(node: ir.Node) -> bool:
 
 
 def _write_matmul(writer: _DynamicWriter, node: ir.Node) -> None:
-    """One node that measures, multiplies and adds a bias."""
+    """Write one node that quantises the activation, multiplies and adds the bias."""
     matrix, scale = writer.matrix(node)
     bias, rest = _bias(writer, node, int(scale.const_value.size) if scale.const_value else 0)
     inputs = (
@@ -157,7 +157,7 @@ def _write_matmul(writer: _DynamicWriter, node: ir.Node) -> None:
 
 
 def _write_integer(writer: _DynamicWriter, node: ir.Node) -> None:
-    """The product in integers, and its scale; the measuring node is shared."""
+    """Write an integer product and its scaling; products of one activation share the quantising node."""
     stem = node.outputs[0].name
     matrix, scale = writer.matrix(node)
     quantized, input_scale, zero_point = writer.measured(node.inputs[0], node)
@@ -172,7 +172,7 @@ def _write_integer(writer: _DynamicWriter, node: ir.Node) -> None:
 
 
 def _write_lstm(writer: _DynamicWriter, node: ir.Node) -> None:
-    """One node; its weights have the inputs before the gates."""
+    """Write one node; the axis of inputs comes before that of gates in its weights."""
     input_weights = writer.weights.gates(node, 1)
     state_weights = writer.weights.gates(node, 2)
     given = [*node.inputs, *[None] * (8 - len(node.inputs))]
@@ -195,14 +195,14 @@ def _write_lstm(writer: _DynamicWriter, node: ir.Node) -> None:
 
 
 def _write_weights(writer: _DynamicWriter, node: ir.Node) -> None:
-    """The operator itself, reading weights behind DequantizeLinear."""
+    """Keep the float operator, which reads its int8 weights through DequantizeLinear."""
     entry = writer.target.entry(node)
     for position in entry.dynamic_weights:
         node.replace_input_with(position, writer.weights.restored(node, position, entry.axis_of_weight(node)))
 
 
 def _bias(writer: _DynamicWriter, node: ir.Node, channels: int) -> tuple[ir.Value | None, ir.Value | None]:
-    """Split the third input of Gemm: what DynamicQuantizeMatMul can add, and what a node has to."""
+    """Return the bias of Gemm as (bias for DynamicQuantizeMatMul, bias for an Add); at least one is None."""
     value = node.inputs[2] if node.op_type == "Gemm" and len(node.inputs) > 2 else None
     array = constant(value)
     if value is None or array is None or not is_constant(value) or array.size != channels:
@@ -222,7 +222,7 @@ def _add(writer: _DynamicWriter, node: ir.Node, product: ir.Value, bias: ir.Valu
 
 _PRODUCTS = ("matmul", "integer")
 
-# How the log calls a form, and what writes it.
+# The name of each form in the log, and the function that writes it.
 _FORMS: Mapping[str, tuple[str, Callable[[_DynamicWriter, ir.Node], None]]] = {
     "matmul": ("DynamicQuantizeMatMul", _write_matmul),
     "integer": ("DynamicQuantizeLinear and MatMulInteger", _write_integer),

@@ -1,8 +1,8 @@
-"""Channels of normalised activations made alike, so that one scale for all of them loses less.
+"""Scale the channels of normalised activations alike, so that quantising them with one scale loses less.
 
-A normalisation's own scale and bias say how large each channel of its output is: no data are needed. What
-the channels are divided by, the rows of the weights behind are multiplied with (SmoothQuant, Xiao et al.
-2023, https://arxiv.org/abs/2211.10438), if the error that both quantisations then cause is less.
+The scale and bias of a normalisation tell how large each channel of its output is, without data. Each channel
+is divided by a factor, and the rows of the weights behind are multiplied by it (SmoothQuant, Xiao et al.
+2023, https://arxiv.org/abs/2211.10438), if that reduces the joint error of quantising activation and weights.
 """
 
 from __future__ import annotations
@@ -19,31 +19,32 @@ from xslim.graph.ops import attribute, constant, is_standard, producer
 Vector = NDArray[np.float64]
 
 STRENGTHS = (0.0, 1.0)
-"""Exponents of the channels' sizes that are tried: nothing, or all. Half measures look better to the
-estimate, which takes the channels for normal, and do worse on real text, whose tails are heavier."""
+"""Exponents to try: a channel is divided by its size to this power, so 0 means no scaling and 1 equal
+channels. Exponents in between have a smaller estimated error but a larger error on real text: the estimate
+assumes normal distributions, and those of text have heavier tails."""
 
 REACH = 4.0
-"""Standard deviations that the range of a normalised channel is taken to span."""
+"""Assumed half-width of the range of a normalised channel, in standard deviations."""
 
 SMALLEST_CHANNEL = 1e-3
-"""Of the largest: channels below are treated as this large."""
+"""Least size of a channel as a fraction of the largest; smaller channels are treated as this large."""
 
 
 def channel_divisors(value: ir.Value | None, weights: Sequence[NDArray[np.float32]]) -> Vector | None:
-    """Return what the channels of an activation should be divided by.
+    """Return the factors by which the channels of an activation should be divided.
 
     Parameters
     ----------
     value : onnx_ir.Value
-        The activation that the products read.
+        The activation that the matrix products read.
     weights : sequence of float32 array
-        Their matrices, each (channels, outputs).
+        The matrices of these products, each of shape (channels, outputs).
 
     Returns
     -------
     float64 array of shape (channels,), or None
-        Positive, with geometric mean 1. None where the activation is not the output of a normalisation over
-        its last axis, or where nothing is gained.
+        Positive factors with geometric mean 1. None if the activation is not the output of a normalisation
+        over its last axis, or if the factors would not reduce the error.
     """
     statistics = _statistics(value)
     if statistics is None or any(statistics[0].size != len(weight) for weight in weights):
@@ -58,7 +59,7 @@ def channel_divisors(value: ir.Value | None, weights: Sequence[NDArray[np.float3
 
 
 def divide_normalization(editor: GraphEditor, value: ir.Value, divisors: Vector) -> None:
-    """Let the normalisation that writes `value` divide its channels itself."""
+    """Divide the scale and bias of the normalisation that writes `value` by the factors."""
     node = producer(value)
     for position in (1, 2):
         old = node.inputs[position] if position < len(node.inputs) else None
@@ -69,7 +70,7 @@ def divide_normalization(editor: GraphEditor, value: ir.Value, divisors: Vector)
 
 
 def _statistics(value: ir.Value | None) -> tuple[Vector, Vector] | None:
-    """Mean and standard deviation of every channel of a normalised activation."""
+    """Return the mean and the standard deviation of every channel of a normalised activation, or None."""
     node = value.producer() if value is not None else None
     if node is None or not is_standard(node, "LayerNormalization") or node.outputs[0] is not value:
         return None
@@ -99,7 +100,7 @@ def _divisors(size: Vector, strength: float) -> Vector:
 def _expected_error(
     divisors: Vector, mean: Vector, deviation: Vector, weights: Sequence[NDArray[np.float32]]
 ) -> float:
-    """Mean squared error of the products, from uniform rounding of the activation and of the weights.
+    """Estimate the mean squared error of the products from uniform rounding of activation and weights.
 
     The activation has one step over the range of all its channels, the weights one step per output.
     """

@@ -1,4 +1,4 @@
-"""The int8 weights of a dynamically quantised model: each constant is stored once per form that is read."""
+"""The int8 weights of a dynamically quantised model; each is stored once for every form that is read."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from xslim.graph.ops import constant, is_constant
 from xslim.targets import Operator
 
 SMALLEST_WEIGHT = 1024
-"""Elements; below, int8 saves less than the nodes around it cost."""
+"""Least number of elements of a weight: for smaller ones, int8 saves less than the additional nodes cost."""
 
 _SAMPLE = 4096
 
@@ -25,7 +25,7 @@ Factors: TypeAlias = NDArray[np.float64]
 
 
 def weight_refusal(node: ir.Node, entry: Operator) -> str | None:
-    """Say why the weights of a node stay as they are, or None."""
+    """Return why the weights of a node are not quantised, or None if they are."""
     values = [node.inputs[position] for position in entry.dynamic_weights if position < len(node.inputs)]
     reasons = [_refusal(value) for value in values]
     return next((reason for reason in reasons if reason), None if reasons else "it has no weight")
@@ -56,12 +56,12 @@ def _is_whole(array: NDArray[np.generic]) -> bool:
 
 
 def is_transposed(node: ir.Node) -> bool:
-    """Whether a product reads its matrix as (outputs, inputs)."""
+    """Whether the matrix of a product is stored as (outputs, inputs)."""
     return LAYOUTS[node.op_type](node).outputs_axis == 0
 
 
 def matrix_of(node: ir.Node) -> NDArray[np.float32]:
-    """The matrix (inputs, outputs) of a MatMul or Gemm."""
+    """Return the matrix (inputs, outputs) of a MatMul or Gemm."""
     array = _array(_weight(node, 1))
     return array.T if is_transposed(node) else array
 
@@ -76,9 +76,10 @@ class WeightStore:
         self._restored: dict[tuple[ir.Value, int | None], ir.Value] = {}
 
     def matrix(self, node: ir.Node, factors: Factors | None = None) -> tuple[ir.Value, ir.Value]:
-        """Input 1 of a MatMul or Gemm as an int8 matrix (inputs, outputs), and its scales (outputs,).
+        """Return input 1 of a MatMul or Gemm as an int8 matrix (inputs, outputs), and its scales (outputs,).
 
-        Its rows are multiplied with `factors` before; products that read the same activation share them.
+        The rows are multiplied by `factors` before; products that read the same activation have equal
+        factors.
         """
         value = _weight(node, 1)
         key = value, is_transposed(node), None if factors is None else factors.tobytes()
@@ -96,9 +97,9 @@ class WeightStore:
         return self._matrices[key]
 
     def gates(self, node: ir.Node, position: int) -> tuple[ir.Value, ir.Value, ir.Value]:
-        """Weights of a recurrent layer (directions, gates, inputs) as int8 (directions, inputs, gates).
+        """Return recurrent weights (directions, gates, inputs) as int8 (directions, inputs, gates).
 
-        Scales and zero points (all 0) have the shape (directions, gates).
+        Also returns scales and zero points (all 0) of shape (directions, gates).
         """
         value = _weight(node, position)
         if value not in self._gates:
@@ -113,7 +114,7 @@ class WeightStore:
         return self._gates[value]
 
     def restored(self, node: ir.Node, position: int, axis: int | None) -> ir.Value:
-        """The weight as the output of a DequantizeLinear; `axis` None means one scale for all of it."""
+        """Return the weight as the output of a DequantizeLinear; per tensor if `axis` is None."""
         value = _weight(node, position)
         if (value, axis) not in self._restored:
             array, scales = _quantize(value, axis)

@@ -1,4 +1,4 @@
-"""float16: half the size, float arithmetic, no calibration needed."""
+"""Conversion to float16, which halves the size and needs no calibration."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from xslim.export.fp16_choice import Choice
 from xslim.passes.tidy import fit_ir_version
 from xslim.targets import Target, load_target
 
-# The table of onnxruntime itself, on which every result is run before it is handed over.
+# The target table of onnxruntime, in which every result runs once before it is written.
 HOST = "generic"
 
 
@@ -22,23 +22,23 @@ def convert_to_half(
     kept: Mapping[str, str] | None = None,
     wide: Collection[str] = (),
 ) -> Conversion:
-    """Let every operator compute in float16 that can; inputs and outputs of the model keep their types.
+    """Convert every operator to float16 that can be; inputs and outputs of the model keep their types.
 
-    An operator stays float32 where ONNX, the target or onnxruntime have no float16 for it, where a constant
-    does not fit (it would overflow, or lose more than rounding does), and where its values may exceed
-    65,504: downstream of such a constant, and around the tensors of `wide`. Bodies of control flow and
-    functions stay float32, arithmetic on shapes as well.
+    An operator stays float32 if ONNX, the target or onnxruntime has no float16 form of it, if a constant does
+    not fit float16 (because it would overflow, or lose more than rounding does), or if its values may exceed
+    65,504. The latter holds behind such a constant and around the tensors of `wide`. Bodies of control flow,
+    functions and shape arithmetic stay float32 as well.
 
     Parameters
     ----------
     model : onnx_ir.Model
-        Prepared: named nodes, inferred types. It is not changed.
+        The prepared model, with named nodes and inferred types; it is not changed.
     target : Target
         The operator table.
     kept : mapping of str to str, optional
-        Names of operators that stay float32, with the reason.
+        Names of operators that stay float32, each with the reason.
     wide : collection of str
-        Tensors that are known to exceed the range of float16.
+        Names of tensors that are known to exceed the range of float16.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Rewriting to float16: constants rounded once, casts only where float16 and float32 meet, none twice."""
+"""Rewrite a graph to float16: round constants, and insert one cast wherever float16 and float32 meet."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _FLOAT, _HALF = ir.DataType.FLOAT, ir.DataType.FLOAT16
 
 
 def write_half(graph: ir.Graph, choice: Choice) -> None:
-    """Give every chosen operator float16 inputs and outputs, in place; the graph's own keep their types."""
+    """Make inputs and outputs of the chosen operators float16, in place; those of the graph stay float32."""
     _HalfWriter(graph, choice).write()
 
 
@@ -40,12 +40,12 @@ class _HalfWriter(GraphEditor):
                 node.replace_input_with(position, self._half(node.inputs[position]))
             _set_type_attribute(node)
         for value in written:
-            # A type object may be shared with other values: it is replaced, never changed.
+            # Several values may share a type object, so the object is replaced and not changed.
             value.type = ir.TensorType(_HALF)
         self.drop_unused_initializers()
 
     def _restore_float_readers(self, value: ir.Value) -> None:
-        """One cast back to float32 for all readers of a float16 value that need it."""
+        """Insert one cast back to float32 for all readers of a float16 value that need float32."""
         readers = [use for use in value.uses() if self.choice.wants_half(use) is False]
         if not readers and not value.is_graph_output():
             return
@@ -56,7 +56,7 @@ class _HalfWriter(GraphEditor):
             self.take_place(value, restored, f"{value.name}_fp16")
 
     def _half(self, value: ir.Value | None) -> ir.Value:
-        """The float16 form of what an operator reads."""
+        """Return the float16 form of a value that an operator reads."""
         if value is None:
             raise InternalError("a missing input cannot be float16")
         if self.choice.is_half(value):
@@ -73,12 +73,12 @@ class _HalfWriter(GraphEditor):
         if tensor is None:
             raise InternalError(f"{value.name!r} has no contents")
         if isinstance(tensor, ir.ExternalTensor):
-            # What lies in a file may be larger than memory: it is rounded on its way into the new file.
+            # A weight in a file may be larger than memory, so it is rounded while the new file is written.
             return self.lazy_constant(name, partial(_rounded_file, tensor), _HALF, ir.Shape(tensor.shape))
         return self.constant(name, to_half(tensor.numpy()))
 
     def _cast(self, value: ir.Value, dtype: ir.DataType, name: str) -> ir.Value:
-        """A Cast right after the value is computed, or first of all when it is an input of the graph."""
+        """Insert a Cast directly after the value's node, or first in the graph if the value is an input."""
         producer = value.producer()
         first = self.graph[0] if producer is None else None
         [result] = self.node("Cast", [value], [name], before=first, after=producer, attributes={"to": dtype})

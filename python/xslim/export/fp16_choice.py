@@ -1,4 +1,4 @@
-"""Which operators compute in float16: all that can, without those that would lose by it."""
+"""Choose the operators that compute in float16: all that can without losing accuracy or range."""
 
 from __future__ import annotations
 
@@ -29,25 +29,26 @@ class Usage(Protocol):
 
 
 class Choice:
-    """The operators of the main graph that become float16, and why the others do not.
+    """The operators of the main graph that become float16, and the reasons for the others.
 
     Parameters
     ----------
     model : onnx_ir.Model
-        Prepared.
+        The prepared graph.
     targets : sequence of Target
-        What the operators have to run on; the first also says what they do to values.
+        The targets that must be able to run the operators; the first one also tells what operators do to
+        values.
     kept : mapping of str to str
-        Names of operators that stay float32, with the reason.
+        Names of operators that stay float32, each with the reason.
     wide : collection of str
-        Tensors whose values do not fit float16.
+        Names of tensors whose values do not fit float16.
 
     Attributes
     ----------
     half : dict of Node to Ports
         Operators that compute in float16.
     reasons : dict of Node to str
-        Why the others with float32 data do not.
+        The reasons why the other operators with float32 data stay float32.
     """
 
     def __init__(
@@ -74,7 +75,7 @@ class Choice:
         return node in self.half and value.index() in self.half[node].outputs
 
     def wants_half(self, use: Usage) -> bool | None:
-        """Whether a reader reads float16 (True) or float32 (False); None when either will do."""
+        """Whether a reader needs float16 (True) or float32 (False); None if it can read both."""
         if takes_any(use.node):
             return None
         return use.node in self.half and use.idx in self.half[use.node].inputs
@@ -95,19 +96,19 @@ class Choice:
             self.reasons[node] = reason
 
     def _moves(self, node: ir.Node) -> bool:
-        """Whether the node only moves or casts what it reads."""
+        """Whether the node only moves or casts its input."""
         if node.op_identifier() in self._moving_functions or is_standard(node, "Cast"):
             return True
         return self._targets[0].entry(node).moves_data
 
     def _refusal(self, node: ir.Node) -> str | None:
         if self._moves(node):
-            # Where the target does not take it, another provider moves float16 as well as float32.
+            # An operator that the target refuses runs on another provider, which can move float16 too.
             return None
         return next((reason for target in self._targets if (reason := target.half_refusal(node))), None)
 
     def _avoid_casts(self) -> None:
-        """Let operators that only move or cast data have the type that needs fewer casts around them."""
+        """Give operators that only move or cast data the type that needs fewer casts around them."""
         movers = {node: ports for node, ports in self.half.items() if self._moves(node)}
         for _ in range(_ROUNDS):
             changed = False
@@ -120,7 +121,7 @@ class Choice:
                 return
 
     def _prefers_half(self, node: ir.Node, ports: Ports) -> bool:
-        """Whether a mover needs fewer casts as float16; with as many, it follows what it reads."""
+        """Whether a mover needs fewer casts as float16; if both need as many, its input's type decides."""
         as_half, as_float = (self._casts(node, ports, half=half) for half in (True, False))
         if as_half != as_float:
             return as_half < as_float
@@ -140,7 +141,7 @@ class Choice:
             self.reasons[node] = "it only moves float32 data"
 
     def _casts(self, node: ir.Node, ports: Ports, *, half: bool) -> int:
-        """Casts that a mover of one type needs."""
+        """Return the number of casts around a mover if it is float16 or float32."""
         sources = {
             value for position in ports.inputs if (value := node.inputs[position]) and not is_constant(value)
         }
@@ -157,12 +158,12 @@ class Choice:
 
 
 def _only_reads(node: ir.Node) -> bool:
-    """Whether the node reads any type and writes no float32 tensor: it is not affected."""
+    """Whether the node reads any type and writes no float32 tensor; the conversion does not affect it."""
     return takes_any(node) and all(output.dtype != ir.DataType.FLOAT for output in node.outputs)
 
 
 class _Values:
-    """What is known about the values of a graph."""
+    """Facts about the values of a graph that decide whether they fit float16."""
 
     def __init__(self, graph: ir.Graph, target: Target, wide: Collection[str]) -> None:
         self._target = target
@@ -178,7 +179,7 @@ class _Values:
                 self._wide.update(node.outputs)
 
     def problem(self, node: ir.Node, ports: Ports) -> str | None:
-        """Say why the values around a node do not fit float16."""
+        """Return why the values around a node do not fit float16, or None if they do."""
         entry = self._target.entry(node)
         if node in self._sizes:
             return "it computes with shapes, not with data"
@@ -186,13 +187,13 @@ class _Values:
             return problem.reason
         if any(value in self._wide for value in (*node.inputs, *node.outputs)):
             return "its values may be outside the range of fp16"
-        # What is lost of a bias is less than the rounding of the sum.
+        # A bias may lose small values, because its loss is smaller than the rounding error of the sum.
         factors = (position for position in ports.inputs if position != entry.bias_input)
         lost = (self._of_constant(node.inputs[position]) for position in factors)
         return next((problem.reason for problem in lost if problem and not problem.overflows), None)
 
     def _overflowing(self, node: ir.Node, entry: Operator) -> RangeProblem | None:
-        """A constant of the node that float16 cannot hold. A bound may as well be infinite."""
+        """Return the problem of a constant that overflows float16; bounds may be infinite and are exempt."""
         fill = node.attributes.get("value")
         if is_standard(node, "ConstantOfShape") and fill is not None:
             problems: Iterable[RangeProblem | None] = [range_problem(fill.as_tensor().numpy())]
@@ -212,7 +213,7 @@ class _Values:
 
 
 def _shape_arithmetic(graph: ir.Graph, target: Target) -> set[ir.Node]:
-    """Nodes that follow from shapes alone and lead to nothing but whole numbers: sizes, indices."""
+    """Return the nodes computed from shapes alone whose results become integers only: sizes and indices."""
     shapes: set[ir.Value] = set()
     for node in graph:
         sources = [value for value in node.inputs if value is not None and not is_constant(value)]

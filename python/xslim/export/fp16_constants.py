@@ -1,4 +1,4 @@
-"""Constants in float16: what fits, and what would become infinite or lose its digits."""
+"""Check whether constants fit float16, or would become infinite or lose too much precision."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 LARGEST = float(np.finfo(np.float16).max)
 
 WORST_ROUNDING = 1e-6
-"""Noise over signal energy. Rounding to 11 bits stays below 2^-22 = 2.4e-7; more means subnormal numbers."""
+"""Largest accepted noise over signal energy. Rounding to 11 bits stays below 2^-22 = 2.4e-7; the noise is
+larger if many values become subnormal."""
 
 _SUBNORMAL_ERROR = 2.0**-25
-"""Half the distance of subnormal float16 numbers."""
+"""Largest rounding error of subnormal float16 numbers: half the distance between two of them."""
 
 
 @dataclass(frozen=True)
@@ -23,9 +24,9 @@ class RangeProblem:
     Attributes
     ----------
     overflows : bool
-        It would become infinite; otherwise it would be lost among subnormal numbers.
+        Whether the constant would become infinite; otherwise it would lose precision among subnormal numbers.
     reason : str
-        For the log.
+        The reason in words, for the log.
     """
 
     overflows: bool
@@ -33,13 +34,13 @@ class RangeProblem:
 
 
 def to_half(array: NDArray[np.generic]) -> NDArray[np.float16]:
-    """Round to float16; what is too large becomes infinite."""
+    """Round to float16; values that are too large become infinite."""
     with np.errstate(over="ignore"):
         return array.astype(np.float16)
 
 
 def range_problem(array: NDArray[np.generic]) -> RangeProblem | None:
-    """Find out whether a constant fits float16; infinities and NaN do, as they stay what they are."""
+    """Return why a constant does not fit float16, or None if it does; infinities and NaN fit."""
     if not array.size:
         return None
     low, high = float(array.min()), float(array.max())
@@ -50,7 +51,7 @@ def range_problem(array: NDArray[np.generic]) -> RangeProblem | None:
     if largest > LARGEST:
         extreme = low if -low == largest else high
         return RangeProblem(True, f"its constant {extreme:.4g} is outside the range of fp16")
-    # Where even an error of half the smallest step in every element would not show, no need to look closer.
+    # If the largest rounding error in every element is still small enough, the exact check is not needed.
     if array.size * _SUBNORMAL_ERROR**2 > WORST_ROUNDING * largest**2 and _is_lost(array):
         return RangeProblem(False, f"its constant, at most {largest:.4g}, is too small for fp16")
     return None

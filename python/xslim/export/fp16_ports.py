@@ -1,4 +1,4 @@
-"""Which inputs and outputs of an operator become float16 when the operator does, by its ONNX schema."""
+"""Find, by its ONNX schema, which inputs and outputs of an operator become float16 with the operator."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import onnx_ir as ir
 from xslim.graph.ops import is_standard
 from xslim.runtime import signature
 
-# Attributes that hold the type of an output which no input determines.
+# The attribute of an operator that determines its output type, if no input does.
 TYPE_ATTRIBUTES = {"Cast": "to", "ConstantOfShape": "value"}
 
 
@@ -31,7 +31,7 @@ def has_float_data(node: ir.Node) -> bool:
 
 
 def float_ports(node: ir.Node) -> Ports:
-    """All ports of a node that hold float32."""
+    """Return all inputs and outputs of a node that are float32."""
     inputs = (
         i for i, value in enumerate(node.inputs) if value is not None and value.dtype == ir.DataType.FLOAT
     )
@@ -40,12 +40,12 @@ def float_ports(node: ir.Node) -> Ports:
 
 
 def half_ports(node: ir.Node, opset: int) -> Ports | str:
-    """Return the ports of a node that can be float16, or why there are none.
+    """Return the inputs and outputs of a node that can be float16, or the reason why there are none.
 
     Parameters
     ----------
     node : onnx_ir.Node
-        With inferred types.
+        A node with inferred types.
     opset : int
         Version of the node's operator set.
 
@@ -73,7 +73,7 @@ def half_ports(node: ir.Node, opset: int) -> Ports | str:
 
 
 def takes_any(node: ir.Node) -> bool:
-    """Whether the node reads float16 and float32 alike, whatever it writes."""
+    """Whether the node can read both float16 and float32 without a change of its outputs' types."""
     return is_standard(node, "Cast", "Shape", "Size")
 
 
@@ -94,5 +94,5 @@ def _positions(
 
 
 def _type(formal: Sequence[str], position: int) -> str:
-    """Type variable of a parameter; the last one of a variadic operator stands for all that follow."""
+    """Return the type variable of a parameter; the last one applies to all further, variadic parameters."""
     return formal[min(position, len(formal) - 1)]

@@ -1,7 +1,7 @@
-"""Forms that onnxruntime's optimiser fails on, written so that it does not: the result is the same.
+"""Rewrite constructs on which onnxruntime's graph optimiser fails, without changing the results.
 
-Around integer kernels onnxruntime moves layouts through the graph and merges operators, some of them wrongly.
-All that is done here was found with version 1.32.
+Around integer kernels onnxruntime changes the layout of tensors and fuses operators, in some cases wrongly.
+All cases here were found with version 1.32.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from xslim.graph.ops import (
 
 IMAGE_RANK = 4
 SIGNED_GEMM_OPSET = 21
-"""The first opset in which onnxruntime makes Gemm of a product of more than two dimensions and its bias, and
-quantises between them with an unsigned zero point, whatever the type of the data."""
+"""The first opset in which onnxruntime fuses a product of more than two dimensions and its bias into Gemm
+with a quantiser in between whose zero point is unsigned, even if the data are signed."""
 
 
 def make_loadable(model: ir.Model, *, unsigned: bool) -> None:
-    """Change in place what onnxruntime would fail on; `unsigned` says how activations are stored."""
+    """Rewrite what onnxruntime fails on, in place; `unsigned` tells how activations are stored."""
     editor = GraphEditor(model.graph)
     for node in list(model.graph):
         if _is_fragile(node):
@@ -67,12 +67,13 @@ _FRAGILE: Mapping[str, Callable[[ir.Node], bool]] = {
     "Pad": _has_fourth_input,
     "Resize": _cubic_or_names_axes,
 }
-"""Operators that onnxruntime must neither move to another layout nor make integer: it has no cubic Resize for
-channels last and no integer pool with dilations, and permutes axes that are not there."""
+"""Operators that onnxruntime must neither move to another layout nor convert to integers, each with its
+condition: onnxruntime has no cubic Resize with channels last and no integer pool with dilations, and it
+permutes axes that an operator does not have."""
 
 
 def _fence(editor: GraphEditor, node: ir.Node) -> None:
-    """Put an operator before the node that copies an image, and across which no layout is moved."""
+    """Insert an operator before the node that copies its input and stops onnxruntime's layout changes."""
     source = node.inputs[0]
     assert source is not None
     [copy] = editor.node(
@@ -87,7 +88,7 @@ def _fence(editor: GraphEditor, node: ir.Node) -> None:
 
 
 def _join_in_single(editor: GraphEditor, node: ir.Node) -> None:
-    """Join dequantised float16 data as float32, as onnxruntime's integer Concat takes no float16 scales."""
+    """Let a Concat of dequantised float16 data run in float32: the integer Concat takes no float16 scales."""
     result = node.outputs[0]
     between = [value.producer() if value is not None else None for value in node.inputs]
     if not all(maker is not None and is_standard(maker, "DequantizeLinear") for maker in between):
@@ -97,7 +98,7 @@ def _join_in_single(editor: GraphEditor, node: ir.Node) -> None:
         name = f"{node.name}_{position}"
         node.replace_input_with(position, _cast(editor, value, ir.DataType.FLOAT, name, f"{name}_Cast"))
     uses = [(use.node, use.idx) for use in result.uses()]
-    # A type of its own: values may share one object.
+    # A new type object, because several values may share the old one.
     result.type = ir.TensorType(ir.DataType.FLOAT)
     half = _cast(editor, result, ir.DataType.FLOAT16, f"{result.name}_half", f"{result.name}_Cast")
     for reader, position in uses:
@@ -112,7 +113,7 @@ def _cast(editor: GraphEditor, value: ir.Value, dtype: ir.DataType, output: str,
 
 
 def _widen_bias(editor: GraphEditor, node: ir.Node) -> None:
-    """Give the vector that follows a large int8 product a second dimension, which keeps both apart."""
+    """Add a dimension to the bias behind a large int8 product, so that onnxruntime does not fuse them."""
     if not is_standard(node, "Add"):
         return
     for position, value in enumerate(node.inputs):
@@ -125,7 +126,7 @@ def _widen_bias(editor: GraphEditor, node: ir.Node) -> None:
         if len(value.uses()) > 1:
             node.replace_input_with(position, editor.constant(f"{value.name}_row", array.reshape(1, -1)))
         else:
-            # It keeps its name, by which refinement finds the bias.
+            # The constant keeps its name, by which refinement finds the bias.
             value.const_value = ir.Tensor(array.reshape(1, -1), name=value.name)
             value.shape = ir.Shape((1, array.size))
 

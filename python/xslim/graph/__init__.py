@@ -1,1 +1,1 @@
-"""The model in memory: reading, writing, checking and the data that describes its quantisation."""
+"""The model in memory: read, write and check it, and the dataclasses that describe its quantisation."""

@@ -1,7 +1,7 @@
-"""A model and its weights apart: a session then reads the weights where they are.
+"""Serialise a model without its weights, so that a session can use the arrays of the weights in place.
 
-Writing 90 MB of weights into a protobuf message and reading them again takes 0.6 s, far longer than running
-most models once, and needs three copies of them.
+Writing 90 MB of weights into a protobuf message and reading the message takes 0.6 s, far longer than one run
+of most models, and needs three copies of the weights.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 Weights = dict[str, NDArray[Any]]
 
 LEAST_BYTES = 4096
-"""Smaller tensors stay inside: shapes are inferred from some of them."""
+"""Tensors with fewer bytes stay in the message, because shape inference reads some of them."""
 PLAIN = "biuf"
-"""Kinds of types that numpy itself has: others, as bfloat16, stay inside too."""
+"""Kinds of numpy's own types. Tensors of other types, such as bfloat16, stay in the message too."""
 LOCATION = "in memory"
 
 
@@ -34,9 +34,9 @@ def detach(model: ir.Model) -> tuple[bytes, Weights]:
     Returns
     -------
     bytes
-        The model, where detached weights are declared external.
+        The serialised model, in which the detached weights are declared external.
     dict of str to array
-        The detached weights; contiguous, and not copied where they already were.
+        The detached weights as contiguous arrays; those that are contiguous already are not copied.
     """
     weights: Weights = {}
     stand_ins: dict[ir.Value, ir.TensorProtocol] = dict(_embedded(model))
@@ -57,7 +57,7 @@ def detach(model: ir.Model) -> tuple[bytes, Weights]:
 
 
 def _embedded(model: ir.Model) -> Iterator[tuple[ir.Value, ir.TensorProtocol]]:
-    """Weights in other files as they are inside a message: who reads the message does not know the files."""
+    """Yield external weights as embedded tensors, because the message's reader does not know the files."""
     for graph in model.graphs():
         for value in graph.initializers.values():
             tensor = value.const_value
@@ -67,7 +67,7 @@ def _embedded(model: ir.Model) -> Iterator[tuple[ir.Value, ir.TensorProtocol]]:
 
 @contextlib.contextmanager
 def standing_in(stand_ins: Mapping[ir.Value, ir.TensorProtocol]) -> Iterator[None]:
-    """While open, these tensors take the place of the constants of their values."""
+    """While open, the values have these tensors as their constants."""
     constants = {value: value.const_value for value in stand_ins}
     for value, tensor in stand_ins.items():
         value.const_value = tensor

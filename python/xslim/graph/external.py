@@ -1,4 +1,4 @@
-"""Weights in files beside the model: where they may lie, and how they are found."""
+"""Weights in files beside the model: check their locations and read them."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ _PATH_HINT = "keep the weights in the model's folder and name them by a relative
 
 
 def locate(tensor: onnx.TensorProto, folder: Path, where: str) -> None:
-    """Make the location of an external tensor absolute, once it is known to be allowed.
+    """Check the location of an external tensor and make it absolute.
 
-    A location is relative and stays inside the model's folder. The file there may be a symbolic link to a
-    regular file, wherever that lies: the cache of the Hugging Face Hub keeps weights so. Whoever places a
-    link into the folder decides where it points; a location is decided by whoever wrote the model.
+    The location must be relative and inside the model's folder, as the author of the model chooses it. The
+    file there may be a symbolic link to a regular file outside the folder, as in the cache of the Hugging
+    Face Hub: links are made by the owner of the folder, not by the author of the model.
 
     Parameters
     ----------
     tensor : onnx.TensorProto
-        Changed in place when its data are external.
+        The tensor; its location is changed in place if its data are external.
     folder : Path
         The model's folder.
     where : str
-        What errors name as the place.
+        The place that errors name.
 
     Raises
     ------
     ModelError
-        The location is absolute or leaves the folder, or there is no regular file that can be read and that
-        holds the tensor.
+        The location is absolute or leaves the folder, or it is not a readable regular file that holds the
+        tensor.
     """
     if tensor.data_location != tensor.EXTERNAL:
         return
@@ -59,7 +59,7 @@ def locate(tensor: onnx.TensorProto, folder: Path, where: str) -> None:
 
 
 def embed(tensor: onnx.TensorProto) -> None:
-    """Read external data that `locate` has found into the tensor."""
+    """Read the external data at the location that `locate` has set into the tensor."""
     if tensor.data_location != tensor.EXTERNAL:
         return
     entries = {entry.key: entry.value for entry in tensor.external_data}
@@ -71,7 +71,7 @@ def embed(tensor: onnx.TensorProto) -> None:
 
 
 def location(tensor: onnx.TensorProto) -> str:
-    """Where a tensor says that its data lie; empty when they are in the model itself."""
+    """Return the external location that a tensor declares; empty if its data are in the model itself."""
     entries = tensor.external_data if tensor.data_location == tensor.EXTERNAL else ()
     return next((entry.value for entry in entries if entry.key == "location"), "")
 
@@ -79,7 +79,7 @@ def location(tensor: onnx.TensorProto) -> str:
 def _stays_inside(place: str) -> bool:
     if "\0" in place or PurePath(place).is_absolute() or PureWindowsPath(place).drive:
         return False
-    # Without looking at the disk: a link is not followed here.
+    # The path is checked as text, so symbolic links are not followed.
     depth = 0
     for part in PurePath(place).parts:
         depth += -1 if part == ".." else 1

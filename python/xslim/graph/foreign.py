@@ -1,4 +1,4 @@
-"""What to do with a model file of another format."""
+"""Hints for users who give a model file of another format."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ _EXPORTS = {
     (".tflite",): "python -m tf2onnx.convert --tflite model.tflite --output model.onnx",
     (".pdmodel", ".pdiparams"): "paddle2onnx --model_dir FOLDER --save_file model.onnx",
 }
-"""File endings, and the command that exports such a model."""
+"""The file endings of other formats, each with the command that exports such a model to ONNX."""
 
 
 def is_foreign(path: Path) -> bool:
-    """Whether the ending of the name belongs to another format."""
+    """Whether the file ending belongs to another format."""
     return _export(path) is not None
 
 
 def foreign_hint(path: Path) -> str:
-    """Say what to do with a file that is not ONNX, by the ending of its name."""
+    """Return a hint, chosen by the file ending, how to convert a file that is not ONNX."""
     if path.suffix.lower() == ".json":
         return "give a configuration with -c"
     command = _export(path)

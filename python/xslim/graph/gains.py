@@ -1,4 +1,4 @@
-"""What the steps of a run gained: the record that a refinement leaves for the report."""
+"""The record of what each step of a refinement gained; the report shows it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ class StepGain:
     Attributes
     ----------
     step : str
-        What was done, in a few words, such as ``"equalisation"`` or ``"rounding of /conv1"``.
+        Name of the step, such as ``"equalisation"`` or ``"rounding of /conv1"``.
     metric : str
-        What was measured, with its unit, such as ``"output SQNR (dB)"``.
+        Name of the measure with its unit, such as ``"output SQNR (dB)"``.
     before, after : float
-        The measure on samples held back from the fit, without and with the step.
+        The measure without and with the step, on samples that the step was not fitted to.
     kept : bool
         Whether the change is part of the result.
     """

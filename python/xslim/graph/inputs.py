@@ -1,4 +1,4 @@
-"""What a model must be fed with."""
+"""The inputs that a model must be fed with."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class InputSpec:
     name : str
         Name of the graph input.
     shape : tuple of int or None, or None
-        A symbolic dimension is None; the whole shape is None when not even the rank is known.
+        The shape, with None for a symbolic dimension; None if the rank is unknown.
     dtype : numpy.dtype
         Element type; bfloat16 and the 8-bit floats come from ml_dtypes.
     """
@@ -63,5 +63,5 @@ def _spec(value: ir.Value, texts: bool) -> InputSpec:
 
 
 def _dimension(dim: int | ir.SymbolicDim) -> int | None:
-    # Exporters write 0 and -1 for a dimension that they do not know.
+    # Some exporters write 0 or -1 for an unknown dimension.
     return dim if isinstance(dim, int) and dim > 0 else None

@@ -1,4 +1,4 @@
-"""The outside of a model: names, order, types and shapes of inputs and outputs, which no pass may change."""
+"""The interface of a model: names, order, types and shapes of inputs and outputs. No pass may change it."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class Port:
 
     @classmethod
     def of(cls, value: ir.Value) -> Port:
-        """Record a value as it is now."""
+        """Record the name, type and shape of a value."""
         return cls(value.name or "", value.type, value.shape.copy() if value.shape is not None else None)
 
 
 @dataclass(frozen=True)
 class Interface:
-    """Inputs (without those that an initializer fills) and outputs of a model, in order."""
+    """The outputs of a model and its inputs without default values, in order."""
 
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
@@ -40,15 +40,15 @@ class Interface:
         )
 
     def restore(self, model: ir.Model) -> None:
-        """Give a rewritten model this interface again.
+        """Restore this interface in a rewritten model.
 
-        Inputs come back in order, those that nothing reads included. Names of outputs are what they were,
-        types and shapes too: a symbolic dimension keeps its name.
+        All inputs are restored in order, also those that nothing reads. Outputs get their names, types and
+        shapes back, including the names of symbolic dimensions.
 
         Raises
         ------
         InternalError
-            An output is gone or an input is new: the rewriting was wrong.
+            An output is missing or there is a new input, so the rewriting was wrong.
         """
         self._restore_inputs(model.graph)
         if len(self.outputs) != len(model.graph.outputs):

@@ -1,4 +1,4 @@
-"""Read and write ONNX models: clear errors in, whole files out, weights left on disk where they are."""
+"""Read and write ONNX models. Reading leaves external weights on disk; writing leaves no partial files."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# protobuf cannot hold 2 GiB in one message; what is not weights needs room too.
+# A protobuf message must be smaller than 2 GiB; some of that is left for everything but the weights.
 PROTO_LIMIT_BYTES = 2**31 - 2**26
-# Larger models are written weight by weight.
+# Models with more bytes of weights are written weight by weight.
 STREAM_ABOVE_BYTES = 2**23
 # The first byte of every ONNX file: field 1 (ir_version) as a varint.
 _ONNX_FIRST_BYTE = b"\x08"
@@ -44,8 +44,8 @@ def load_model(source: str | os.PathLike[str] | onnx.ModelProto) -> ir.Model:
     Parameters
     ----------
     source : path or onnx.ModelProto
-        A ``.onnx`` file, or a model in memory (which stays as it is; external data is then looked up in the
-        current directory).
+        A ``.onnx`` file, or a model in memory. The model in memory is not changed; its external data are
+        searched in the current directory.
 
     Returns
     -------
@@ -55,13 +55,13 @@ def load_model(source: str | os.PathLike[str] | onnx.ModelProto) -> ir.Model:
     Raises
     ------
     ModelError
-        The file is missing, is not ONNX or is cut short, external data is missing, too short or outside of
-        the model's folder, the opset is unknown, a tensor has no producer or two, or nodes form a cycle.
+        The file is missing, truncated or not ONNX; external data are missing, too short or outside the
+        model's folder; the opset is unknown; a tensor has no producer or two; or nodes form a cycle.
     """
     import onnx
 
     if isinstance(source, onnx.ModelProto):
-        # A copy: renaming an initializer renames the tensor in the proto that it came from.
+        # The user's proto is copied, because renaming an initializer also renames the tensor in its proto.
         where, folder, proto = "the model", Path(), onnx.ModelProto()
         proto.CopyFrom(source)
     else:
@@ -89,15 +89,15 @@ def load_model(source: str | os.PathLike[str] | onnx.ModelProto) -> ir.Model:
 
 
 def data_files(model: ir.Model) -> tuple[Path, ...]:
-    """The files beside a model that was just loaded; none for a model that was made from it."""
+    """Return the external data files of a model returned by `load_model`; none for models derived from it."""
     files: tuple[Path, ...] = model.meta.get(_DATA_FILES, ())
     return files
 
 
 def load_mended(path: Path) -> ir.Model | None:
-    """Load a model that is sound although onnxruntime refuses its file; None when there is no such reason.
+    """Load a valid model whose file onnxruntime may refuse, or return None if onnxruntime accepts it.
 
-    Its weights lie behind symbolic links out of its folder, or several nodes have one name.
+    onnxruntime refuses symbolic links that leave the model's folder, and nodes with equal names.
     """
     proto, folder = _read_proto(path), path.resolve().parent
     tensors = (*initializers(proto), *attribute_tensors(proto))
@@ -112,7 +112,7 @@ def to_proto(model: ir.Model) -> onnx.ModelProto:
     Raises
     ------
     ModelError
-        The weights exceed what one protobuf message can hold (2 GB); `save_model` writes such a model.
+        The weights are too large for one protobuf message (2 GB); `save_model` can write such a model.
     """
     if weight_bytes(model) > PROTO_LIMIT_BYTES:
         raise ModelError(
@@ -129,26 +129,27 @@ def save_model(
     external_above: int | None = None,
     check: Callable[[Path], None] | None = None,
 ) -> None:
-    """Write the model whole or not at all.
+    """Write the model; if that fails, no partial file remains.
 
-    The file is written aside in the same folder and then renamed. Same model, same bytes.
+    The model is written to a temporary file in the same folder, which is then renamed. The same model gives
+    the same bytes.
 
     Parameters
     ----------
     model : onnx_ir.Model
         Left unchanged.
     path : path
-        The ``.onnx`` file; missing folders are created, and removed again when nothing is written.
+        The ``.onnx`` file. Missing folders are created, and removed again if writing fails.
     external_above : int, optional
-        Bytes of weights beyond which they go to ``<file name>.data`` beside the model; by default what one
-        message can hold.
+        If the weights have more bytes than this, they go to ``<file name>.data`` beside the model; by
+        default the limit of one protobuf message.
     check : callable, optional
-        Called with the file aside, before it takes its place; when it raises, nothing has been written.
+        Called with the temporary file before it is renamed. If it raises, nothing is written.
 
     Raises
     ------
     OutputError
-        The place cannot be written, or is a folder, a link or a device.
+        The file cannot be written, or the path is a folder, a link or a device.
     """
     target = Path(path)
     external = weight_bytes(model) > (PROTO_LIMIT_BYTES if external_above is None else external_above)
@@ -158,7 +159,7 @@ def save_model(
             _write(model, written, weights_file(target).name if external else None)
             if check is not None:
                 check(written)
-            # The weights first: a model file never points to data that is not there yet.
+            # The weights are renamed first, so that the model file never refers to missing data.
             for file in sorted(aside.iterdir(), key=lambda file: file == written):
                 put_in_place(file, target.parent / file.name)
     except OSError as error:
@@ -167,30 +168,30 @@ def save_model(
 
 
 def weights_file(path: Path) -> Path:
-    """Where the weights of a model go that is too large for one file."""
+    """Return the path for the weights of a model that is too large for one file."""
     return path.with_name(f"{path.name}.data")
 
 
 def weight_bytes(model: ir.Model) -> int:
-    """Bytes of all initializers, those of nested graphs included."""
+    """Return the bytes of all initializers, including those of nested graphs."""
     return sum(tensor.nbytes for _, tensor in _weights(model))
 
 
 def external_bytes(model: ir.Model) -> int:
-    """Bytes of the weights that lie in files beside the model."""
+    """Return the bytes of the weights that are stored in files beside the model."""
     return sum(tensor.nbytes for _, tensor in _weights(model) if isinstance(tensor, ir.ExternalTensor))
 
 
 def release(value: ir.Value) -> None:
-    """Let go of the memory map of an external weight; the next access maps it again."""
+    """Close the memory map of an external weight; the next access maps it again."""
     if isinstance(value.const_value, ir.ExternalTensor):
-        # Somebody who still looks at the array keeps the map open.
+        # The map cannot be closed while an array of the weight is in use.
         with contextlib.suppress(BufferError):
             value.const_value.release()
 
 
 def release_weights(model: ir.Model) -> None:
-    """Let go of the memory maps of all external weights, as they count as memory of the process."""
+    """Close the memory maps of all external weights, because they count as memory of the process."""
     for value, _ in _weights(model):
         release(value)
 
@@ -232,7 +233,7 @@ def _innermost(error: BaseException) -> BaseException:
 
 
 def _read_small_weights(model: ir.Model) -> None:
-    """Take small external tensors into memory, as constants of shapes and scales pass through protobufs."""
+    """Read small external tensors into memory, because constants such as shapes are copied into protobufs."""
     for value, tensor in _weights(model):
         if isinstance(tensor, ir.ExternalTensor) and not is_large(value):
             value.const_value = ir.Tensor(tensor.numpy().copy(), dtype=tensor.dtype, name=tensor.name)
@@ -247,7 +248,7 @@ def _weights(model: ir.Model) -> Iterator[tuple[ir.Value, ir.TensorProtocol]]:
 
 
 def _in_memory(model: ir.Model) -> dict[ir.Value, ir.TensorProtocol]:
-    """External tensors as memory views, which serialising embeds."""
+    """Return the external tensors as tensors in memory, so that serialising embeds them."""
     return {
         value: ir.Tensor(tensor.numpy(), dtype=tensor.dtype, name=tensor.name)
         for value, tensor in _weights(model)

@@ -1,4 +1,4 @@
-"""What a model may cost before it is refused; environment variables change it."""
+"""Limits above which a model is refused; environment variables change them."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import onnx_ir as ir
 from xslim.errors import ConfigError, ModelError
 
 MAX_NODES = "XSLIM_MAX_NODES"
-"""Nodes that a model may have once its functions are written out."""
+"""Largest number of nodes of a model after its functions are inlined."""
 FOLD_MB = "XSLIM_FOLD_MB"
-"""Megabytes by which folding constants may enlarge a model."""
+"""Largest growth of a model by folding constants, in MiB."""
 
 RUN_SECONDS = "XSLIM_RUN_SECONDS"
 """Seconds that loading a model, or running it once, may take where it is tried or checked."""
@@ -37,12 +37,12 @@ _DEFAULTS: dict[str, Callable[[], int]] = {
 
 
 def limit(name: str) -> int:
-    """The value of an environment variable, or its default.
+    """Return the limit that an environment variable sets, or its default.
 
     Raises
     ------
     ConfigError
-        It is not a positive whole number.
+        The value of the variable is not a positive whole number.
     """
     given = os.environ.get(name)
     if given is None:
@@ -53,9 +53,9 @@ def limit(name: str) -> int:
 
 
 def check_expansion(model: ir.Model, where: str) -> None:
-    """Refuse functions that call themselves, and those that a runtime could not write out.
+    """Refuse recursive functions, and functions that become too many nodes when a runtime inlines them.
 
-    Functions that call each other twice over forty levels are a small file and a million million nodes.
+    If each of forty functions calls the next one twice, a small file becomes 2^40 nodes.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Small questions about nodes and values that every pass asks."""
+"""Small helpers for nodes and values that all passes use."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from xslim.errors import InternalError
 
 
 def opset(model: ir.Model) -> int:
-    """Version of the standard operator set that the model imports (0 when it imports none)."""
+    """Return the version of the standard operator set that the model imports, or 0 if it imports none."""
     return model.opset_imports.get("", 0)
 
 
@@ -23,31 +23,31 @@ def is_standard(node: ir.Node, *op_types: str) -> bool:
 
 
 def constant(value: ir.Value | None) -> NDArray[np.generic] | None:
-    """Contents of a constant (an initializer that is no input, or a Constant node), or None."""
+    """Return the contents of a constant (initializer that is not an input, or Constant node), or None."""
     if value is None or value.const_value is None or value.is_graph_input():
         return None
     return value.const_value.numpy()
 
 
 def scalar(value: ir.Value | None) -> float | None:
-    """The one number in a constant of any shape with a single element, or None."""
+    """Return the number in a constant with a single element, whatever its shape, or None."""
     array = constant(value)
     return float(array.reshape(-1)[0]) if array is not None and array.size == 1 else None
 
 
 def integers(value: ir.Value | None) -> list[int] | None:
-    """Contents of a constant of whole numbers as a flat list, or None."""
+    """Return the contents of an integer constant as a flat list, or None."""
     array = constant(value)
     return None if array is None else [int(item) for item in array.reshape(-1)]
 
 
 def rank(value: ir.Value | None) -> int | None:
-    """Number of dimensions when known."""
+    """Return the number of dimensions, or None if it is unknown."""
     return None if value is None or value.shape is None else len(value.shape)
 
 
 def static_shape(value: ir.Value | None) -> tuple[int, ...] | None:
-    """Shape when every dimension is a known number."""
+    """Return the shape, or None if a dimension is unknown."""
     if value is None or value.shape is None or not value.shape.is_static():
         return None
     return tuple(int(dim) for dim in value.shape.numpy())
@@ -75,7 +75,7 @@ def _graphs(item: ir.Attr) -> list[ir.Graph]:
 
 
 def sole_consumer(value: ir.Value) -> ir.Node | None:
-    """The only node that reads the value, when it is read once and is no graph output."""
+    """Return the node that reads the value, or None if the value has several uses or is a graph output."""
     if value.is_graph_output():
         return None
     uses = list(value.uses())
@@ -83,7 +83,7 @@ def sole_consumer(value: ir.Value) -> ir.Node | None:
 
 
 def new_constant(array: NDArray[np.generic], name: str) -> ir.Value:
-    """An initializer value; the caller registers it with a graph."""
+    """Make an initializer; the caller registers it with a graph."""
     tensor = ir.Tensor(np.asarray(array, order="C"), name=name)
     return ir.Value(name=name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
 
@@ -98,7 +98,7 @@ def all_values(model: ir.Model) -> Iterator[ir.Value]:
 
 
 def producer(value: ir.Value) -> ir.Node:
-    """The node that computes a value which is known to be computed."""
+    """Return the node that computes a value; the value must have one."""
     node = value.producer()
     if node is None:
         raise InternalError(f"no node computes {value.name!r}")
@@ -106,12 +106,12 @@ def producer(value: ir.Value) -> ir.Node:
 
 
 def is_constant(value: ir.Value) -> bool:
-    """Whether the value is an initializer that no caller can override."""
+    """Whether the value is an initializer that is not also an input, so that no caller can override it."""
     return value.is_initializer() and not value.is_graph_input()
 
 
 def is_fixed(value: ir.Value) -> bool:
-    """Whether the value is a constant, or a DequantizeLinear or Constant node that nothing else feeds."""
+    """Whether the value is a constant, a Constant node's output, or a constant behind DequantizeLinear."""
     node = value.producer()
     if node is None:
         return is_constant(value)

@@ -1,4 +1,4 @@
-"""Making inner tensors visible."""
+"""Make inner tensors outputs of a model."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def with_outputs(model: ir.Model, names: Sequence[str]) -> ir.Model:
 
 
 def values_by_name(graph: ir.Graph) -> dict[str, ir.Value]:
-    """Every named value of the main graph: inputs, initializers and node outputs."""
+    """Return every named value of the main graph: inputs, initializers and node outputs."""
     nodes: Iterable[ir.Value] = (output for node in graph for output in node.outputs)
     return {
         value.name: value for value in [*graph.inputs, *graph.initializers.values(), *nodes] if value.name

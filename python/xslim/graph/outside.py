@@ -1,4 +1,4 @@
-"""Run a program that wants a ModelProto without sending the large weights through it."""
+"""Apply a function of a ModelProto to a model without copying the large weights into the ModelProto."""
 
 from __future__ import annotations
 
@@ -12,24 +12,25 @@ from xslim.graph.interface import Interface
 if TYPE_CHECKING:
     import onnx
 
-# Above this a float tensor is a weight: scales, epsilons and resize factors are smaller.
+# Float tensors with more elements are weights; scales, epsilons and resize factors have fewer.
 _LARGEST_PARAMETER = 16
-# Above this a whole-number tensor is a table, not shape arithmetic.
+# Integer tensors with more elements are tables, not shape arithmetic.
 _LARGEST_INDEX = 1024
 
 
 def transform_proto(model: ir.Model, function: Callable[[onnx.ModelProto], onnx.ModelProto]) -> ir.Model:
-    """Apply `function` to a copy of the model whose weights stand in as graph inputs, then put them back.
+    """Apply `function` to a copy of the model in which weights are graph inputs, then restore the weights.
 
-    Model-local functions stay out as well, and the interface is the same afterwards even where `function`
-    drops inputs that nothing reads.
+    The copy does not contain the model's functions. The interface is restored even if `function` drops inputs
+    that nothing reads.
 
     Parameters
     ----------
     model : onnx_ir.Model
-        Left unchanged apart from its interface, which gains and loses the stand-ins meanwhile.
+        The model. It is unchanged afterwards; meanwhile its weights are inputs as well.
     function : callable
-        Gets a ModelProto of a few megabytes whatever the model's size, returns a ModelProto.
+        Function of a ModelProto that returns a ModelProto. Its argument has a few megabytes, however large
+        the model is.
 
     Returns
     -------
@@ -57,7 +58,7 @@ def transform_proto(model: ir.Model, function: Callable[[onnx.ModelProto], onnx.
 
 
 def is_large(value: ir.Value) -> bool:
-    """Whether the value is a weight, which stays outside, and not a number of the graph's arithmetic."""
+    """Whether the value is a weight, which is left out, and not a constant of the graph's arithmetic."""
     tensor = value.const_value
     if tensor is None or value.is_graph_input():
         return False

@@ -1,4 +1,4 @@
-"""The quantisers of activations in an exported model, by the tensor that each stands for."""
+"""Find the QuantizeLinear/DequantizeLinear pairs of activations in an exported model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Pair = tuple[ir.Node, ir.Node]
 
 
 def quantizer_pairs(graph: ir.Graph) -> Iterator[tuple[str, Pair]]:
-    """Every QuantizeLinear with the DequantizeLinear behind it, by the name of the tensor."""
+    """Yield the name of every quantised tensor, with its QuantizeLinear and DequantizeLinear."""
     for quantize in graph:
         source = quantize.inputs[0] if is_standard(quantize, "QuantizeLinear") else None
         if source is None:
@@ -20,6 +20,6 @@ def quantizer_pairs(graph: ir.Graph) -> Iterator[tuple[str, Pair]]:
         for restore in (use.node for use in quantize.outputs[0].uses()):
             if is_standard(restore, "DequantizeLinear"):
                 restored = restore.outputs[0]
-                # Where an output of the model is int8, its name belongs to the dequantised form.
+                # If a model output is quantised, the dequantised tensor has its name.
                 named = restored if restored.is_graph_output() else source
                 yield named.name or "", (quantize, restore)

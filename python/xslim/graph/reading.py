@@ -1,4 +1,4 @@
-"""What runtimes accept beside the letter of the standard, in the one form that every later step expects."""
+"""Normalise models that deviate from the standard in ways that runtimes accept."""
 
 from __future__ import annotations
 
@@ -17,31 +17,32 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# The standard domain has two spellings.
+# The other spelling of the standard domain "".
 _STANDARD = "ai.onnx"
 # The first IR version in which an initializer need not be listed as an input.
 INITIALIZERS_OFF_INPUTS = 4
-# A sparse tensor of a few bytes can stand for any number of zeros.
+# Limit for the dense form of a sparse tensor: a sparse tensor of a few bytes can be arbitrarily large when
+# dense.
 LARGEST_DENSE_BYTES = 2**31
 
 
 def normalise(proto: onnx.ModelProto, where: str) -> None:
-    """Bring a model into the form that this package reads; it means the same afterwards.
+    """Normalise a model without changing its meaning.
 
-    The standard domain is spelt ``""``; the IR version allows the initializers that the model has; sparse
-    initializers and sparse constants are dense; nodes of one graph have different names.
+    Afterwards the standard domain is spelt ``""``, the IR version allows initializers that are not inputs,
+    sparse initializers and constants are dense, and the nodes of a graph have different names.
 
     Parameters
     ----------
     proto : onnx.ModelProto
         Changed in place.
     where : str
-        What errors name as the place.
+        The place that errors name.
 
     Raises
     ------
     ModelError
-        A sparse tensor contradicts itself, or is too large when it is dense, or a value is a map.
+        A sparse tensor is inconsistent or too large in dense form, or a value is a map.
     """
     for holder in (proto, *proto.functions):
         _spell_standard_domain(holder)
@@ -56,7 +57,7 @@ def normalise(proto: onnx.ModelProto, where: str) -> None:
 
 
 def initializers(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
-    """Every initializer, those of nested graphs included; of a sparse one its values and its indices."""
+    """Yield every initializer, also of nested graphs; a sparse one yields its values and its indices."""
     for graph in nested_graphs(proto):
         yield from graph.initializer
         for sparse in graph.sparse_initializer:
@@ -64,7 +65,7 @@ def initializers(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
 
 
 def attribute_tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
-    """Every tensor in an attribute of a node, in nested graphs and functions too."""
+    """Yield every tensor in an attribute of a node, also in nested graphs and functions."""
     for node in _nodes(proto):
         for attribute in node.attribute:
             if attribute.HasField("t"):
@@ -85,7 +86,7 @@ def _spell_standard_domain(holder: onnx.ModelProto | onnx.FunctionProto) -> None
 
 
 def nested_graphs(proto: onnx.ModelProto) -> Iterator[onnx.GraphProto]:
-    """The main graph and every nested one."""
+    """Yield the main graph and every nested graph."""
     waiting = [proto.graph]
     bodies = [node for function in proto.functions for node in function.node]
     while True:
@@ -125,13 +126,13 @@ def _densify(graph: onnx.GraphProto, where: str) -> None:
 
 
 def same_names(graph: onnx.GraphProto) -> bool:
-    """Whether several nodes of the graph have one name, for which onnxruntime refuses it."""
+    """Whether several nodes of the graph have the same name; onnxruntime refuses such a graph."""
     names = [node.name for node in graph.node if node.name]
     return len(set(names)) < len(names)
 
 
 def _tell_apart(graph: onnx.GraphProto) -> None:
-    """Give nodes of one name different ones; the first keeps it."""
+    """Give nodes with the same name different names; the first node keeps its name."""
     if not same_names(graph):
         return
     taken = {node.name for node in graph.node}

@@ -1,4 +1,4 @@
-"""The data that describes a quantised model: what is int8, and with which parameters."""
+"""Dataclasses that describe a quantised model: what is int8, and with which parameters."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class QuantParams:
     scale : float32 array
         Shape ``()`` per tensor or ``(channels,)`` per channel; finite and positive.
     zero_point : int8 array (int32 for a bias)
-        Same shape as `scale`; all zero where the tensor is quantised symmetrically.
+        Same shape as `scale`; all zero if the tensor is quantised symmetrically.
     axis : int or None
-        Channel axis when quantised per channel.
+        Channel axis if the tensor is quantised per channel, else None.
     """
 
     scale: NDArray[np.float32]
@@ -31,12 +31,12 @@ class QuantParams:
 
     @property
     def span(self) -> tuple[float, float]:
-        """Smallest and largest value that the int8 tensor can express (per tensor only)."""
+        """Smallest and largest value that the int8 tensor can represent (per tensor only)."""
         scale, zero_point = float(self.scale), int(self.zero_point)
         return (QMIN - zero_point) * scale, (QMAX - zero_point) * scale
 
     def saturates_at(self, bounds: tuple[float, float] | None) -> bool:
-        """Whether no value outside of the bounds can be expressed, but for the rounding of the scale."""
+        """Whether all values that int8 represents lie within the bounds, up to a thousandth of the scale."""
         if bounds is None:
             return True
         (low, high), slack = self.span, float(self.scale) * 1e-3
@@ -53,18 +53,18 @@ class QuantizedTensor:
 
 @dataclass(frozen=True)
 class OperatorPlan:
-    """Whether one operator is int8, and why (not).
+    """Whether one operator is int8, and the reason.
 
     Attributes
     ----------
     name, op_type : str
         The operator.
     int8 : bool
-        What becomes of it.
+        Whether the operator is int8.
     reason : str
-        ``int8``, the operator that applies it, or why it is float.
+        ``int8``, or the name of the operator that absorbs it, or why it is float.
     outputs : tuple of str
-        The tensors that it writes.
+        The tensors that the operator writes.
     """
 
     name: str
@@ -81,15 +81,15 @@ class TensorGroup:
     Attributes
     ----------
     tensors : tuple of str
-        All members in graph order; the first one names the group.
+        All members in graph order; the first member gives the group its name.
     observed : tuple of str
-        The members whose values decide the range; the others only hold values of these.
+        The members whose values determine the range; the other members only hold values of these.
     fixed_range : pair of float, or None
-        A range known without calibration; nothing is observed then.
+        A range that is known without calibration; the members are not observed then.
     clamp : pair of float, or None
-        Bounds of an activation that the quantiser's saturation can replace.
+        Bounds of an activation function that the saturation of the quantiser can replace.
     method, max_percentile : str, float
-        How the range is searched.
+        The calibration method for the range.
     """
 
     tensors: tuple[str, ...]
@@ -118,7 +118,7 @@ class ConstantPlan:
     symmetric : bool
         True for the weights of compute operators, False for operands of elementwise operators.
     readers : tuple of str
-        Names of the operators that read it as int8; others keep the float values.
+        Names of the operators that read the constant as int8; other readers keep the float values.
     """
 
     tensor: str
@@ -129,16 +129,16 @@ class ConstantPlan:
 
 @dataclass(frozen=True)
 class ConcatPlan:
-    """Int8 tensors that one operator puts side by side.
+    """Int8 tensors that one operator concatenates.
 
     Attributes
     ----------
     output : str
-        The result.
+        The output of the operator.
     inputs : tuple of str
         The activations among the operands.
     private : frozenset of str
-        Inputs whose values nothing else reads in int8 or float.
+        Inputs whose values no other operator reads, neither in int8 nor in float.
     """
 
     output: str
@@ -148,7 +148,7 @@ class ConcatPlan:
 
 @dataclass(frozen=True)
 class QuantPlan:
-    """Everything that is decided before a number is known.
+    """Everything that is decided before calibration.
 
     Attributes
     ----------
@@ -157,9 +157,10 @@ class QuantPlan:
     groups : tuple of TensorGroup
         The activations that are int8.
     constants : tuple of ConstantPlan
-        The constants that are int8. One that is read along two axes is planned, and stored, twice.
+        The constants that are int8. A constant that needs two different channel axes is planned and stored
+        twice.
     concats : tuple of ConcatPlan
-        Tensors that may share parameters where their ranges allow it.
+        Concatenated tensors, which may share parameters if their ranges allow it.
     """
 
     operators: tuple[OperatorPlan, ...]
@@ -174,13 +175,13 @@ class QuantPlan:
 
     @property
     def observed(self) -> tuple[str, ...]:
-        """Tensors that calibration has to see."""
+        """Names of the tensors that calibration must observe."""
         return tuple(name for group in self.groups for name in group.observed)
 
 
 @dataclass(frozen=True)
 class Quantization:
-    """The numbers of a quantised model.
+    """The scales, zero points and integer constants of a quantised model.
 
     Attributes
     ----------
@@ -189,7 +190,7 @@ class Quantization:
     constants : dict
         The int8 form of every constant of the plan.
     biases : dict
-        The int32 form of biases, by the name of the operator that adds them; the others are float.
+        The int32 form of biases, by the name of the operator that adds the bias; other biases are float.
     """
 
     activations: dict[str, QuantParams]

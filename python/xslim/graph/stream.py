@@ -1,4 +1,4 @@
-"""Writing one ONNX file weight by weight, so that memory never holds it as a whole."""
+"""Write an ONNX file weight by weight, so that the whole file is never in memory."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ _STREAMED_BYTES = 1 << 16
 
 
 def write_streaming(model: ir.Model, file: Path) -> None:
-    """Write the model as one protobuf file; only one large weight at a time is in memory beside the model.
+    """Write the model as one protobuf file with only one large weight in memory at a time.
 
-    Protobuf allows the fields of a message in any order, and a message within a message needs no more than
-    its length in front: so the large initializers follow the rest of the graph, each as header and raw bytes.
-    The same model gives the same bytes.
+    Protobuf allows the fields of a message in any order, and an embedded message is its length followed by
+    its bytes. The large initializers can therefore be written after the rest of the graph, each as a header
+    followed by its raw bytes. The same model gives the same bytes.
 
     Parameters
     ----------
     model : onnx_ir.Model
-        Left unchanged. Its weights fit 2 GB, which is what readers of protobuf accept.
+        The model; it is not changed. Its weights must be smaller than 2 GB, which is the limit of protobuf.
     file : Path
-        The new file.
+        Path of the new file.
     """
     with _without_large_weights(model) as large:
         proto = ir.to_proto(model)
@@ -54,7 +54,7 @@ def write_streaming(model: ir.Model, file: Path) -> None:
 
 @contextlib.contextmanager
 def _without_large_weights(model: ir.Model) -> Iterator[list[tuple[str, ir.TensorProtocol]]]:
-    """While open, the main graph lacks its large initializers."""
+    """While open, the main graph does not contain its large initializers."""
     initializers = model.graph.initializers
     everything = list(initializers.items())
     large = [
@@ -75,7 +75,7 @@ def _without_large_weights(model: ir.Model) -> Iterator[list[tuple[str, ir.Tenso
 
 
 def _tensor_field(name: str, tensor: ir.TensorProtocol) -> bytes:
-    """Everything of an initializer but its bytes, which have to follow."""
+    """Return the serialised fields of an initializer up to its raw bytes, which the caller writes next."""
     described: bytes = _header(name, tensor).SerializeToString(deterministic=True)
     header = described + _prefix(_RAW_DATA, tensor.nbytes)
     return _prefix(_INITIALIZER, len(header) + tensor.nbytes) + header
@@ -92,7 +92,7 @@ def _prefix(field: int, length: int) -> bytes:
 
 
 def _varint(number: int) -> bytes:
-    """Seven bits a byte, the lowest first; the top bit says that more follow."""
+    """Encode a number with seven bits per byte, lowest first; the top bit is set if more bytes follow."""
     result = bytearray()
     while number >= 0x80:
         result.append(number & 0x7F | 0x80)

@@ -1,4 +1,4 @@
-"""Is a graph sound? One check for every way in which a file can parse and still be no model."""
+"""Check that a graph is valid: a file can parse and still not be a usable model."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _COPIED_BYTES = 2**16
 
 
 def check_model(model: ir.Model, where: str = "the model") -> None:
-    """Refuse an unsound model; put unsorted nodes into topological order.
+    """Refuse an invalid model; sort its nodes into topological order if they are not.
 
     Parameters
     ----------
     model : onnx_ir.Model
-        Changed only in the order of its nodes.
+        The model; only the order of its nodes may change.
     where : str
-        What errors name as the place.
+        The place that errors name.
 
     Raises
     ------
@@ -60,7 +60,7 @@ def _check_opset(model: ir.Model, where: str) -> None:
 
 
 def _check_producers(model: ir.Model, where: str) -> None:
-    """Every tensor that is read must be an input, an initializer or an output of a node."""
+    """Refuse a tensor that a node reads but that is not an input, an initializer or an output of a node."""
     for graph in model.graphs():
         _check_duplicates(graph, where)
         for node in graph:
@@ -124,7 +124,7 @@ def _check_external_data(model: ir.Model, where: str) -> None:
 
 
 def _check_contents(model: ir.Model, where: str) -> None:
-    """A tensor inside the file must hold as many bytes as its shape and type need."""
+    """Refuse a tensor in the file that does not hold as many bytes as its shape and type need."""
     for graph in model.graphs():
         for value in graph.initializers.values():
             _check_content(f"initializer {value.name!r}", value.const_value, where)
@@ -139,7 +139,7 @@ def _check_content(what: str, tensor: ir.TensorProtocol | None, where: str) -> N
         raise ModelError(f"{what} has no element type", where=where, hint="export the model again")
     if not isinstance(tensor, ir.TensorProtoTensor) or not tensor.raw.HasField("raw_data"):
         return
-    # Reading the field copies it; the size of the message tells enough about a large one.
+    # Reading the field copies it, so large tensors are checked by the size of their message.
     large = tensor.nbytes > _COPIED_BYTES
     held = tensor.raw.ByteSize() if large else len(tensor.raw.raw_data)
     if held < tensor.nbytes or (held != tensor.nbytes and not large):
@@ -161,7 +161,7 @@ def _sort(model: ir.Model, where: str) -> None:
 
 
 def _cycle(graph: ir.Graph) -> str:
-    """Name the tensors along one cycle, by walking up from a node that cannot be ordered."""
+    """Return the names of the tensors along a cycle, found by going backwards from a node in it."""
     ready: set[ir.Node] = set()
     waiting = list(graph)
     while True:
