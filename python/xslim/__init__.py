@@ -1,13 +1,13 @@
 """XSlim quantises ONNX models after training: int8, dynamic int8, fp16, or merely simplified.
 
 ``quantize_onnx_model`` does what the command ``xslim`` does; ``quantize_dynamic``, ``convert_fp16`` and
-``slim`` need no configuration. Everything is imported when first used, so that ``import xslim`` costs next
-to nothing.
+``slim`` need no configuration. Modules are imported at their first use, so ``import xslim`` is fast.
 """
 
 from __future__ import annotations
 
-# Known to type checkers; typing itself takes a tenth of the time in which the command starts.
+# Type checkers treat this name as true. Importing it from typing would take a tenth of the command's start
+# time.
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ REPORT = "a defect of XSlim: report it with the output of --debug"
 
 
 class XSlimError(Exception):
-    """Base of every error that XSlim raises on purpose.
+    """Base class of all errors that XSlim raises on purpose.
 
     Parameters
     ----------

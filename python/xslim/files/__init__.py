@@ -1,4 +1,4 @@
-"""What may be read and written, and how: whole or not at all, and never over an input."""
+"""Read and write files safely: an output is written completely or not at all, and never replaces an input."""
 
 from xslim.files.inputs import InputFile, refuse_inputs, same_file
 from xslim.files.places import require_place, require_writable

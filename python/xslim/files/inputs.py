@@ -1,4 +1,4 @@
-"""The inputs of a command survive it: no output may take the place of one."""
+"""Refuse outputs that would replace an input of the same command."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from xslim.errors import OutputError
 
 MOST_LINKS = 40
-"""As many symbolic links as Linux follows in one path."""
+"""Largest number of symbolic links to follow in one path; the limit of Linux is the same."""
 
 Identity = str | tuple[int, int]
 
@@ -25,9 +25,9 @@ class InputFile:
     Attributes
     ----------
     path : Path
-        The file, as the user named it.
+        Path of the file as the user wrote it.
     role : str
-        What it is, for messages: "the model".
+        Description of the file for messages, such as "the model".
     """
 
     path: Path
@@ -35,26 +35,27 @@ class InputFile:
 
 
 def same_file(first: Path, second: Path) -> bool:
-    """Whether writing one path changes what the other stands for: through links, hard links included."""
+    """Whether writing one path changes the file at the other, through symbolic or hard links."""
     return not _identities(first).isdisjoint(_identities(second))
 
 
 def refuse_inputs(outputs: Iterable[Path], inputs: Iterable[InputFile]) -> None:
     """Refuse outputs that would replace an input.
 
-    The file that standard output goes to counts as an output.
+    If standard output is redirected to a file, that file counts as an output.
 
     Parameters
     ----------
     outputs : iterable of Path
-        What a command is about to write.
+        The paths that a command is going to write.
     inputs : iterable of InputFile
-        What it reads. They are looked at only if an output exists: what does not exist is no input.
+        The files that the command reads. They are examined only if an output exists, because a path that does
+        not exist cannot be an input.
 
     Raises
     ------
     OutputError
-        Names the output and the input.
+        An output would replace an input; the error names both.
     """
     existing = {
         identity: str(output)
@@ -82,15 +83,15 @@ def refuse_inputs(outputs: Iterable[Path], inputs: Iterable[InputFile]) -> None:
 
 
 def _identities(path: Path) -> set[Identity]:
-    """The path, every link on the way, and the file at the end: each by its place and by its inode."""
+    """Return the identities (path and inode) of a path, of every link on its way, and of the final file."""
     found: set[Identity] = set()
-    # What cannot be looked at has no identity beyond its place.
+    # A path that cannot be examined has no other identity than the path itself.
     with suppress(OSError, ValueError):
         entry = _place(path)
         for _ in range(MOST_LINKS):
             found.add(str(entry))
             status = entry.lstat()
-            # Some file systems have no inode numbers.
+            # The inode number is 0 on file systems that have none.
             if status.st_ino:
                 found.add((status.st_dev, status.st_ino))
             if not stat.S_ISLNK(status.st_mode):
@@ -100,16 +101,16 @@ def _identities(path: Path) -> set[Identity]:
 
 
 def _place(path: Path) -> Path:
-    """The path with every link resolved but the last."""
+    """Return the path with all symbolic links resolved except the last component."""
     if path.name in {"", os.pardir}:
         return Path(os.path.realpath(path))
     return Path(os.path.realpath(path.parent), path.name)
 
 
 def _printed_to() -> set[Identity]:
-    """The regular file that standard output goes to, if it does."""
+    """Return the identity of the regular file to which standard output is redirected, if any."""
     found: set[Identity] = set()
-    # It may be closed, or something in memory.
+    # Standard output may be closed, or an object in memory.
     with suppress(OSError, ValueError, AttributeError):
         for descriptor in (1, sys.stdout.fileno()):
             status = os.fstat(descriptor)

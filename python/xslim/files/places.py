@@ -1,4 +1,4 @@
-"""Places that an output may take: nothing, or a regular file, in a folder that can be written."""
+"""Check the path of an output: nothing or a regular file is there, and its folder can be written."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from xslim.files.scratch import clear_leftovers, scratch_folder
 
 
 def require_place(path: Path) -> None:
-    """Make sure that renaming a file to this path replaces nothing but a regular file.
+    """Check that renaming a file to this path creates a file or replaces a regular file.
 
-    A symbolic link is refused: neither is the link lost, nor is a file overwritten that nobody named.
+    A symbolic link is refused. Otherwise either the link would be lost, or a file would be overwritten that
+    the user did not name.
 
     Raises
     ------
@@ -51,14 +52,14 @@ def require_place(path: Path) -> None:
 
 
 def require_writable(folder: Path) -> None:
-    """Make sure that files can be written into a folder, and remove what a killed run has left there.
+    """Check that files can be written into a folder, and remove the leftovers of killed runs there.
 
-    The folder is made to see whether it can be, and taken away again: it stays only once a file is in it.
+    A missing folder is created to check that it can be, and removed again; it stays only with a file in it.
 
     Raises
     ------
     OutputError
-        The folder cannot be made or written.
+        The folder cannot be created or written.
     """
     try:
         with scratch_folder(folder):

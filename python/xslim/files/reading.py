@@ -1,4 +1,4 @@
-"""What can be read to its end."""
+"""Refuse paths that cannot be read to an end, such as pipes and devices."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ _WITHOUT_CONTENT = (
 
 
 def require_content(path: Path) -> None:
-    """Refuse what has no content of its own: a pipe or a device would block a reader, or never end.
+    """Refuse pipes and devices: reading one may block or never end.
 
     Parameters
     ----------
     path : Path
-        What is going to be read. A file, a folder and a path that leads nowhere pass: reading tells more.
+        The path that is going to be read. Files, folders and missing paths are accepted here: reading them
+        raises a more precise error.
 
     Raises
     ------
     OSError
-        The path leads to a named pipe, a device or a socket. A path with a NUL character is a ValueError.
+        The path leads to a named pipe, a device or a socket. (A path with a NUL character raises ValueError.)
     """
     try:
         mode = path.stat().st_mode

@@ -1,4 +1,4 @@
-"""Folders for files on their way: gone when the work ends, and removed by the next run when it was killed."""
+"""Temporary folders: removed when the work ends, or by the next run if the process was killed."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ PREFIX = ".xslim-"
 LOCK = ".xslim-lock"
 FILES = "files"
 ATTEMPTS = 100
-"""Other runs into the same folder may remove it, once, when they fail: so many of them at the same moment."""
+"""How often the creation of a folder is tried: a run that fails may remove the parent folder meanwhile."""
 
 _NAME = re.compile(rf"{re.escape(PREFIX)}[a-z0-9_]{{8}}")
 
 
 @contextmanager
 def scratch_folder(parent: Path | None = None) -> Iterator[Path]:
-    """A new, empty folder that lasts as long as the block.
+    """Create an empty folder that is removed at the end of the block.
 
-    A file in it is locked until then. So another process can tell a scratch folder in use from one that a
-    killed process has left: see `clear_leftovers`.
+    A file in the folder is locked during the block. By the lock, other processes distinguish a folder in use
+    from one that a killed process has left; see `clear_leftovers`.
 
     Parameters
     ----------
     parent : Path, optional
-        Where; missing folders are created, and removed again if the block leaves them empty. By default the
-        system's folder for temporary files.
+        The folder to create it in; by default the system's folder for temporary files. Missing folders are
+        created, and removed again if they are empty at the end of the block.
 
     Raises
     ------
     OSError
-        The folder cannot be made.
+        The folder cannot be created.
     """
     place = Path(tempfile.gettempdir()) if parent is None else parent
     if parent is None:
@@ -59,7 +59,7 @@ def scratch_folder(parent: Path | None = None) -> Iterator[Path]:
 
 
 def clear_leftovers(parent: Path) -> None:
-    """Remove the scratch folders of processes that were killed; those in use and all else stay."""
+    """Remove the scratch folders of killed processes; folders in use and everything else stay."""
     with contextlib.suppress(OSError):
         with os.scandir(parent) as entries:
             known = [entry for entry in entries if _NAME.fullmatch(entry.name)]
@@ -70,7 +70,7 @@ def clear_leftovers(parent: Path) -> None:
 
 def _locked_folder(parent: Path, made: list[Path]) -> tuple[Path, int]:
     for _ in range(ATTEMPTS):
-        # Another run may remove the parent, which it made and left empty, or this folder before it is locked.
+        # Another run may remove the parent, if it created it and leaves it empty, or this unlocked folder.
         with contextlib.suppress(FileNotFoundError):
             _make(parent, made)
             folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
@@ -89,7 +89,7 @@ def _removed_on_failure(folder: Path) -> Iterator[None]:
 
 
 def _lock(folder: Path) -> int:
-    """Lock a new folder and return the lock's descriptor; another run may have been faster and removed it."""
+    """Lock a new folder and return the lock's descriptor; it fails if another run has removed the folder."""
     lock = os.open(folder / LOCK, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
     try:
         if _take(lock) is False:
@@ -122,7 +122,8 @@ def _clear(folder: Path) -> None:
     try:
         lock = os.open(folder / LOCK, os.O_RDWR)
     except FileNotFoundError:
-        # Not locked yet, or killed before that. One that is just being made is made again.
+        # The folder has no lock file: its process was killed before, or is about to create the lock file. In
+        # that case the process finds its folder missing and creates another one.
         with contextlib.suppress(OSError):
             folder.rmdir()
         return
@@ -134,7 +135,7 @@ def _clear(folder: Path) -> None:
 
 
 def _take(lock: int) -> bool | None:
-    """Lock an open file: whether it worked, or None where files cannot be locked."""
+    """Lock an open file; return whether that succeeded, or None if the system cannot lock files."""
     if sys.platform == "win32":
         return None
     try:

@@ -1,4 +1,4 @@
-"""Writing files whole or not at all."""
+"""Write files completely or not at all."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from xslim.files.scratch import scratch_folder
 
 
 def write_whole(path: Path, data: bytes | str) -> None:
-    """Write a file aside, then rename it: readers see the old content or the new.
+    """Write a temporary file and rename it, so that readers see either the old content or the new one.
 
     Parameters
     ----------
     path : Path
-        The file; missing folders are created, and removed again where the file cannot be written.
+        Path of the file. Missing folders are created, and removed again if the file cannot be written.
     data : bytes or str
-        Its content; text is written as UTF-8.
+        Content of the file; text is written as UTF-8.
 
     Raises
     ------
     OutputError
-        The place cannot be written, or is a folder, a link or a device.
+        The file cannot be written, or the path is a folder, a link or a device.
     """
     content = data.encode() if isinstance(data, str) else data
     try:
         with scratch_folder(path.parent) as aside:
-            # A plain new file gets the permissions that the umask allows, without asking for the umask.
+            # Unlike the files of tempfile, a normally created file has the permissions that the umask allows.
             written = aside / path.name
             written.write_bytes(content)
             put_in_place(written, path)
@@ -40,14 +40,14 @@ def write_whole(path: Path, data: bytes | str) -> None:
 
 
 def put_in_place(written: Path, path: Path) -> None:
-    """Rename a file that was written aside; every output passes through here.
+    """Rename a temporary file to its final path; every output of XSlim is placed by this function.
 
     Raises
     ------
     OutputError
-        The place is a folder, a link or a device.
+        The path is a folder, a link or a device.
     OSError
-        The file system refuses.
+        The file system refuses the renaming.
     """
     require_place(path)
     written.replace(path)

@@ -1,4 +1,4 @@
-"""Write arithmetic one way, so that the patterns of fusions need to know only that way."""
+"""Write arithmetic in one form, so that the patterns of fusions need to match that form only."""
 
 from __future__ import annotations
 

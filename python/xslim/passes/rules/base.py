@@ -1,4 +1,4 @@
-"""What all rules share: refusing with a reason, and every order of commutative operands."""
+"""The base of all rules: refusal with a reason, and matching of commutative operands in every order."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from onnxscript.rewriter import MatchResult, RewriteRule, RewriteRuleClassBase
 from xslim.graph.editing import fresh_name
 from xslim.graph.ops import rank, scalar
 
-# Constants of formulae (1/sqrt(2), 0.044715 ...) as float16 exporters write them.
+# Relative tolerance for constants of formulae (1/sqrt(2), 0.044715 ...), which exporters may round to
+# float16.
 _CONSTANT_TOLERANCE = 1e-3
 
 
 class Refusal(Exception):  # noqa: N818 - not an error: the reason why a rule does not fire
-    """Why a rule leaves the nodes that it matched as they are."""
+    """Raised with the reason why a rule does not change the nodes that it matched."""
 
 
 class EveryOrder:
-    """A rule for every order of the operands of Add and Mul.
+    """A rule, expanded to all orders of the operands of Add and Mul.
 
-    There may be hundreds: they are made when a model has the operators of the rule.
+    There may be hundreds of orders, so they are expanded only if a model has the operators of the rule.
     """
 
     def __init__(self, rule: RewriteRule) -> None:
@@ -32,7 +33,7 @@ class EveryOrder:
 
     @cached_property
     def orders(self) -> tuple[RewriteRule, ...]:
-        """The rules, that of the written order first."""
+        """Return one rule per order, the order of the written pattern first."""
         return tuple(self.rule.commute())
 
 
@@ -40,10 +41,10 @@ AnyRule: TypeAlias = RewriteRule | EveryOrder
 
 
 class Rule(RewriteRuleClassBase):  # type: ignore[misc]
-    """A rule whose `require` raises `Refusal` where it must not fire."""
+    """A rule whose `require` raises `Refusal` if the rule must not be applied."""
 
     def check(self, _context: object, **bindings: Any) -> MatchResult:
-        """Turn a refusal into the rewriter's result."""
+        """Call `require` and convert a refusal into the rewriter's result."""
         result = MatchResult()
         try:
             self.require(**bindings)
@@ -52,7 +53,7 @@ class Rule(RewriteRuleClassBase):  # type: ignore[misc]
         return result
 
     def require(self, *args: Any, **bindings: Any) -> None:
-        """Raise `Refusal` when the matched nodes must stay."""
+        """Raise `Refusal` if the matched nodes must stay."""
 
     @classmethod
     def orders(cls, *args: object) -> tuple[EveryOrder]:
@@ -61,7 +62,7 @@ class Rule(RewriteRuleClassBase):  # type: ignore[misc]
 
 
 def require_scalar(value: ir.Value, *expected: float) -> float:
-    """Return the number in `value`; refuse unless it is constant and near one of `expected` (if given)."""
+    """Return the number in `value`; refuse unless it is constant and close to a number in `expected`."""
     number = scalar(value)
     if number is None:
         raise Refusal(f"{value.name} is not a constant number")
@@ -100,7 +101,7 @@ def add_constant(op: Any, near: ir.Node, array: NDArray[np.generic], name: str) 
 
 
 def transposed(op: Any, value: ir.Value, perm: list[int]) -> ir.Value:
-    """A Transpose whose result knows its type and shape."""
+    """Make a Transpose whose result has a type and a shape."""
     result: ir.Value = op.Transpose(value, perm=perm)
     result.type = value.type
     if value.shape is not None:
@@ -109,6 +110,6 @@ def transposed(op: Any, value: ir.Value, perm: list[int]) -> ir.Value:
 
 
 def like(value: ir.Value, model: ir.Value) -> ir.Value:
-    """Give a new value the type and shape of another, so that rules that follow know them."""
+    """Give a new value the type and shape of another value, because later rules need them."""
     value.type, value.shape = model.type, model.shape
     return value

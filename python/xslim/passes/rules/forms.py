@@ -1,4 +1,4 @@
-"""One form for what can be written in several ways; most of it is onnxscript's, checked and ordered here."""
+"""Rules that give equivalent constructs one form; most are rules of onnxscript, checked and ordered here."""
 
 from __future__ import annotations
 
@@ -38,10 +38,11 @@ class ProductAsGemm(Rule):
 class PadIntoPool(Rule):
     """``AveragePool(Pad(x))`` with zeros -> ``AveragePool(x)`` that counts its padding.
 
-    Must not fire when something but the spatial axes is padded, padding is negative, not zero or not
-    constant, or when the pool pads on its own without counting, rounds up, or chooses its padding itself:
-    the averages at the border would be others. Nor when the padding reaches the size of the window.
-    (A MaxPool takes no zeros in: it pads with minus infinity.)
+    Must not fire when other axes than the spatial ones are padded, when the amounts of padding are negative
+    or not constant, when the padding value is not zero, or when the padding reaches the size of the window.
+    Nor when the pool has padding that it does not count, rounds up, or chooses its padding itself: the
+    averages at the border would change. (For MaxPool there is no such rule, because it pads with minus
+    infinity.)
     """
 
     def pattern(self, op: Any, x: Any) -> Any:

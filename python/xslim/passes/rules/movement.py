@@ -1,4 +1,4 @@
-"""Bring operators that only move data out of the way, and drop those that undo each other."""
+"""Move operators that only move data, so that fusions become possible, and remove those that cancel."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from numpy.typing import NDArray
 from xslim.graph.ops import constant, is_standard, producer, rank
 from xslim.passes.rules.base import Refusal, Rule, add_constant, like, transposed
 
-# What can take a factor or a summand in (rules.affine, rules.normalization).
+# Operators that can absorb a factor or a summand (rules.affine, rules.normalization).
 _ABSORBING = ("Conv", "ConvTranspose", "Gemm", "MatMul", "LayerNormalization", "RMSNormalization")
 
 
 class AffineBeforeTranspose(Rule):
-    """``Transpose(y) * c`` -> ``Transpose(y * c')`` so that what computes y can take the constant in.
+    """``Transpose(y) * c`` -> ``Transpose(y * c')``, so that the operator before y can absorb the constant.
 
     The same for Add. c' is c with its axes moved back.
     Must not fire when c is computed, has more axes than y or varies along several, when y or the transposed
-    y has other readers, or when nothing above can absorb it: then nothing would be won.
+    y has other readers, or when no operator before y can absorb the constant.
     """
 
     def __init__(self, affine: str) -> None:
@@ -32,7 +32,7 @@ class AffineBeforeTranspose(Rule):
         return getattr(op, self._affine)(op.Transpose(y, _outputs=["moved"]), c, _outputs=["result"])
 
     def require(self, y: ir.Value, c: ir.Value, moved: ir.Value, **_: ir.Value) -> None:
-        """A constant along one axis, and something above that absorbs it."""
+        """A constant along one axis, and an operator before y that absorbs it."""
         _moved_back(c, _perm(producer(moved)))
         if len(list(y.uses())) != 1 or y.is_graph_output():
             raise Refusal("the tensor before the transposition has other readers")
@@ -70,7 +70,7 @@ def _can_absorb(node: ir.Node | None) -> bool:
     return is_standard(node, *_ABSORBING) or _is_product(node)
 
 
-# (N, ..., C) -> (N, C, ...): what a convolution wants.
+# (N, ..., C) -> (N, C, ...), the layout of convolutions.
 _CHANNELS_FIRST = [0, 3, 1, 2]
 _ELEMENTWISE = (
     "Clip",
@@ -91,8 +91,8 @@ _ELEMENTWISE = (
 class ProductAsConvolution(Rule):
     """``Transpose(MatMul(x, W) + b)`` to channels first -> 1x1 ``Conv(Transpose(x), W', b)``.
 
-    On channels-last islands between convolutions (ConvNeXt): bias and product become one operator with
-    weights per output channel, and transpositions meet and cancel.
+    For parts of a network that are channels-last between convolutions (ConvNeXt): product and bias become one
+    operator with one weight scale per output channel, and the transpositions cancel.
     Must not fire on other permutations (attention transposes its heads), on computed or non-matrix weights,
     or when a tensor in between has other readers.
     """
@@ -132,9 +132,9 @@ class ProductAsConvolution(Rule):
 class TransposeBeforeActivation(Rule):
     """``Transpose(activation(y))`` to channels first -> ``activation(Transpose(y))`` after a product.
 
-    So that `ProductAsConvolution` finds the transposition behind the product.
-    Must not fire on other permutations, or when y comes from no product with constant weights: it would move
-    the transposition for nothing.
+    The transposition then stands directly behind the product, where `ProductAsConvolution` finds it. Must not
+    fire on other permutations, or when y is not the result of a product with constant weights, because moving
+    the transposition would then have no use.
     """
 
     def __init__(self, activation: str) -> None:
@@ -170,10 +170,11 @@ _MOVING = ("Reshape", "Squeeze", "Transpose", "Unsqueeze")
 
 
 class NumberBeforeMovement(Rule):
-    """``Reshape(y) * c`` -> ``Reshape(y * c)`` for a single number c, up to the product that takes it in.
+    """``Reshape(y) * c`` -> ``Reshape(y * c)`` for a single number c, back to a product that absorbs c.
 
-    The same for Squeeze, Transpose and Unsqueeze: the scale of attention goes into the weights of the query.
-    Must not fire when c is an array, or when something on the way up has other readers or is no product.
+    The same for Squeeze, Transpose and Unsqueeze. In this way the weights of the query absorb the scale of
+    attention. Must not fire when c is an array, when a value between c and the product has other readers, or
+    when there is no such product.
     """
 
     def __init__(self, movement: str) -> None:
@@ -197,8 +198,8 @@ class NumberBeforeMovement(Rule):
 class NumberBeforeProduct(Rule):
     """``MatMul(a, b) * c`` -> ``MatMul(a * c, b)`` for a single number c and computed a and b.
 
-    Attention that scales its scores: the number goes on into the weights of the query.
-    Must not fire when c is an array, or when no product with constant weights above a takes it in.
+    If attention scales its scores, `NumberBeforeMovement` moves the number on into the weights of the query.
+    Must not fire when c is an array, or when no product with constant weights before a can absorb the number.
     """
 
     def pattern(self, op: Any, a: Any, b: Any, c: Any) -> Any:
@@ -215,7 +216,7 @@ class NumberBeforeProduct(Rule):
 
 
 def _require_number_above(value: ir.Value, c: ir.Value) -> None:
-    """Refuse unless c is a number and only movement lies between `value` and a product that takes it in."""
+    """Refuse unless c is a number and only movements lie between `value` and a product that absorbs c."""
     array = constant(c)
     if array is None or array.ndim != 0:
         raise Refusal("the factor is no single number")

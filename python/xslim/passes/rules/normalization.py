@@ -1,7 +1,7 @@
-"""Fuse normalisations that exporters write out: layer, RMS, instance and group normalisation.
+"""Fuse normalisations that exporters write as arithmetic: layer, RMS, instance and group normalisation.
 
-The patterns know one way of writing: squares are products, divisions by a root are divisions, equal
-subtractions are one node (`arithmetic` and common-subexpression elimination see to that first).
+The patterns match one form only: squares are products, divisions by a root are Div, equal subtractions are
+one node. `arithmetic` and common-subexpression elimination establish this form first.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class LayerNorm(Standardise):
     def rewrite(
         self, op: Any, x: ir.Value, epsilon: ir.Value, mean: ir.Value, result: ir.Value, **_: ir.Value
     ) -> Any:
-        """Scale one; what follows is absorbed by `AbsorbIntoNorm`."""
+        """A normalisation with scale 1; `AbsorbIntoNorm` absorbs scale and bias later."""
         axes = axes_of(mean, require_rank(x))
         scale = _ones(op, x, result, axes, "scale")
         return op.LayerNormalization(x, scale, axis=axes[0] - require_rank(x), epsilon=scalar(epsilon))
@@ -143,8 +143,8 @@ class InstanceNorm(Standardise):
 class RMSNorm(Rule):
     """``x / sqrt(mean(x^2) + epsilon)`` -> ``RMSNormalization`` over the last axes.
 
-    Must not fire when x is a difference from its own mean (that is a layer normalisation in the making), when
-    the axes are not the last ones or of unknown size, or epsilon is no constant.
+    Must not fire when x is the difference from its own mean (that is a part of a layer normalisation), when
+    the axes are not the last ones or of unknown size, or when epsilon is not constant.
     """
 
     def pattern(self, op: Any, x: Any, epsilon: Any) -> Any:
@@ -232,7 +232,7 @@ def _array(value: ir.Value) -> NDArray[Any]:
     return array
 
 
-# Axis of the parameters of each normalisation: None where scale and bias have the shape of the last axes.
+# Axis of the parameters of each normalisation; None if scale and bias have the shape of the last axes.
 _PARAMETER_AXIS: dict[str, int | None] = {
     "LayerNormalization": None,
     "RMSNormalization": None,

@@ -1,4 +1,4 @@
-"""Fuse a softmax that is written out."""
+"""Fuse a softmax that is written as arithmetic."""
 
 from __future__ import annotations
 

@@ -17,8 +17,8 @@ _SWAP_WINDOW_AXES = [0, 1, 3, 2, 4, 5]
 class _Window(Rule):
     """``Reshape(Transpose(Reshape(x, split)), merge)`` -> one function node with the same inputs.
 
-    Must not fire on other permutations, on computed or unknown shapes, or where the two inner axes are not a
-    square window: then it is some other shuffle.
+    Must not fire on other permutations, on computed or unknown shapes, or if the two inner axes are not a
+    square window, because the reshapes then are not a window partition.
     """
 
     operator = ""
