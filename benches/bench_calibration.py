@@ -1,4 +1,4 @@
-"""Calibration and whole runs: the quick-start model always, real models where ../shared is there."""
+"""Benchmark calibration and whole runs, on the quick-start model and, if ../shared exists, on real models."""
 
 from __future__ import annotations
 

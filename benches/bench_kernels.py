@@ -1,4 +1,4 @@
-"""Kernels on tensors in cache, beside numpy's histogram, onnxruntime's own collector and ``torch.histc``."""
+"""Kernels on tensors in cache, compared with numpy, onnxruntime's collector and ``torch.histc``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the benchmarks find models."""
+"""Find the models of the benchmarks."""
 
 from __future__ import annotations
 

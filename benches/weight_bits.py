@@ -1,4 +1,4 @@
-"""How good the rounding of weights is, shown where it matters: weights of 8, 6 and 4 bits, activations int8.
+"""Measure the rounding of weights: weights of 8, 6 and 4 bits with int8 activations.
 
 ``python benches/weight_bits.py`` quantises resnet20 and mobilenetv2 of ../shared, every width once rounded to
 nearest and once with all that finetune level 1 does, and prints the judging program's figures as one table.

@@ -1,4 +1,4 @@
-"""The shared models run, and mean what their names say."""
+"""The models shared by the tests run and have the operators that their names state."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Programs for those who develop XSlim; no part of the package."""
+"""Tools for the development of XSlim; they are not part of the package."""

@@ -1,4 +1,4 @@
-"""Small static runs for the analysis to look at."""
+"""Small static runs as input for the tests of the analysis."""
 
 from __future__ import annotations
 

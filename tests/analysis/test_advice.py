@@ -1,4 +1,4 @@
-"""Advice speaks where something is broken, with JSON that loads, and is silent elsewhere."""
+"""Advice is given for broken runs, with JSON that loads as a configuration, and not for good runs."""
 
 from __future__ import annotations
 

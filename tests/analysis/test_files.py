@@ -1,4 +1,4 @@
-"""The three files of a report."""
+"""Tests of the three files of a report."""
 
 from __future__ import annotations
 

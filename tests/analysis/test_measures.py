@@ -1,4 +1,4 @@
-"""Numbers that come from sketches, against the values themselves."""
+"""Numbers computed from sketches equal those computed from the values, within the sketch's precision."""
 
 from __future__ import annotations
 

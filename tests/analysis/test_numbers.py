@@ -1,4 +1,4 @@
-"""Numbers as text."""
+"""Tests of the formatting of numbers."""
 
 from __future__ import annotations
 

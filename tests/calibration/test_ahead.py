@@ -1,4 +1,4 @@
-"""Working ahead in threads: order, errors, bounds and a clean end."""
+"""Tests of `map_ahead`: order of results, errors, limits, and the end of its threads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calibration data: lists, arrays, raw files, several inputs, batches."""
+"""Tests of calibration data: lists, arrays, raw files, several inputs, batches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images: colour order, grey and alpha, depth, layout, normalisation, presets."""
+"""Tests of the image decoder: colour order, grey and alpha, depth, layout, normalisation, presets."""
 
 from __future__ import annotations
 

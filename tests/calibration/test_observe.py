@@ -1,4 +1,4 @@
-"""From samples to sketches: one answer whatever the split, the threads, the budget or the interruptions."""
+"""Sketches do not depend on batches, shards, threads, the memory budget or interruptions of the run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Preprocessing functions of the user's own."""
+"""Tests of preprocessing functions that users write."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bad input: a clear line on stderr, exit status 2, and no file left behind."""
+"""Bad input prints one clear line on stderr, exits with status 2 and leaves no file behind."""
 
 from __future__ import annotations
 

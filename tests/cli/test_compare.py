@@ -1,4 +1,4 @@
-"""``xslim compare``: figures against numpy, from every kind of data."""
+"""The figures of ``xslim compare`` equal those of numpy, for every kind of data."""
 
 from __future__ import annotations
 

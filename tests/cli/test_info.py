@@ -1,4 +1,4 @@
-"""``xslim info``: the facts about a model."""
+"""Tests of ``xslim info``."""
 
 from __future__ import annotations
 

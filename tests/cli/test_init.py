@@ -1,4 +1,4 @@
-"""``xslim init``: the configuration it writes loads, fits the model and runs."""
+"""The configuration that ``xslim init`` writes loads, suits the model and runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command line as a whole: help, log, exit statuses, overrides."""
+"""Tests of the command line: help, log, exit statuses, overrides."""
 
 from __future__ import annotations
 

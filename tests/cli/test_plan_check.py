@@ -1,4 +1,4 @@
-"""``xslim plan`` and ``xslim check`` from the command line."""
+"""Tests of ``xslim plan`` and ``xslim check`` through the command line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Q/DQ patterns that do not fuse, each built by hand beside its sound form."""
+"""Every Q/DQ pattern that does not fuse is found in a hand-built graph, and not in its correct form."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Levels are numbers outside and names inside."""
+"""Levels are numbers in configurations and enum members in the code."""
 
 from __future__ import annotations
 

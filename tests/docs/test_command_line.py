@@ -1,4 +1,4 @@
-"""The documents name options and commands that exist, and the reference names all of them."""
+"""The documents name only options and commands that exist, and the reference names all of them."""
 
 from __future__ import annotations
 

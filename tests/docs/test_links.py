@@ -1,4 +1,4 @@
-"""Links between documents lead somewhere, and so do the files and targets that documents name."""
+"""Links, files and make targets that the documents name exist."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a developer meets first: `make help`, a missing toolchain, the CI script."""
+"""Tests of the Makefile and the CI script: `make help`, a missing toolchain."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The quick start: what its script prints is true, and its files are what its page says."""
+"""The quick start's script prints correct figures and writes the files that its page lists."""
 
 from __future__ import annotations
 

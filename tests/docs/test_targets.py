@@ -1,4 +1,4 @@
-"""The page on targets has the targets, roles and patterns of the code."""
+"""The page on targets lists the targets, roles and patterns of the code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Static runs of the first part of a model: what lies behind the cut stays float, the whole comes out."""
+"""Static runs of the first part of a model keep the rest float and write the whole model."""
 
 from __future__ import annotations
 

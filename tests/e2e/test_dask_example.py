@@ -1,4 +1,4 @@
-"""The dask example: two local workers give the bytes of the undivided run."""
+"""The dask example with two local workers writes the same bytes as a run without shards."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ctrl-C in the middle of a run: its own exit status, and no file that is not whole."""
+"""Ctrl-C during a run gives its own exit status and leaves no partial file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A mask that no constant betrays: only calibration sees its infinities."""
+"""An attention mask that is computed, so that only calibration can find its infinities, stays float."""
 
 from __future__ import annotations
 

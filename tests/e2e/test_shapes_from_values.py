@@ -1,4 +1,4 @@
-"""Outputs whose shape depends on values, as behind non-maximum suppression: rounding changes the choice."""
+"""Runs on models with outputs whose shape depends on values, as behind non-maximum suppression."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whole static runs: the same bytes on every way to them, and nothing overwritten or left behind."""
+"""Whole static runs write the same bytes through every interface and overwrite or leave no other file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Operators that onnxruntime does not have: kept, converted without data, calibrated only before them."""
+"""Operators unknown to onnxruntime are kept; models with them calibrate only up to these operators."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Run what an exporter made, beside the float model."""
+"""Helpers that run an exported model and its float model on the same inputs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What onnxruntime makes of an exported model: integer kernels with the arithmetic of the Q/DQ form."""
+"""onnxruntime runs exported models in integer kernels whose results equal those of the Q/DQ form."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The exported model: its shape, and its arithmetic against numpy."""
+"""The exported model has the expected structure, and its results equal those of numpy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Changes of bytes as damaged disks, broken exporters and attackers make them."""
+"""Mutations of bytes, as damaged disks, faulty exporters and attackers cause them."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ WORDS = (
 
 
 def mutated(data: bytes, generator: random.Random) -> bytes:
-    """Change bytes, cut, double, insert: what damage and enemies do."""
+    """Change, cut, duplicate or insert bytes, as damage and attackers do."""
     content = bytearray(data)
     for _ in range(generator.randint(1, MOST_CHANGES)):
         place = generator.randrange(len(content) + 1)
@@ -81,7 +81,7 @@ def sketches(space: Workspace) -> Path:
 
 
 def with_checksum(space: Workspace, file: Path) -> object:
-    """Read a file whose checksum was made again: the damage is inside."""
+    """Read a file whose contents were changed before the checksum was computed."""
     content = file.read_bytes()
     file.write_bytes(content[:17] + hashlib.sha256(content[49:]).digest() + content[49:])
     return load_sketches(file)

@@ -1,4 +1,4 @@
-"""New names are free in the whole graph, and an editor puts its nodes where it is asked to."""
+"""New names are unique in the whole graph, and an editor inserts its nodes at the right place."""
 
 from __future__ import annotations
 

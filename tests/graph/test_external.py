@@ -1,4 +1,4 @@
-"""Weights in other files: which places are read, and which are refused."""
+"""Weights in other files are read at allowed locations and refused at others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sparse tensors that contradict themselves."""
+"""Inconsistent sparse tensors are refused."""
 
 from __future__ import annotations
 

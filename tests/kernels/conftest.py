@@ -1,4 +1,4 @@
-"""Properties are about values, not about time: no deadline per example."""
+"""Settings of hypothesis: no deadline per example, because the properties do not concern time."""
 
 from hypothesis import settings
 

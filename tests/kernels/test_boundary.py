@@ -1,4 +1,4 @@
-"""What crosses from Python to Rust: nothing is copied that need not be, nothing is misread."""
+"""Arrays pass from Python to Rust without unnecessary copies, whatever their layout."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A refusal of a kernel: one exception for each kind of fault."""
+"""Kernels raise one kind of exception for each kind of fault."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Gram matrices against a numpy oracle that unfolds images, and rounding against what it promises."""
+"""Gram matrices equal those of a numpy oracle that unfolds images, and rounding reduces the error."""
 
 from __future__ import annotations
 

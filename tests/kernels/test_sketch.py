@@ -1,4 +1,4 @@
-"""The sketch against numpy: what is counted, and that only the multiset of values matters."""
+"""The sketch equals numpy's counts and depends only on the multiset of values."""
 
 from __future__ import annotations
 

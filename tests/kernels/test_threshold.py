@@ -1,4 +1,4 @@
-"""Scales and zero points against errors measured on the data themselves."""
+"""Scales and zero points are compared by errors measured on the data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models in ONNX text, and the question every rule has to answer: is the result the same?"""
+"""Helpers for tests of rules: models in ONNX text, and a check that a rewritten model computes the same."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small files that stand for large models: refused, or left as they are."""
+"""Small files that would expand to huge models are refused or left as they are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The quick look before a match leaves few nodes of a long chain to the rewriter, which is slow."""
+"""The quick test before matching leaves few nodes of a long chain to the slow rewriter."""
 
 from __future__ import annotations
 

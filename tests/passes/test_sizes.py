@@ -1,4 +1,4 @@
-"""Sizes taken from shapes become constants, and what is computed from them stays right."""
+"""Sizes read from shapes become constants, and results computed from them stay correct."""
 
 from __future__ import annotations
 

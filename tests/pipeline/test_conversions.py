@@ -1,4 +1,4 @@
-"""Precision levels 3, 4 and 100 from the outside: functions, settings, files."""
+"""Tests of precision levels 3, 4 and 100 through the public functions, settings and files."""
 
 from __future__ import annotations
 

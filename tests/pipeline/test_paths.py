@@ -1,4 +1,4 @@
-"""Where the output goes: as in XSlim 2, but never over the input."""
+"""The path of the output is that of XSlim 2, but never that of the input."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the configuration asks of graph preparation, and what the target does."""
+"""The effects of configuration and target on graph preparation."""
 
 import numpy as np
 import onnx

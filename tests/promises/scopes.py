@@ -1,4 +1,4 @@
-"""Models whose bodies, names or constants are ordinary in exports and easy to get wrong in a rewriting."""
+"""Models with functions, names or constants that are frequent in exports and easy to rewrite wrongly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When onnxruntime dies of a model, XSlim lives: a warning and a result where it can, one error where not."""
+"""If onnxruntime crashes on a model, XSlim does not: it gives a result and a warning, or one error."""
 
 from __future__ import annotations
 

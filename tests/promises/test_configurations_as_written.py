@@ -1,4 +1,4 @@
-"""A configuration means the same in every form in which people write it."""
+"""A configuration has the same meaning in every form in which people write it."""
 
 from __future__ import annotations
 

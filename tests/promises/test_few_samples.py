@@ -1,4 +1,4 @@
-"""Few samples, equal ones, black images, constant conditions: a sound model, never an internal error."""
+"""Few or equal samples, black images and constant inputs give a valid model, never an internal error."""
 
 from __future__ import annotations
 

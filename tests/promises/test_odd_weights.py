@@ -1,4 +1,4 @@
-"""Weights that are no numbers are named and never quantised; odd ones that mean something are kept."""
+"""Weights with NaN are named in the log and not quantised; unusual but valid weights are quantised."""
 
 from __future__ import annotations
 

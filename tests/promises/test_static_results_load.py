@@ -1,4 +1,4 @@
-"""A static run takes any real network, and onnxruntime loads what it writes, however it optimises."""
+"""Static runs accept all usual networks, and onnxruntime loads the results at every optimisation level."""
 
 from __future__ import annotations
 

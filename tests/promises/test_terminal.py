@@ -1,4 +1,4 @@
-"""What reaches the terminal: XSlim's own lines, of visible characters, on whatever streams there are."""
+"""XSlim prints only its own lines, with visible characters only, to any kind of output stream."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models that runtimes accept and that readers often do not: one builder for each kind."""
+"""Builders of models that runtimes accept and that readers often refuse, one builder for each kind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Graphs in ONNX's text form, and the way from them to a plan and a quantised model."""
+"""Helpers for tests of quantisation: graphs in ONNX text, their plans and quantised models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Biases in the scale of the accumulator."""
+"""Tests of int32 biases in the scale of the accumulator."""
 
 from __future__ import annotations
 

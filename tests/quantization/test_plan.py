@@ -1,4 +1,4 @@
-"""What becomes int8, and why."""
+"""Tests of the plan: which operators become int8, and why."""
 
 from __future__ import annotations
 

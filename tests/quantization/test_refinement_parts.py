@@ -1,4 +1,4 @@
-"""Layers as matrices, bias correction and factors, against onnxruntime."""
+"""Layers as matrices, bias correction and inserted factors are compared with onnxruntime."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parts of the graph with settings of their own, however wrong they are given."""
+"""Tests of regions with settings of their own, and of errors in their definition."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parameters around concatenations."""
+"""Tests of parameters that the inputs and the output of a Concat share."""
 
 from __future__ import annotations
 

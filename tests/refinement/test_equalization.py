@@ -1,4 +1,4 @@
-"""How far channels are equalised: ranges and judgement never come from the same samples."""
+"""The strength of equalisation is judged on other samples than those that give the ranges."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Biases in sequence: means of the quantised network follow the float one, and chance is not fitted."""
+"""Sequential bias correction makes the means equal those of the float model and does not fit noise."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Refinement on small networks: what gains is kept, what loses is undone, and levels stand in order."""
+"""Refinement keeps steps that gain, undoes steps that lose, and higher levels are not worse."""
 
 from __future__ import annotations
 

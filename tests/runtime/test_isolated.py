@@ -1,4 +1,4 @@
-"""A model in a process of its own: the same values and errors, and its death is one error among others."""
+"""A model in a child process gives the same values and errors, and a crash of it raises an error."""
 
 from __future__ import annotations
 

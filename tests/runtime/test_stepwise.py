@@ -1,4 +1,4 @@
-"""A model run piece by piece computes what one run computes, and follows what is changed on the way."""
+"""A model run piece by piece gives the values of one run, and uses tensors changed between pieces."""
 
 from __future__ import annotations
 

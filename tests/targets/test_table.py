@@ -1,4 +1,4 @@
-"""The operator tables against ONNX's own schemas, and what they refuse."""
+"""The operator tables agree with ONNX's schemas and refuse what a target does not support."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The corpus: every command over a folder of models, what fails it, and what is told of a failure."""
+"""Tests of the corpus: which results fail it, and what it reports about a failure."""
 
 from __future__ import annotations
 

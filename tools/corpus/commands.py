@@ -1,4 +1,4 @@
-"""The commands that the corpus runs over every model."""
+"""The commands that the corpus runs on every model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from tools.corpus.samples import Sample
 
 CHECK_FAILED = 1
-"""Exit status of ``xslim check`` for a model that the target does not take as it should."""
+"""Exit status of ``xslim check`` for a model that the target does not run completely as intended."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What a result is worth beside the original model: independent of XSlim, with onnxruntime alone."""
+"""Judge a result against the original model with onnxruntime alone, independently of XSlim's code."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tools.corpus.samples import Input, Recipe, Sample, draw, recipes
 
 MOST_DECIBELS = 200.0
 SMALLEST = 1e-6
-"""Values below this size count as this size when differences become relative."""
+"""Relative differences are relative to the expected value, or to this value if the expected one is smaller."""
 
 UNKNOWN = (
     "is not a registered function/op",
@@ -24,14 +24,14 @@ UNKNOWN = (
     "only *guarantees* support",
     "Unsupported model IR version",
 )
-"""What onnxruntime says when a model is beyond it, not wrong."""
+"""Messages of onnxruntime for valid models that it does not support."""
 
 Arrays = list[np.ndarray[Any, Any]]
 
 
 @dataclass(frozen=True)
 class Original:
-    """Whether the original model loads and runs, on what, and whether it gives the same twice."""
+    """Whether the original model loads and runs, on which inputs, and whether two runs give equal results."""
 
     loads: bool
     runs: bool
@@ -62,8 +62,8 @@ class Original:
 class Judgement:
     """Result beside original: greatest relative difference, lowest SQNR in dB, what is wrong if anything.
 
-    `noise` is the relative difference between the original as onnxruntime optimises it and as it is: values
-    that are all but cancelled, or int8 inside the model, make it large.
+    `noise` is the relative difference between the original with and without onnxruntime's optimisations. It
+    is large if values nearly cancel or if the model contains int8 operators.
     """
 
     difference: float | None = None

@@ -1,4 +1,4 @@
-"""The models of a corpus: a folder of them, and what can be written into one."""
+"""Find the models of a corpus in a folder, and write models of packages into one."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Run a function in a forked process with limits of time and memory.
 
-The process that forks has imported XSlim and onnxruntime already, so that a job costs milliseconds instead of
-a start of Python. Every job still has a process of its own, so that its death takes nothing else down.
+The forking process has imported XSlim and onnxruntime already, so a job starts within milliseconds. Every job
+has a process of its own, so that a crash ends only the job.
 """
 
 from __future__ import annotations

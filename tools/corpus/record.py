@@ -1,4 +1,4 @@
-"""What came of each command, as JSON lines: one run can be compared with another."""
+"""Record the result of each command as JSON lines, and compare two such records."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Inputs for a model: given ones, or random ones made from what the model declares."""
+"""Inputs for a model: given samples, or random ones that match the model's declared inputs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One table over all models: exit status and SQNR of every command, time and peak memory of the costliest."""
+"""One table of all models: exit status and SQNR of every command, and the largest time and memory."""
 
 from __future__ import annotations
 

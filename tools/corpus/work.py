@@ -1,4 +1,4 @@
-"""One model through all commands."""
+"""Run all commands on one model."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ KEPT = frozenset({"data", "config.json", "log.txt", ".ses"})
 """Files of the corpus itself, and one that onnxruntime keeps in the folder for temporary files."""
 
 NOISES = 4
-"""A slimmed model may differ by so many times what optimisations of onnxruntime change in the original."""
+"""A slimmed model may differ by this many times the change that onnxruntime's optimisations make in the
+original."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def _original(model: Path, name: str, found: list[Sample], limits: Limits, folde
 def _samples(
     name: str, original: Original, found: list[Sample], settings: Settings
 ) -> tuple[list[Sample], list[Sample]]:
-    """Return samples for calibration and for judging; with several given ones the last quarter judges."""
+    """Return samples for calibration and for judging; of several given samples the last quarter judges."""
     if not original.runs:
         return [], []
     if found:
