@@ -14,7 +14,7 @@ from tools.corpus.samples import Input, Recipe, Sample, draw, recipes
 
 MOST_DECIBELS = 200.0
 SMALLEST = 1e-6
-"""Relative differences are relative to the expected value, or to this value if the expected one is smaller."""
+"""Relative differences are relative to the expected value, or to this number if it is larger."""
 
 UNKNOWN = (
     "is not a registered function/op",
