@@ -23,7 +23,7 @@ EXAMPLES = """examples:
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser; its help fits a screen of 80 columns and 24 lines."""
     commands = f"commands: {', '.join(COMMANDS)}"
-    parser = Parser(prog="xslim", usage=USAGE, epilog=f"{commands}\n\n{EXAMPLES}")
+    parser = Parser(prog="xslim", usage=USAGE, epilog=f"{commands}\n{EXAMPLES}")
     parser.add_argument("-c", "--config", metavar="FILE", help="JSON configuration")
     parser.add_argument("-i", "--input_path", metavar="FILE", help="ONNX model, instead of the config's")
     parser.add_argument("-o", "--output_path", metavar="PATH", help="output file (.onnx) or folder")
@@ -36,6 +36,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--opset", type=int, metavar="N", help="opset version of the output")
     parser.add_argument("--no-functions", action="store_true", help="keep plain operators only")
+    parser.add_argument("--unchecked", action="store_true", help="leave out the proof of the preparation")
     parser.add_argument(
         "--ignore_op_types", type=names, default=[], metavar="A,B", help="operator types to keep in float"
     )
@@ -65,6 +66,7 @@ def run(options: argparse.Namespace) -> int:
         {} if options.config is None else options.config,
         opset=options.opset,
         functions=False if options.no_functions else None,
+        unchecked=True if options.unchecked else None,
         precision_level=None if name is None else PrecisionLevel[name],
         ignore_op_types=options.ignore_op_types,
         ignore_op_names=options.ignore_op_names,

@@ -12,10 +12,12 @@ import onnx_ir as ir
 from xslim.commands.qdq_patterns import PatternMatch, Site, find_patterns, sites_of
 from xslim.commands.subgraphs import count_subgraphs, refusals
 from xslim.commands.text import counted, known_only, say, say_json
+from xslim.export.check import run_float_model
 from xslim.graph.cost import model_cost
 from xslim.passes.folding import infer_shapes
 from xslim.passes.tidy import unique_names
 from xslim.pipeline.protect import load_protected_model
+from xslim.runtime import Isolated
 from xslim.targets import Target, load_target
 
 INTEGER_TYPES = (ir.DataType.INT8, ir.DataType.UINT8)
@@ -101,9 +103,14 @@ class ProviderCheck:
 
 
 def run(model: str, target: str, as_json: bool) -> int:
-    """Print what the provider takes; return 1 when something does not fuse or heavy work falls back."""
+    """Print what the provider takes; return 1 when something does not fuse or heavy work falls back.
+
+    A model that onnxruntime refuses is an error.
+    """
     table = load_target(target)
-    loaded = load_protected_model(Path(model))
+    with Isolated() as isolated:
+        loaded = load_protected_model(Path(model))
+        run_float_model(Path(model), loaded, isolated, lean=True)
     unique_names(loaded)
     check = check_provider(loaded, table)
     if as_json:

@@ -29,6 +29,7 @@ def load_config(
     *,
     onnx_model: str | os.PathLike[str] | None = None,
     opset: int | None = None,
+    unchecked: bool | None = None,
     functions: bool | None = None,
     precision_level: int | None = None,
     ignore_op_types: Sequence[str] | None = None,
@@ -40,7 +41,7 @@ def load_config(
     ----------
     source : mapping, path or Config
         The configuration, or the JSON file that holds it. A `Config` is taken as it is.
-    onnx_model, opset, functions : optional
+    onnx_model, opset, functions, unchecked : optional
         Replace the fields of `model_parameters` with the same name.
     precision_level : int, optional
         Replaces the field of `quantization_parameters`.
@@ -73,7 +74,9 @@ def load_config(
             f"must be a dict or the path of a JSON file, not {type(source).__name__}", where=where
         )
 
-    _replace(raw, "model_parameters", onnx_model=onnx_model, opset=opset, functions=functions)
+    _replace(
+        raw, "model_parameters", onnx_model=onnx_model, opset=opset, functions=functions, unchecked=unchecked
+    )
     _replace(raw, "quantization_parameters", precision_level=precision_level)
     _extend(raw, "quantization_parameters", ignore_op_types=ignore_op_types, ignore_op_names=ignore_op_names)
     config = _validate(raw, where)

@@ -45,6 +45,8 @@ class ModelParameters(_Section):
     """Make detection heads and window shuffles functions of the target; `false` keeps plain operators."""
     opset: f.Count | None = None
     """Version of the default operator set that the output must have."""
+    unchecked: bool = False
+    """Go on, with a warning, where the prepared model does not compute what the original does."""
 
 
 class InputParameters(_Section):

@@ -13,12 +13,22 @@ from numpy.typing import NDArray
 
 from xslim.errors import CrashError, InternalError, ModelError
 from xslim.export.verify import OutputComparison, compare_by_name, require_valid
-from xslim.runtime import Feeds, Isolated, random_feeds, unknown_operators, with_less_optimisation
+from xslim.runtime import (
+    Feeds,
+    Isolated,
+    Runs,
+    is_gap,
+    random_feeds,
+    unknown_operators,
+    with_less_optimisation,
+)
 
 logger = logging.getLogger(__name__)
 
 # Above this many bytes of weights a session keeps no second copy of them.
 LEAN_ABOVE = 1 << 29
+
+HOW_TO_MEND = "export it again; --unchecked converts it all the same"
 
 
 @dataclass(frozen=True)
@@ -31,9 +41,15 @@ class TrialRun:
 
 
 def run_float_model(
-    source: bytes | Path, model: ir.Model, isolated: Isolated, *, lean: bool
-) -> TrialRun | None:
-    """Run the float model once on random input of the right type, unless it has operators that no one knows.
+    source: bytes | Path,
+    model: ir.Model,
+    isolated: Isolated,
+    *,
+    lean: bool = False,
+    unchecked: bool = False,
+    samples: Sequence[Feeds] = (),
+) -> list[TrialRun]:
+    """Run the float model on random input of the right type, and on samples.
 
     Parameters
     ----------
@@ -45,40 +61,92 @@ def run_float_model(
         The process that runs it.
     lean : bool
         See `Session`.
+    unchecked : bool
+        Warn instead of refusing a model that cannot be run.
+    samples : sequence of feeds
+        Real inputs; where they run, random input may fail.
 
     Returns
     -------
-    TrialRun or None
-        None, with a warning, when onnxruntime lacks an operator or the model takes none of the inputs tried.
+    list of TrialRun
+        None of them, with a warning, when onnxruntime lacks an operator or the model takes no input tried.
 
     Raises
     ------
     CrashError
         onnxruntime dies of the model.
     ModelError
-        onnxruntime cannot load it.
+        onnxruntime refuses the model whatever it is fed with, although it knows its operators; or a sample.
     """
     if unknown := unknown_operators(model):
         logger.warning("onnxruntime has no operator %s: the result is neither run nor compared", unknown[0])
-        return None
-    refusal = ""
+        return []
 
-    def attempt(optimisation: str) -> TrialRun | None:
-        nonlocal refusal
-        session = isolated.session(source, lean=lean, optimisation=optimisation)
+    def attempt(optimisation: str) -> list[TrialRun]:
+        session = _load(source, model, isolated, lean=lean, optimisation=optimisation)
+        runs = [TrialRun(feeds, session.run(feeds), session.outputs) for feeds in samples]
+        random = _run_on_random_input(session, model, known_to_run=bool(runs))
+        return [random, *runs] if random is not None else runs
+
+    try:
+        return with_less_optimisation(attempt, "the float model")
+    except ModelError as error:
+        if not (unchecked or is_gap(error)):
+            raise
+        logger.warning("the result is neither run nor compared: %s", error.what)
+    return []
+
+
+def _run_on_random_input(session: Runs, model: ir.Model, *, known_to_run: bool) -> TrialRun | None:
+    refusals = []
+    try:
         for feeds in random_feeds(model):
             try:
                 return TrialRun(feeds, session.run(feeds), session.outputs)
             except CrashError:
                 raise
             except ModelError as error:
-                refusal = error.what
+                refusals.append(error.what)
+    except CrashError:
+        raise
+    except ModelError as error:
+        # An input is no tensor of numbers.
+        refusals = [f"{error.where}: {error.what}"]
+    if known_to_run:
         return None
-
-    if trial := with_less_optimisation(attempt, "the float model"):
-        return trial
-    logger.warning("the float model does not run on random input, so nothing is compared: %s", refusal)
+    if len(refusals) > 1 and len(set(refusals)) == 1 and _takes_any_floats(model):
+        raise ModelError(f"the float model does not run in onnxruntime: {refusals[0]}", hint=HOW_TO_MEND)
+    reason = refusals[-1] if refusals else "it would take more elements than XSLIM_TRIAL_ELEMENTS allows"
+    logger.warning("the float model does not run on random input, so nothing is compared: %s", reason)
     return None
+
+
+def _load(
+    source: bytes | Path, model: ir.Model, isolated: Isolated, *, lean: bool, optimisation: str
+) -> Runs:
+    """Load the float model: the file as it is, or what was read from it."""
+    try:
+        return isolated.session(source, lean=lean, optimisation=optimisation)
+    except CrashError:
+        raise
+    except ModelError as refusal:
+        if is_gap(refusal):
+            raise
+        try:
+            return isolated.session(model, lean=lean, optimisation=optimisation)
+        except ModelError:
+            raise ModelError(
+                f"the float model does not run in onnxruntime: {refusal.what}", hint=HOW_TO_MEND
+            ) from refusal
+
+
+def _takes_any_floats(model: ir.Model) -> bool:
+    """Whether no input says where to look or how large something is, so that a refusal is not its fault."""
+    return all(
+        value.dtype is not None and value.dtype.is_floating_point() and value.shape is not None
+        for value in model.graph.inputs
+        if not value.is_initializer()
+    )
 
 
 def check_file(

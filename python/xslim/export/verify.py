@@ -148,6 +148,7 @@ def compare_by_name(outputs: Mapping[str, Sequence[tuple[Array, Array]]]) -> lis
     """
     rows = []
     for name, pairs in outputs.items():
+        pairs = [pair for found in pairs for pair in _arrays(*found)]
         alike = [(a, b) for a, b in pairs if a.shape == b.shape]
         if len(alike) < len(pairs):
             logger.warning(
@@ -159,6 +160,15 @@ def compare_by_name(outputs: Mapping[str, Sequence[tuple[Array, Array]]]) -> lis
         if alike and alike[0][0].dtype.kind == "f":
             rows.append(_compare_output(name, alike))
     return rows
+
+
+def _arrays(reference: object, candidate: object) -> list[tuple[Array, Array]]:
+    """The arrays of an output: one, those of a sequence, or none."""
+    if isinstance(reference, list) and isinstance(candidate, list):
+        return [pair for a, b in zip(reference, candidate, strict=False) for pair in _arrays(a, b)]
+    if isinstance(reference, np.ndarray) and isinstance(candidate, np.ndarray):
+        return [(reference, candidate)]
+    return []
 
 
 def _compare_output(name: str, pairs: Sequence[tuple[Array, Array]]) -> OutputComparison:

@@ -44,6 +44,9 @@ def detach(model: ir.Model) -> tuple[bytes, Weights]:
         tensor = value.const_value
         if tensor is None or tensor.dtype == ir.DataType.STRING or tensor.nbytes < LEAST_BYTES:
             continue
+        # onnxruntime does not find an external initializer that is an output, or that nothing reads.
+        if value.is_graph_output() or not value.uses():
+            continue
         array = np.ascontiguousarray(tensor.numpy())
         if array.dtype.kind in PLAIN and array.nbytes == tensor.nbytes:
             weights[name] = array

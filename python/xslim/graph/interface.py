@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 
@@ -38,6 +39,13 @@ class Interface:
             tuple(Port.of(value) for value in graph.inputs if not value.is_initializer()),
             tuple(Port.of(value) for value in graph.outputs),
         )
+
+    def with_shapes(self, shapes: Mapping[str, ir.Shape]) -> Interface:
+        """Return the interface with other shapes for some outputs."""
+        outputs = (
+            replace(port, shape=shapes[port.name]) if port.name in shapes else port for port in self.outputs
+        )
+        return replace(self, outputs=tuple(outputs))
 
     def restore(self, model: ir.Model) -> None:
         """Restore this interface in a rewritten model.

@@ -10,6 +10,9 @@ from onnx_ir.passes import common
 
 from xslim.graph.limits import FOLD_MB, limit
 from xslim.graph.ops import is_standard, static_shape
+from xslim.passes.shapes import infer_shapes
+
+__all__ = ["fold_constants", "infer_shapes", "remove_unused"]
 
 logger = logging.getLogger(__name__)
 
@@ -24,20 +27,6 @@ _SMALL_INPUTS = 1 << 20
 _MOST_WORK = 2.0**33
 # Never folded, because a quantised weight must stay quantised.
 _NEVER_FOLDED = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear")
-
-
-def infer_shapes(model: ir.Model) -> None:
-    """Infer the type and shape of every value from those of the inputs; symbolic names are kept."""
-    graph = model.graph
-    inputs = list(graph.inputs)
-    constants = [(value, value.const_value) for value in graph.initializers.values()]
-    common.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model)
-    # If the model cannot be serialised, the pass fails and leaves initializers in the list of inputs.
-    if len(graph.inputs) != len(inputs):
-        graph.inputs[:] = inputs
-        for value, tensor in constants:
-            value.const_value = tensor
-            graph.register_initializer(value)
 
 
 def fold_constants(model: ir.Model) -> bool:

@@ -14,6 +14,7 @@ from xslim.passes.opset import convert_opset, function_obstacle
 from xslim.passes.rewriting import apply_rules, candidates, functions_aside, rules_by_root
 from xslim.passes.rules import activations, normalization, softmax
 from xslim.passes.rules.base import AnyRule
+from xslim.passes.steps import UNHEARD, Steps
 
 logger = logging.getLogger(__name__)
 
@@ -61,8 +62,14 @@ FUSIONS: tuple[Fusion, ...] = (
 EVERY_FUSION = frozenset(fusion.operator for fusion in FUSIONS)
 
 
-def fuse(model: ir.Model, *, wanted: int | None, raise_opset_for: Collection[str]) -> ir.Model:
-    """Apply every fusion that the opset allows; first raise the opset if `raise_opset_for` has a match.
+def fuse(
+    model: ir.Model,
+    *,
+    wanted: int | None,
+    raise_opset_for: Collection[str],
+    steps: Steps = UNHEARD,
+) -> ir.Model:
+    """Make every fusion that the opset allows, after raising it where one in `raise_opset_for` matches.
 
     Parameters
     ----------
@@ -71,20 +78,23 @@ def fuse(model: ir.Model, *, wanted: int | None, raise_opset_for: Collection[str
     wanted : int or None
         The opset that the result must have; fusions to operators that this opset lacks are not applied.
     raise_opset_for : collection of str
-        Operators (see `FUSIONS`) for which the opset is raised if `wanted` is None.
+        Operators (see `FUSIONS`) for which a higher opset is worth it when `wanted` is None.
+    steps : Steps
+        Hears of every step.
 
     Returns
     -------
     onnx_ir.Model
     """
     if wanted is None:
-        model = _raise_opset(model, raise_opset_for)
+        model = _raise_opset(model, raise_opset_for, steps)
     version = opset(model) if wanted is None else wanted
-    apply_rules(model, [rule for fusion in FUSIONS if fusion.fits(version) for rule in fusion.rules])
+    rules = [rule for fusion in FUSIONS if fusion.fits(version) for rule in fusion.rules]
+    apply_rules(model, rules, steps)
     return model
 
 
-def _raise_opset(model: ir.Model, operators: Collection[str]) -> ir.Model:
+def _raise_opset(model: ir.Model, operators: Collection[str], steps: Steps) -> ir.Model:
     version = opset(model)
     wanted = {
         fusion: count
@@ -102,6 +112,7 @@ def _raise_opset(model: ir.Model, operators: Collection[str]) -> ir.Model:
         f"{count} x {fusion.operator} needs {fusion.first}" for fusion, count in wanted.items()
     )
     model = convert_opset(model, target, reason)
+    steps.done(f"the conversion of opset {version} to {target}", model)
     infer_shapes(model)
     fold_constants(model)
     return model

@@ -21,6 +21,11 @@ logger = logging.getLogger(__name__)
 OLDEST = 13
 # Operators whose meaning changed under the same signature after this opset.
 _CHANGED_MEANING = ("GroupNormalization",)
+# What attributes say now, and said before their default changed or they existed.
+_WORDS = {
+    ("GridSample", "mode"): {"linear": "bilinear", "cubic": "bicubic", "nearest": "nearest"},
+    ("RoiAlign", "coordinate_transformation_mode"): {"output_half_pixel": ""},
+}
 _INLINING_ROUNDS = 3
 
 
@@ -115,6 +120,7 @@ def _lower(node: ir.Node, current: int, target: int) -> None:
         return
     if is_standard(node, *_CHANGED_MEANING):
         raise _refusal(node, target, "it meant something else there")
+    _old_words(node, now, then, target)
     _inputs_to_attributes(node, now, then, target)
     _drop_default_attributes(node, now, then, target)
     _check_defaults(node, now, then, target)
@@ -123,15 +129,33 @@ def _lower(node: ir.Node, current: int, target: int) -> None:
         raise _refusal(node, target, f"it has at most {then.max_output} outputs there")
 
 
+def _old_words(node: ir.Node, now: OpSchema, then: OpSchema, target: int) -> None:
+    """Say what an attribute says as the older opset says it."""
+    for (operator, name), words in _WORDS.items():
+        if not is_standard(node, operator) or _default(now, name) == _default_or_none(then, name):
+            continue
+        said = node.attributes.get_string(name, str(_default(now, name)))
+        if said not in words:
+            raise _refusal(node, target, f"its {name} cannot be {said} there")
+        if name in then.attributes:
+            node.attributes.add(ir.AttrString(name, words[said]))
+        else:
+            node.attributes.pop(name, None)
+
+
 def _inputs_to_attributes(node: ir.Node, now: OpSchema, then: OpSchema, target: int) -> None:
-    """Turn constant inputs into attributes if they were attributes of the same name in the older opset."""
+    """Move constant inputs that used to be attributes of the same name back."""
+    from onnx import defs
+
     for index in reversed(range(len(then.inputs), min(len(node.inputs), len(now.inputs)))):
         name, value = now.inputs[index].name, node.inputs[index]
         if value is not None:
             array = constant(value)
             if name not in then.attributes or array is None:
                 raise _refusal(node, target, f"its input {name} does not exist there")
-            node.attributes.add(ir.AttrInt64s(name, [int(item) for item in array.reshape(-1)]))
+            numbers = [int(item) for item in array.reshape(-1)]
+            single = then.attributes[name].type == defs.OpSchema.AttrType.INT
+            node.attributes.add(ir.AttrInt64(name, numbers[0]) if single else ir.AttrInt64s(name, numbers))
         node.resize_inputs(index)
     names = [parameter.name for parameter in now.inputs[: len(then.inputs)]]
     moved = [name for name in names if name in then.attributes]
@@ -168,6 +192,10 @@ def _default(schema: OpSchema, name: str) -> object:
         return None
     default = helper.get_attribute_value(value)
     return default.decode() if isinstance(default, bytes) else default
+
+
+def _default_or_none(schema: OpSchema, name: str) -> object:
+    return _default(schema, name) if name in schema.attributes else None
 
 
 def _check_types(node: ir.Node, then: OpSchema, target: int) -> None:

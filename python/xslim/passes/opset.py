@@ -11,6 +11,7 @@ import onnx_ir as ir
 from xslim.errors import ModelError
 from xslim.graph.ops import is_standard, opset
 from xslim.graph.outside import transform_proto
+from xslim.passes.raising import hide_raised, reveal_raised
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +43,8 @@ def convert_opset(model: ir.Model, target: int, reason: str) -> ir.Model:
             f"cannot convert opset {current} to {target}: {obstacle}",
             hint="keep the opset, or export the model again in that one",
         )
+    model = model.clone()
+    hide_raised(model, target)
     try:
         with _early_hidden(model) as hidden:
             converted = transform_proto(model, lambda proto: version_converter.convert_version(proto, target))
@@ -50,6 +53,7 @@ def convert_opset(model: ir.Model, target: int, reason: str) -> ir.Model:
         raise ModelError(
             f"cannot convert opset {current} to {target}: {_first_line(error)}", hint="choose another opset"
         ) from error
+    reveal_raised(converted)
     for function in converted.functions.values():
         if "" in function.opset_imports:
             function.opset_imports[""] = target

@@ -12,6 +12,7 @@ import onnx_ir as ir
 from onnxscript.rewriter import RewriteRule
 
 from xslim.passes.rules.base import AnyRule, EveryOrder
+from xslim.passes.steps import UNHEARD, Steps
 from xslim.passes.tidy import unique_names
 
 logger = logging.getLogger(__name__)
@@ -37,8 +38,10 @@ def functions_aside(model: ir.Model) -> Iterator[None]:
         model.functions.update(functions)
 
 
-def apply_rules(model: ir.Model, rules: Sequence[AnyRule]) -> Counter[str]:
-    """Apply the rules until none matches; at a node the first matching rule is applied.
+def apply_rules(model: ir.Model, rules: Sequence[AnyRule], steps: Steps = UNHEARD) -> Counter[str]:
+    """Apply the rules until none fires; at one node the first that fires wins.
+
+    `steps` is told of every rewrite that was made.
 
     Returns
     -------
@@ -46,10 +49,15 @@ def apply_rules(model: ir.Model, rules: Sequence[AnyRule]) -> Counter[str]:
         Number of applications of each rule, by name.
     """
     fired: Counter[str] = Counter()
+    functions = dict(model.functions)
     with functions_aside(model):
         for _ in range(_ROUNDS):
             by_root = rules_by_root(model, rules)
-            names = [name for graph in model.graphs() for name in _apply_once(model, graph, by_root)]
+            names = []
+            for graph in model.graphs():
+                for name in _apply_once(model, graph, by_root):
+                    names.append(name)
+                    steps.done(f"the rewrite {name}", model, functions)
             if not names:
                 break
             fired.update(names)

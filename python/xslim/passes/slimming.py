@@ -10,6 +10,7 @@ import onnx_ir as ir
 from xslim.errors import InternalError
 from xslim.graph.ops import opset
 from xslim.graph.outside import transform_proto
+from xslim.passes.shapes import settle_shapes
 
 if TYPE_CHECKING:
     import onnx
@@ -44,11 +45,14 @@ def slim(model: ir.Model) -> ir.Model:
     if not opset(model):
         return model
     try:
-        return transform_proto(model, _onnxslim)
-    # onnxslim may raise any exception. The model is valid without onnxslim, only larger.
+        slimmed = transform_proto(model, _onnxslim)
+    # onnxslim raises whatever the graph at hand provokes; the model is sound without it, only larger.
     except (InternalError, Exception) as error:  # noqa: BLE001
         logger.warning("onnxslim failed and was left out: %s: %s", type(error).__name__, error)
         return model
+    # onnxslim states some shapes wrongly, as behind a Resize that names its axes.
+    settle_shapes(slimmed)
+    return slimmed
 
 
 def _onnxslim(proto: onnx.ModelProto) -> onnx.ModelProto:

@@ -30,7 +30,7 @@ def convert(model: ir.Model, config: Config, output: Output) -> ir.Model:
     ConfigError, ModelError
         A region or a cut of the configuration does not exist in the model, or the opset is too old.
     """
-    prepared = prepare_model(model, config)
+    prepared = prepare_model(model, config, output.original)
     if 0 < opset(prepared) < PER_CHANNEL_OPSET:
         raise ConfigError(
             f"scales per channel need opset {PER_CHANNEL_OPSET}, not {opset(prepared)}",

@@ -14,13 +14,18 @@ from xslim.export.verify import NotRunnableError
 from xslim.files import scratch_folder
 from xslim.graph.io import PROTO_LIMIT_BYTES, save_model, to_proto, weight_bytes
 from xslim.graph.ops import opset
+from xslim.pipeline.original import Original
 from xslim.pipeline.prepare import prepare_model
 
 logger = logging.getLogger(__name__)
 
 
 def prepared_at_lower_opset(
-    failed: ir.Model, error: NotRunnableError, model: ir.Model, config: Config
+    failed: ir.Model,
+    error: NotRunnableError,
+    model: ir.Model,
+    config: Config,
+    original: Original | None = None,
 ) -> ir.Model | None:
     """Prepare a model again without the operators for which its opset was raised; None where it was not.
 
@@ -34,10 +39,12 @@ def prepared_at_lower_opset(
         The float model.
     config : Config
         The configuration of the run.
+    original : Original, optional
+        What the prepared model is proved against.
     """
     if config.model_parameters.opset is not None or opset(failed) <= opset(model):
         return None
-    prepared = prepare_model(model, config, raise_opset=False)
+    prepared = prepare_model(model, config, original, raise_opset=False)
     if opset(prepared) >= opset(failed):
         return None
     logger.warning("opset %d is taken instead of %d, at which %s", opset(prepared), opset(failed), error.what)

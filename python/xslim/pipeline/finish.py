@@ -10,9 +10,10 @@ from pathlib import Path
 import onnx_ir as ir
 
 from xslim.config import Config
-from xslim.export.check import LEAN_ABOVE, TrialRun, check_file, run_float_model
+from xslim.export.check import check_file
 from xslim.export.verify import OutputComparison
-from xslim.graph.io import release_weights, save_model, to_proto, weight_bytes
+from xslim.graph.io import release_weights, save_model
+from xslim.pipeline.original import Original
 from xslim.pipeline.paths import ModelSource, OutputPaths
 from xslim.runtime import Isolated, unknown_operators
 
@@ -47,7 +48,9 @@ def convert_without_data(
         The result is not valid, does not run, or returns something that is not finite.
     """
     del sketch_files
-    output = Output.of(model, source, paths.model, isolated)
+    original = Original.of(model, source, isolated, unchecked=config.model_parameters.unchecked)
+    release_weights(model)
+    output = Output(paths.model, source, original)
     result = convert(model, config, output)
     log_comparison(output.comparison)
     return result
@@ -63,44 +66,25 @@ class Output:
         The file.
     source : ModelProto or Path
         Where the float model came from.
-    reference : bytes or Path
-        The float model to compare with.
-    isolated : Isolated
-        The process that runs the float model and the result.
-    trial : TrialRun or None
-        A run of the float model on random input; None where it takes none.
-    lean : bool
-        The model is large, so it is not held twice.
-    loads : bool
-        onnxruntime knows its operators.
+    original : Original
+        The float model, and what it makes of random input.
     comparison : list of OutputComparison
         How far the written model is from the float model.
     """
 
     path: Path
     source: ModelSource
-    reference: bytes | Path
-    isolated: Isolated
-    trial: TrialRun | None
-    lean: bool
-    loads: bool
+    original: Original
     comparison: list[OutputComparison] = field(default_factory=list)
-
-    @classmethod
-    def of(cls, model: ir.Model, source: ModelSource, path: Path, isolated: Isolated) -> Output:
-        """Run the float model once, if it can be run."""
-        lean = weight_bytes(model) > LEAN_ABOVE
-        reference = source if isinstance(source, Path) else to_proto(model).SerializeToString()
-        trial = run_float_model(reference, model, isolated, lean=lean)
-        release_weights(model)
-        return cls(path, source, reference, isolated, trial, lean, loads=not unknown_operators(model))
 
     def write(self, model: ir.Model) -> ir.Model:
         """Write the model aside, check it there, and move it into its place."""
 
         def check(file: Path) -> None:
+            original = self.original
+            loads = original.trial is not None or not unknown_operators(original.model)
             self.comparison = check_file(
-                file, self.reference, self.trial, self.isolated, lean=self.lean, loads=self.loads
+                file, original.source, original.trial, original.isolated, lean=original.lean, loads=loads
             )
 
         save_model(model, self.path, check=check)

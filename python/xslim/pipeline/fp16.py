@@ -19,6 +19,7 @@ from xslim.graph.outputs import with_outputs
 from xslim.pipeline.cut import FirstPart
 from xslim.pipeline.exclusions import kept_operators
 from xslim.pipeline.finish import Output
+from xslim.pipeline.original import Original
 from xslim.pipeline.prepare import prepare_model
 from xslim.runtime import Feeds, Isolated, require_runnable
 from xslim.targets import target_of
@@ -44,11 +45,12 @@ def convert(model: ir.Model, config: Config, output: Output) -> ir.Model:
     InternalError
         The result does not pass its checks.
     """
-    conversion = HalfConversion(model, config)
+    conversion = HalfConversion(model, config, output.original)
     try:
         return output.write(conversion.convert())
     except NotFiniteError:
-        if output.trial is None or not conversion.look_for_overflow(output.trial.feeds, output.isolated):
+        trial = output.original.trial
+        if trial is None or not conversion.look_for_overflow(trial.feeds, output.original.isolated):
             raise
     return output.write(conversion.convert())
 
@@ -56,9 +58,9 @@ def convert(model: ir.Model, config: Config, output: Output) -> ir.Model:
 class HalfConversion:
     """Prepares a model once and converts it as often as its ranges become better known."""
 
-    def __init__(self, model: ir.Model, config: Config) -> None:
+    def __init__(self, model: ir.Model, config: Config, original: Original) -> None:
         self._config = config
-        self._prepared = prepare_model(model, config, minimum_opset=ANY_OPSET)
+        self._prepared = prepare_model(model, config, original, minimum_opset=ANY_OPSET)
         release_weights(self._prepared)
         self._wide = set(self._calibrated())
 

@@ -5,15 +5,19 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import onnx_ir as ir
 
 from xslim.analysis import Report, Subject, analyse
+from xslim.calibration.data import CalibrationData
 from xslim.config import Config
+from xslim.errors import XSlimError
 from xslim.export.qdq import export_qdq
 from xslim.export.verify import NotRunnableError, OutputComparison, compare_outputs, require_valid
 from xslim.graph.gains import StepGain
+from xslim.graph.inputs import input_specs
 from xslim.graph.io import save_model, to_proto
 from xslim.graph.scheme import Quantization, QuantPlan
 from xslim.kernels import Sketch
@@ -21,6 +25,7 @@ from xslim.pipeline.calibrate import calibrate
 from xslim.pipeline.cut import FirstPart
 from xslim.pipeline.fallback import prepared_at_lower_opset, serialised
 from xslim.pipeline.finish import log_comparison
+from xslim.pipeline.original import Original
 from xslim.pipeline.paths import SKETCHES, ModelSource, OutputPaths
 from xslim.pipeline.prepare import prepare_model
 from xslim.pipeline.report import log_report, write_report
@@ -66,11 +71,13 @@ def run_static(
     """
     # A file is compared with as it is; only a model in memory has to be kept a second time.
     original = source if isinstance(source, Path) else to_proto(model).SerializeToString()
-    run = _quantised(prepare_model(model, config), config, paths, sketch_files, isolated)
+    prepared = prepare_model(model, config, _original(model, source, config, isolated))
+    run = _quantised(prepared, config, paths, sketch_files, isolated)
     try:
         comparison = run.compare(original, paths, isolated, fully_optimised=True)
     except NotRunnableError as error:
-        lower = None if sketch_files else prepared_at_lower_opset(run.whole, error, model, config)
+        known = _original(model, source, config, isolated)
+        lower = None if sketch_files else prepared_at_lower_opset(run.whole, error, model, config, known)
         run = run if lower is None else _quantised(lower, config, paths, (), isolated)
         comparison = run.compare(original, paths, isolated)
     part, result, whole = run.part, run.result, run.whole
@@ -210,6 +217,23 @@ def _quantised(
     store = paths.beside(SKETCHES)
     result = quantize_static(part.model, config, store, sketch_files, isolated=isolated)
     return _Quantised(part, result, part.whole(result.model))
+
+
+def _original(model: ir.Model, source: ModelSource, config: Config, isolated: Isolated) -> Original:
+    """What the preparation is proved against, on random input and on the first sample."""
+    samples = [] if unknown_operators(model) else _first_sample(model, config)
+    unchecked = config.model_parameters.unchecked
+    return Original.of(model, source, isolated, unchecked=unchecked, samples=samples)
+
+
+def _first_sample(model: ir.Model, config: Config) -> list[Feeds]:
+    """The first sample; none where it is wrong, which the calibration says in its turn."""
+    try:
+        data = CalibrationData(input_specs(model), config.calibration_parameters, config.base_dir)
+        return list(islice(data.batches(1, workers=1), 1))
+    except XSlimError as error:
+        logger.debug("no sample to prove the prepared model with: %s", error)
+        return []
 
 
 def _analyse(original: ir.Model, result: StaticResult, config: Config, paths: OutputPaths) -> Report:

@@ -122,11 +122,12 @@ class Judge:
 def output_errors(
     session: Session, samples: Sequence[Feeds], expected: Sequence[Sequence[NDArray[np.generic]]]
 ) -> list[kernels.ErrorMetrics]:
-    """Errors of every output of a session over all samples; nothing is counted for whole numbers."""
+    """Errors of every output of a session over all samples; only arrays of floats are counted."""
     totals = [kernels.ErrorMetrics() for _ in session.outputs]
     for references, outputs in zip(expected, session.run_all(samples), strict=True):
         for total, reference, found in zip(totals, references, outputs, strict=True):
-            if reference.dtype.kind == "f":
+            # A sequence or an optional output is no array.
+            if isinstance(reference, np.ndarray) and reference.dtype.kind == "f":
                 total.update(reference, _found_for(reference, found))
     return totals
 

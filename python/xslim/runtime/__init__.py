@@ -1,5 +1,6 @@
 """Run models: the only package that imports onnxruntime."""
 
+from xslim.runtime.agreement import disagreement
 from xslim.runtime.isolated import Isolated, Runs, with_less_optimisation
 from xslim.runtime.pool import Pool
 from xslim.runtime.random_input import random_feeds
@@ -7,7 +8,7 @@ from xslim.runtime.session import Feeds, Session
 from xslim.runtime.signatures import Signature, needs_onnxruntime, signature, state_types
 from xslim.runtime.stepwise import Stepwise
 from xslim.runtime.threads import thread_count
-from xslim.runtime.unknown import require_runnable, unknown_operators
+from xslim.runtime.unknown import is_gap, require_runnable, unknown_operators
 
 __all__ = [
     "Feeds",
@@ -17,6 +18,8 @@ __all__ = [
     "Session",
     "Signature",
     "Stepwise",
+    "disagreement",
+    "is_gap",
     "needs_onnxruntime",
     "random_feeds",
     "require_runnable",

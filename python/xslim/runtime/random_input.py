@@ -1,42 +1,64 @@
-"""Random inputs for a trial run without data, chosen so that the model can run on them."""
+"""Input for a trial run when there is no data: random, small, and of a kind that the model can take."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+import os
+from collections.abc import Iterator, Sequence
 from itertools import product
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from xslim.errors import ConfigError
 from xslim.graph.inputs import InputSpec, input_specs
 from xslim.graph.ops import is_standard, static_shape
-from xslim.runtime.random_texts import draw_texts, known_texts
+from xslim.graph.trial_cost import elements_of_a_run
 
 SEED = 0
 
-IMAGE_SIZES = (224, 64, 320, 512)
-"""Sizes to try, in this order, for unknown heights and widths."""
+IMAGE_SIZES = (64, 224, 320, 512, 8, 1)
+"""What unknown heights and widths are tried with, in turn."""
 
-SEQUENCE_SIZES = (16, 64, 256, 512, 1)
-"""Sizes to try, in this order, for other unknown dimensions."""
+SEQUENCE_SIZES = (16, 64, 1, 256, 512)
+"""What other unknown dimensions are tried with."""
 
 SMALLEST_TABLE = 2
 """Rows assumed for an integer input that indexes no table. Its values are 0 or 1, which suits masks and
 flags."""
 
+MOST_ELEMENTS = 1 << 26
+"""Elements of all inputs and of the largest tensor of a trial run together; more is not tried."""
 
-TEXTS = "O"
-"""Kind of numpy's type for tensors of strings."""
+Array = NDArray[np.generic]
+Shapes = dict[str, tuple[int, ...]]
 
 
-def random_feeds(model: ir.Model) -> Iterator[dict[str, NDArray[np.generic]]]:
-    """Yield sets of inputs; the caller tries one after another until the model runs.
+def most_elements() -> int:
+    """Limit of the elements of a trial run: ``XSLIM_TRIAL_ELEMENTS``, else `MOST_ELEMENTS`.
 
-    Floats are standard normal, integers are valid rows of the table that they index, booleans are true or
-    false with equal probability, strings are words from the model's attributes. Unknown first dimensions
-    are 1. All other unknown dimensions have one common size, which differs from set to set. In the last sets
-    only unknown last dimensions are larger than 1. The same model always gets the same numbers.
+    Raises
+    ------
+    ConfigError
+        ``XSLIM_TRIAL_ELEMENTS`` is not a positive whole number.
+    """
+    given = os.environ.get("XSLIM_TRIAL_ELEMENTS")
+    if given is None:
+        return MOST_ELEMENTS
+    if not (given.isascii() and given.isdecimal() and len(given) < 19) or int(given) < 1:
+        raise ConfigError(f"{given[:40]!r} is not a positive whole number", where="XSLIM_TRIAL_ELEMENTS")
+    return int(given)
+
+
+def random_feeds(model: ir.Model) -> Iterator[dict[str, Array]]:
+    """Yield inputs to try, one set after another, until the model takes one.
+
+    Floats are standard normal (in later sets between 0 and 1), whole numbers below the size of the table that
+    they index, flags coin tosses. Unknown first dimensions are 1, and so are all that share their name; other
+    unknown dimensions have the same size everywhere, another one in each set, small sizes first; where that
+    fails, only unknown last dimensions are more than 1. Sets that would need more than `most_elements` are
+    left out. The same model always gets the same numbers.
 
     Parameters
     ----------
@@ -52,43 +74,68 @@ def random_feeds(model: ir.Model) -> Iterator[dict[str, NDArray[np.generic]]]:
     ModelError
         An input is not a tensor.
     """
-    specs = input_specs(model, texts=True)
-    known = all(spec.shape is not None and all(dim is not None for dim in spec.shape[1:]) for spec in specs)
+    specs = input_specs(model)
+    limits = {value.name: _table_size(value) for value in model.graph.inputs}
+    for shapes, uniform in _sets(model, specs):
+        random = np.random.default_rng(SEED)
+        yield {
+            spec.name: _draw(spec.dtype, shapes[spec.name], limits[spec.name], random, uniform)
+            for spec in specs
+        }
+
+
+def _sets(model: ir.Model, specs: Sequence[InputSpec]) -> Iterator[tuple[Shapes, bool]]:
+    """Shapes to try, and whether floats are uniform."""
     images = any(spec.shape is not None and len(spec.shape) == 4 for spec in specs)
     sizes = IMAGE_SIZES if images else SEQUENCE_SIZES
-    limits = {value.name: _table_size(value) for value in model.graph.inputs}
-    for fill, size in [(_fill_all, sizes[0])] if known else product((_fill_all, _fill_last), sizes):
-        random = np.random.default_rng(SEED)
-        feeds = {
-            spec.name: _draw(spec, fill(spec, size), limits[spec.name], random)
-            for spec in specs
-            if spec.dtype.kind != TEXTS
-        }
-        for spec in (spec for spec in specs if spec.dtype.kind == TEXTS):
-            feeds[spec.name] = draw_texts(known_texts(model), fill(spec, size), random)
-        yield feeds
+    dims = {spec.name: _dims(model, spec) for spec in specs}
+    batches = {shape[0] for shape in dims.values() if shape and isinstance(shape[0], str)}
+    limit, tried = most_elements(), []
+    for last_only, size in product((False, True), sizes):
+        shapes = {name: _fill(shape, size, batches, last_only=last_only) for name, shape in dims.items()}
+        if shapes in tried:
+            continue
+        tried.append(shapes)
+        if sum(math.prod(shape) for shape in shapes.values()) > limit:
+            continue
+        open_dims = any(isinstance(dim, str) for shape in dims.values() for dim in shape)
+        if open_dims and elements_of_a_run(model, shapes) > limit:
+            continue
+        yield shapes, False
+    if len(tried) == 1:
+        yield from ((shapes, True) for shapes in tried if sum(map(math.prod, shapes.values())) <= limit)
 
 
-def _fill_all(spec: InputSpec, size: int) -> list[int]:
-    return [dim or (size if axis else 1) for axis, dim in enumerate(_dims(spec))]
+def _dims(model: ir.Model, spec: InputSpec) -> tuple[int | str, ...]:
+    """Sizes of an input; a dimension that is not known has a name, which is its own if it had none."""
+    if spec.shape is None:
+        return (1,)
+    value = next(value for value in model.graph.inputs if value.name == spec.name)
+    named = [dim.value if isinstance(dim, ir.SymbolicDim) else None for dim in value.shape or ()]
+    return tuple(
+        size or name or f"{spec.name}/{axis}"
+        for axis, (size, name) in enumerate(zip(spec.shape, named, strict=True))
+    )
 
 
-def _fill_last(spec: InputSpec, size: int) -> list[int]:
-    dims = _dims(spec)
-    return [dim or 1 for dim in dims[:-1]] + [dim or size for dim in dims[-1:]]
+def _fill(dims: Sequence[int | str], size: int, batches: set[str], *, last_only: bool) -> tuple[int, ...]:
+    ones = batches.union(dim for dim in dims[:-1] if isinstance(dim, str)) if last_only else batches
+    return tuple(dim if isinstance(dim, int) else 1 if dim in ones else size for dim in dims)
 
 
-def _dims(spec: InputSpec) -> tuple[int | None, ...]:
-    return (1,) if spec.shape is None else spec.shape
-
-
-def _draw(spec: InputSpec, shape: list[int], limit: int, random: np.random.Generator) -> NDArray[np.generic]:
-    if spec.dtype.kind == "b":
-        return np.asarray(random.random(shape) < 0.5)
-    if spec.dtype.kind in "iu":
-        largest = min(limit, int(np.iinfo(spec.dtype.name).max))
-        return np.asarray(random.integers(0, largest, shape)).astype(spec.dtype)
-    return np.asarray(random.standard_normal(shape)).astype(spec.dtype)
+def _draw(
+    dtype: np.dtype[np.generic], shape: Sequence[int], limit: int, random: np.random.Generator, uniform: bool
+) -> Array:
+    """Random numbers, made in the type itself where numpy can, so that no larger copy exists."""
+    if dtype.kind == "b":
+        return random.integers(0, 2, shape, dtype=np.bool_)
+    if dtype.kind in "iu":
+        return random.integers(0, min(limit, int(np.iinfo(dtype.name).max)), shape, dtype=dtype.type)
+    if dtype.name.startswith(("int", "uint")):
+        return random.integers(0, SMALLEST_TABLE, shape, dtype=np.uint8).astype(dtype)
+    made = np.float64 if dtype == np.float64 else np.float32
+    drawn = random.random(shape, made) if uniform else random.standard_normal(shape, made)
+    return np.asarray(drawn).astype(dtype, copy=False)
 
 
 def _table_size(value: ir.Value) -> int:

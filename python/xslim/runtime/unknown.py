@@ -11,6 +11,15 @@ from xslim.errors import ModelError
 # "" and "ai.onnx" are the standard domain; the other two are part of every build of onnxruntime.
 _DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
 
+# How onnxruntime says that it has no kernel for an operator, or does not know the opset.
+_GAPS = (
+    "NOT_IMPLEMENTED",
+    "is under development",
+    "is not a registered function/op",
+    "No Op registered for",
+    "Could not find an implementation",
+)
+
 
 def unknown_operators(model: ir.Model) -> list[str]:
     """Return the operators, as ``domain.type``, that onnxruntime and the model's functions do not define."""
@@ -39,3 +48,8 @@ def require_runnable(model: ir.Model) -> None:
             f"onnxruntime has no operator {', '.join(unknown)}, so the model cannot be calibrated",
             hint="cut the model before it with truncate_var_names, or convert without data (--dynq, --fp16)",
         )
+
+
+def is_gap(error: ModelError) -> bool:
+    """Whether onnxruntime refuses a model for what another release of it may have, not for a fault."""
+    return any(text in error.what for text in _GAPS)

@@ -1,0 +1,58 @@
+"""Do two runs agree? One measure for arrays, sequences and strings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+# Noise of rounding in a value that is zero in truth.
+_FLOOR = 1e-6
+
+
+def disagreement(reference: Any, candidate: Any) -> tuple[float, str]:
+    """How far an output is from what it should be, and in what way.
+
+    Parameters
+    ----------
+    reference, candidate : ndarray, list or None
+        What onnxruntime returns for one output.
+
+    Returns
+    -------
+    float
+        Norm of the difference relative to the reference's; infinite where they cannot be compared.
+    str
+        The same in words, as the end of a sentence about the candidate.
+    """
+    if isinstance(reference, list) and isinstance(candidate, list):
+        if len(reference) != len(candidate):
+            return np.inf, f"has {len(candidate)} elements, not {len(reference)}"
+        pairs = [disagreement(a, b) for a, b in zip(reference, candidate, strict=True)]
+        return max(pairs, default=(0.0, "is the same"))
+    if not isinstance(reference, np.ndarray) or not isinstance(candidate, np.ndarray):
+        same = type(reference) is type(candidate) and (reference is None or reference == candidate)
+        return (0.0, "is the same") if same else (np.inf, "is of another kind")
+    if reference.dtype != candidate.dtype:
+        return np.inf, f"is {candidate.dtype}, not {reference.dtype}"
+    if reference.shape != candidate.shape:
+        return np.inf, f"has the shape {list(candidate.shape)}, not {list(reference.shape)}"
+    if reference.dtype.kind in "OUS":
+        same = bool((reference == candidate).all())
+        return (0.0, "is the same") if same else (np.inf, "holds other strings")
+    return _distance(reference, candidate)
+
+
+def _distance(reference: np.ndarray[Any, Any], candidate: np.ndarray[Any, Any]) -> tuple[float, str]:
+    if np.array_equal(reference, candidate):
+        return 0.0, "is the same"
+    first, second = (array.astype(np.float64).reshape(-1) for array in (reference, candidate))
+    finite = np.isfinite(first)
+    if not np.array_equal(first[~finite], second[~finite], equal_nan=True):
+        return np.inf, "is finite elsewhere"
+    if not np.isfinite(second[finite]).all():
+        return np.inf, "holds NaN or infinities"
+    first, second = first[finite], second[finite]
+    error = float(np.linalg.norm(first - second))
+    size = max(float(np.linalg.norm(first)), _FLOOR * np.sqrt(first.size), np.finfo(np.float64).tiny)
+    return error / size, f"differs by {error / size:.2g} of its magnitude"
