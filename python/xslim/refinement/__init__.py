@@ -1,1 +1,1 @@
-"""Refinement: ordered steps that bring the quantised model closer to the float one, each judged."""
+"""Refinement: ordered steps that reduce the error of the quantised model; a judge keeps or undoes each."""

@@ -1,6 +1,6 @@
-"""What a step of refinement takes and gives, and what it may use.
+"""The data of refinement: the candidate that a step changes, and the material that all steps use.
 
-Candidate and Material stand apart from `steps`, which imports every step, because every step imports them.
+These classes are not in `steps`, because `steps` imports every step and every step imports the classes.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ UNJUDGED = (
 
 
 Planner = Callable[[ir.Model], QuantPlan]
-"""Makes the plan of a float model, with the target and the rules of the run."""
+"""Function that makes the plan of a float model, with the target and the rules of the run."""
 
 
 @dataclass(frozen=True)
 class Room:
-    """How much the ranges of some tensors are to be widened, for values that few samples do not show.
+    """The factor by which the ranges of some tensors are widened, for values that few samples do not contain.
 
     Attributes
     ----------
     factor : float
-        Factor of the ranges; 1 leaves them as they are.
+        Factor of the ranges; 1 does not change them.
     tensors : frozenset of str
         The tensors.
     """
@@ -52,14 +52,14 @@ class Room:
 
 @dataclass(frozen=True)
 class Scores:
-    """Scores in dB that a step measured itself.
+    """Scores in dB that a step has measured itself.
 
     Attributes
     ----------
     before, after : float
-        Without and with the change.
+        The scores without and with the change.
     detail : str
-        What the step chose, for the table of gains.
+        The choice of the step in words, for the table of gains.
     """
 
     before: float
@@ -74,17 +74,17 @@ class Candidate:
     Attributes
     ----------
     model : onnx_ir.Model
-        Float. Its biases may have been corrected.
+        The float model; its biases may have been corrected.
     plan : QuantPlan
         What is int8.
     quantization : Quantization
-        With which parameters; empty before calibration.
+        Scales, zero points and int8 constants; empty before calibration.
     room : Room
-        What equalisation wants to be added to the ranges that calibration finds.
+        The factor by which equalisation wants the calibrated ranges to be widened.
     gains : tuple of StepGain
-        What the steps gained that were judged so far.
+        The gains of all steps that were judged so far.
     measured : Scores or None
-        Of the step that made the candidate, where it judged on folds of its own.
+        The scores that the step which made the candidate has measured itself, if it did.
     """
 
     model: ir.Model
@@ -101,26 +101,26 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Material:
-    """What all steps of a run may use.
+    """Everything that the steps of a run may use.
 
     Attributes
     ----------
     reference : onnx_ir.Model
-        The float model whose tensors the candidates have: what calibration runs.
+        The float model that calibration runs; the candidates have the same tensors.
     data, settings
-        The samples, and how they are run.
+        The samples, and how the model runs on them.
     planner : callable
         Makes the plan of a float model.
     target : Target
         The operator table.
     effort : Effort
-        How much the steps may spend.
+        The limits of time, memory and samples of the finetune level.
     judge : Judge
-        Scores candidates on samples that no step fits.
+        Scores candidates on samples to which no step is fitted.
     sketches : mapping of str to Sketch
-        Of the observed tensors; empty before calibration.
+        Sketches of the observed tensors; empty before calibration.
     grams : mapping of Vectors to Gram
-        Second moments of the inputs of int8 layers, where they are finite; empty before calibration.
+        Second moments of the inputs of int8 layers, for finite inputs only; empty before calibration.
     """
 
     reference: ir.Model
@@ -142,7 +142,7 @@ class Material:
         target: Target,
         level: int,
     ) -> Material:
-        """Collect what is known before calibration; the float model runs on the samples that judge.
+        """Collect the material that exists before calibration; the float model runs on the judge's samples.
 
         Parameters are those of the class; `prepared` is the prepared float model, `level` the finetune level.
         """

@@ -1,7 +1,6 @@
-"""How much work refinement does: one table by finetune level, and the limits that hold at every level.
+"""The effort of refinement: one table by finetune level, and the constants that hold at every level.
 
-Every number names its source or the observation that chose it. A number that has neither is said to be set by
-hand.
+Every constant states its source or the measurement that chose it. "Set by hand" means that it has neither.
 """
 
 from __future__ import annotations
@@ -13,32 +12,33 @@ MEGABYTE = 1 << 20
 
 @dataclass(frozen=True)
 class Effort:
-    """What one finetune level spends.
+    """The limits of one finetune level.
 
     Attributes
     ----------
     level : int
         The finetune level.
     judging_runs : int
-        Runs of the model that judge, where its outputs are small. With 8 runs, clipping that suits eight
-        photographs can win although it does not suit the next; levels 2 and 3 try more, so they need 25.
+        Number of runs of the model on which steps are judged, if its outputs are small. With 8 runs, a range
+        that clips too much on other photographs can win; levels 2 and 3 make more trials, so they need 25.
     judging_inputs : int
-        Most elements of all inputs that judge. Level 1 is to cost seconds, so 800,000 is five images of
-        224 x 224, the fewest that judge a classifier; a search that takes minutes affords five times as many.
+        Largest number of elements of all inputs on which steps are judged. Level 1 should take seconds, so
+        its limit is 800,000: five images of 224 x 224, the fewest for judging a classifier. Levels 2 and 3
+        take minutes and have five times as many.
     scales : tuple of float
-        Factors of a weight's scale that rounding with feedback tries for every channel. Below 1 they clip the
-        largest weights, which pays more often than the room above 1. Set by hand.
+        Factors of a weight's scale that rounding with feedback tries for every channel. Factors below 1 clip
+        the largest weights, which reduces the error more often than factors above 1 do. Set by hand.
     followed_samples : int
-        Most samples that the float and the quantised network run side by side, layer by layer. The standard
-        error of a mean falls with the root of their number, and chance is taken out of the mean: twice as
-        many samples gain less with every level.
+        Largest number of samples on which the float and the quantised network run layer by layer. The
+        standard error of a mean falls with the square root of this number, and the estimate of the mean
+        corrects for the standard error, so more samples gain little.
     followed_bytes : int
-        Most memory of their activations: what a small machine has to spare.
+        Largest memory for the activations of these samples in bytes; small machines have this much to spare.
     range_sweeps : int
-        How often the search of ranges takes every range in turn.
+        Number of rounds in which the search of ranges adjusts every range once.
     range_runs : int
-        Runs of the quantised model that the search of ranges may take, per calibration sample: level 2 may
-        take about as long as calibration itself, level 3 five times as long.
+        Largest number of runs of the quantised model in the search of ranges, per calibration sample. Level 2
+        may take about as long as calibration itself, level 3 five times as long.
     """
 
     level: int
@@ -92,46 +92,51 @@ LEVELS = tuple(EFFORT)
 
 # The judge.
 FORMULA_GAIN_DB = 0.05
-"""What a step has to gain that follows from a formula: more than nothing (set by hand)."""
+"""Least gain of a step that computes its change by a formula, without choosing among alternatives, in dB (set
+by hand)."""
 CHOICE_GAIN_DB = 0.2
-"""What the best of several alternatives has to gain: the more are tried, the more it owes to chance (set by
-hand)."""
+"""Least gain of a step that chooses the best of several alternatives, in dB. It is larger, because the best
+of several scores is better by chance alone (set by hand)."""
 FEWEST_RUNS = 2
-"""Runs from which one is held back. One sample cannot be fitted and judge the fit as well: rounding with
-feedback that was judged on its own sample lost 17 dB."""
+"""Least number of runs for holding one back. A single sample cannot be used both to fit a step and to judge
+it: rounding with feedback that was judged on the sample of its fit lost 17 dB."""
 LEAST_STRIDE = 4
-"""At most every fourth sample judges (where there are four), so that three quarters of them are fitted."""
+"""Of four or more samples, at most every fourth one is held back to judge; the others are used to fit."""
 FAIR_OUTPUTS = 2_000
-"""Elements of the outputs that make a fair judgement: ten logits of five images judged nothing."""
+"""Least number of output elements, over all judging samples, for a reliable score. The ten logits of each of
+five images were too few to tell a gain from chance."""
 
 # Equalisation.
 MANY_RUNS = 64
-"""Runs of the model from which the samples held back judge alone; with fewer, two halves judge each other."""
+"""With at least this many runs, the samples held back judge equalisation alone. With fewer, the samples are
+divided into two halves, and each half judges the ranges of the other."""
 RANGE_RUNS = 50
-"""Runs that give the ranges of channels where there are many: about so many, at most every second one."""
+"""If there are many runs, about this many of them, at most every second one, give the ranges of channels."""
 FOLDS = 2
-"""Parts of few samples that judge each other. A smaller fold hardly ever shows a channel that the others do
-not: with 12 photographs, four folds rated strength 0.5 best by 1 dB, halves rated 0.25 best by 1 dB, as
-unseen photographs did."""
+"""Number of folds into which few samples are divided, so that each fold judges the ranges of the others.
+Smaller folds hardly ever contain a channel range that exceeds those of the other folds. With 12 photographs,
+four folds rated strength 0.5 best by 1 dB; two folds rated 0.25 best by 1 dB, and so did unseen
+photographs."""
 STRENGTHS = (1.0, 0.5)
-"""Strengths that are tried. More are no better: what int8 activations gain by 0.75, rounding the weights can
-lose."""
+"""Strengths of equalisation to try. More strengths do not help: rounding the weights can lose as much as int8
+activations gain by strength 0.75."""
 CAREFUL_STRENGTHS = (1.0, 0.5, 0.25)
-"""Strengths that are tried where samples are few: with 12 photographs, 0.25 instead of 0.5 gained 3 dB on
-unseen photographs."""
+"""Strengths to try if there are few samples: with 12 photographs, 0.25 instead of 0.5 gained 3 dB on unseen
+photographs."""
 MARGINS = (1.15, 1.4)
-"""Factors of the ranges of equalised tensors that are tried where samples are few (set by hand)."""
+"""Factors to try for widening the ranges of equalised tensors if there are few samples (set by hand)."""
 
 # Biases in sequence.
 LIVE_TENSORS = 6
-"""Activations of the largest size that two networks side by side hold at a time: input and output of a layer
-and one branch beside them, twice."""
+"""Number of activations, each as large as the largest, that are in memory while two networks run layer by
+layer: input and output of a layer and one branch, for both networks."""
 
 # The search of ranges.
 PROBES = 6
-"""Tensors on the way whose error counts beside that of the outputs: few outputs alone are fitted by chance
-(set by hand)."""
+"""Number of inner tensors whose error counts besides that of the outputs. Without them, a search on outputs
+of few elements would fit chance (set by hand)."""
 RANGE_STEPS = (0.88, 1.14)
-"""Factors by which a range is narrowed or widened; one nearly undoes the other (set by hand)."""
+"""Factors by which a trial narrows or widens a range; their product is nearly 1 (set by hand)."""
 LEAST_PROGRESS = 0.998
-"""A trial is kept when it leaves at most this part of the error; a smaller gain is chance (set by hand)."""
+"""A trial is kept if its error is at most this fraction of the error before; smaller gains are taken for
+chance (set by hand)."""

@@ -1,8 +1,9 @@
-"""Equalisation of channels before calibration; how far is judged on samples that had no part in the ranges.
+"""Equalise channels before calibration; the strength is judged on samples that did not determine the ranges.
 
-A channel that was quiet on the samples seen may be loud on the next one. The more it was enlarged, the more
-it is clipped then, so the ranges that judge a strength must not know the samples that judge it. With few
-samples each half of them judges the ranges of the other, and room beyond the ranges is tried as well.
+A channel that is small on the observed samples may be large on a later one. The more the channel was
+enlarged, the more of its values are then clipped. A strength must therefore be judged on other samples than
+those that determined the ranges. If there are few samples, each half of them judges the ranges of the other
+half, and wider ranges are tried as well.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from xslim.runtime import thread_count
 
 @dataclass(frozen=True)
 class _Fold:
-    """Samples that judge, and the ranges of the others."""
+    """The samples of one fold, which judge, and the channel ranges of all other samples."""
 
     judge: Judge
     ranges: ChannelRanges
@@ -37,7 +38,7 @@ class _Fold:
 
 @dataclass(frozen=True, order=True)
 class _Trial:
-    """One way to equalise; of two with the same score, the larger strength or margin is the better one."""
+    """A strength and a margin with their score; if scores are equal, the larger one wins."""
 
     score: float
     strength: float
@@ -45,10 +46,11 @@ class _Trial:
 
 
 def equalize_channels(start: Candidate, material: Material) -> Candidate:
-    """Equalise channels as far as it brings the int8 activations, at full ranges, closer to float.
+    """Equalise channels with the strength that gives the best score of int8 activations with full ranges.
 
-    Strengths are tried and, where samples are few, margins around the ranges. The candidate carries the
-    scores on the folds, and the margin as the room that `leave_room` gives after calibration.
+    If there are few samples, factors that widen the ranges (margins) are tried as well. The returned
+    candidate holds the scores on the folds, and the best margin, by which `leave_room` widens ranges after
+    calibration.
     """
     extended = insert_factors(start.model, start.plan)
     extended_plan = material.planner(extended)
@@ -95,7 +97,7 @@ def leave_room(start: Candidate, material: Material) -> Candidate:
 def _observe(
     axes: Mapping[str, int | None], extended: ir.Model, material: Material, *, many: bool
 ) -> _FoldedRanges:
-    """Run the samples, or every so many-th one where there are many, and gather the ranges of channels."""
+    """Run the model on the samples, or on every n-th one if there are many, and collect channel ranges."""
     data, settings = material.data, material.settings
     step = max(2, data.runs // RANGE_RUNS) if many else 1
     ranges = _FoldedRanges(axes, (material.judge.split.stride or 1) if many else FOLDS, step)
@@ -105,7 +107,7 @@ def _observe(
 
 
 def _folds(prepared: ir.Model, material: Material, ranges: _FoldedRanges, *, many: bool) -> list[_Fold]:
-    """The samples held back against all others, or where samples are few each half against the other."""
+    """Return the folds: the samples held back alone, or two halves if there are few samples."""
     if many:
         return [_Fold(material.judge, ranges.without(ranges.count - 1))]
     judges = (
@@ -115,7 +117,7 @@ def _folds(prepared: ir.Model, material: Material, ranges: _FoldedRanges, *, man
 
 
 def _score(extended: ir.Model, fold: _Fold, strength: float, margin: float, material: Material) -> float:
-    """Score the int8 activations alone, clipped nowhere but beyond what the other folds have seen."""
+    """Score the model with int8 activations only, whose ranges are those of the other folds."""
     equalized, factors = equalize(extended, fold.ranges.largest(), strength)
     plan, changed = material.planner(equalized), _changed(factors)
     found: dict[str, QuantParams] = {}
@@ -129,7 +131,7 @@ def _score(extended: ir.Model, fold: _Fold, strength: float, margin: float, mate
 
 
 def has_room(group: TensorGroup, changed: frozenset[str]) -> bool:
-    """Whether the range of a group is to be widened: it was equalised, and no bound is known."""
+    """Whether the range of a group is widened: the group was equalised and has no known bound."""
     bounded = group.fixed_range is not None or (group.clamp is not None and math.isfinite(group.clamp[1]))
     return not bounded and not changed.isdisjoint(group.tensors)
 
@@ -147,9 +149,9 @@ def _extremes(name: str, ranges: ChannelRanges, factors: Mapping[str, Vector]) -
 
 
 class _FoldedRanges:
-    """Ranges per channel, for every fold of the samples.
+    """Collects ranges per channel for every fold of the samples.
 
-    Sample number ``n`` belongs to fold ``n % count``; of the samples, every `step`-th one is shown.
+    Sample number ``n`` belongs to fold ``n % count``. The collector gets every `step`-th sample only.
     """
 
     def __init__(self, axes: Mapping[str, int | None], count: int, step: int) -> None:
@@ -168,12 +170,12 @@ class _FoldedRanges:
         return self._parts[0].tensors
 
     def update(self, arrays: Arrays) -> None:
-        """Take in one sample."""
+        """Add the ranges of one sample to those of its fold."""
         self._parts[self._seen * self._step % len(self._parts)].update(arrays)
         self._seen += 1
 
     def without(self, fold: int | None) -> ChannelRanges:
-        """Ranges of all folds but one; the only fold is not left out."""
+        """Return the ranges of all folds except one; if there is only one fold, it is included."""
         return ChannelRanges.merged(
             [part for index, part in enumerate(self._parts) if index != fold or len(self._parts) == 1]
         )

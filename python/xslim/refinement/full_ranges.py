@@ -1,4 +1,4 @@
-"""Full ranges: no activation is clipped, where that is better than what the threshold method chose."""
+"""Full ranges: activation ranges that clip nothing, as an alternative to those of the calibration method."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from xslim.refinement.candidate import Candidate, Material
 
 
 def clip_nothing(start: Candidate, material: Material) -> Candidate:
-    """Take smallest and largest value as the range wherever the configuration names no method."""
+    """Use the smallest and the largest value as the range wherever the configuration names no method."""
     groups = [group for group in start.plan.groups if group.method == "default" and group.fixed_range is None]
     if not groups:
         return start

@@ -1,4 +1,4 @@
-"""The judge: samples that no fit sees, and the score on them, in dB, that decides whether a step is kept."""
+"""The judge: scores models, in dB, on samples held back from every fit; the score decides about a step."""
 
 from __future__ import annotations
 
@@ -23,45 +23,46 @@ MOST_DB = 200.0
 
 @dataclass(frozen=True)
 class Split:
-    """Which samples are held back: every `stride`-th one, none where there is only one.
+    """The samples that are held back: every `stride`-th one, or none if there is only one sample.
 
-    Samples are counted in runs of the model, which takes several at once where its batch is fixed; how many
-    are decoded together makes no difference.
+    Samples are counted in runs of the model: with a fixed batch, one run takes several samples. The number of
+    samples that are decoded together has no influence.
 
     Attributes
     ----------
     stride : int or None
-        None holds nothing back.
+        Distance between samples that are held back; None if none is held back.
     offset : int
-        Number of the first sample that is held back; the last of a stride where it is negative.
+        Number of the first sample that is held back; if negative, the last one of the first stride.
     """
 
     stride: int | None
     offset: int = -1
 
     def holds_back(self, number: int) -> bool:
-        """Whether the fit must not see the sample of this number."""
+        """Whether the sample of this number is held back from every fit."""
         return self.stride is not None and number % self.stride == self.offset % self.stride
 
     @property
     def shard(self) -> tuple[int, int]:
-        """The samples that judge, as a shard of the calibration data."""
+        """The samples held back, as a shard of the calibration data."""
         return (self.offset % self.stride, self.stride) if self.stride is not None else (0, 1)
 
 
 def split(runs: int, inputs: int, outputs: int, effort: Effort = EFFORT[1]) -> Split:
-    """Choose the samples to hold back: as many as a fair judgement needs, at least one, at most a quarter.
+    """Choose the samples to hold back: as many as a reliable score needs, at least one, at most a quarter.
 
-    One of two or three is held back as well.
+    Of two or three samples, one is held back.
 
     Parameters
     ----------
     runs : int
         Number of runs of the model in one pass over the samples.
     inputs, outputs : int
-        Elements of the inputs and of the outputs of one run.
+        Number of elements of all inputs, and of all outputs, of one run.
     effort : Effort
-        Of the finetune level: large inputs are held back sparingly at level 1, as every trial runs them all.
+        Effort of the finetune level. At level 1, few samples with large inputs are held back, because every
+        trial runs on all samples held back.
     """
     if runs < FEWEST_RUNS:
         return Split(None)
@@ -72,13 +73,13 @@ def split(runs: int, inputs: int, outputs: int, effort: Effort = EFFORT[1]) -> S
 
 
 def output_elements(model: ir.Model) -> int:
-    """Elements of all outputs of one sample, as far as their shapes are known."""
+    """Return the number of elements of all outputs of one run, as far as their shapes are known."""
     shapes = (value.shape or () for value in model.graph.outputs)
     return sum(math.prod(size for size in shape if isinstance(size, int)) for shape in shapes)
 
 
 class Judge:
-    """The outputs of the float model on the samples that were held back, and the score against them.
+    """Scores quantised models against the outputs of the float model on the samples held back.
 
     Parameters
     ----------
@@ -87,7 +88,7 @@ class Judge:
     data : CalibrationData
         The samples.
     settings : Settings
-        How they are run.
+        How the models run on them.
     chosen : Split
         Which samples judge.
 
@@ -108,11 +109,11 @@ class Judge:
 
     @property
     def can_judge(self) -> bool:
-        """Whether there are samples that no fit sees."""
+        """Whether any samples are held back."""
         return self.split.stride is not None
 
     def score(self, quantized: ir.Model) -> float:
-        """Signal-to-noise ratio of a quantised model's outputs in dB, averaged over the outputs."""
+        """Return the signal-to-noise ratio in dB of a quantised model, averaged over its outputs."""
         session = Session(quantized, self._outputs, threads=1, qdq_as_written=True)
         totals = output_errors(session, self.feeds, self._expected)
         measured = [min(total.sqnr_db, MOST_DB) for total in totals if total.count]
@@ -133,9 +134,9 @@ def output_errors(
 
 
 def _found_for(reference: NDArray[np.generic], found: NDArray[np.generic]) -> NDArray[np.generic]:
-    """What a quantised model returned, or zeros where its shape is another.
+    """Return an output of a quantised model, or zeros if its shape differs from that of the reference.
 
-    A shape may depend on values, as behind non-maximum suppression. Then a model that returns another number
-    of rows is as bad as one that returns none, so that candidates can still be compared.
+    A shape may depend on values, as behind non-maximum suppression. A model that returns another number of
+    rows then scores like one that returns zeros, so that candidates can still be compared.
     """
     return found if found.shape == reference.shape else np.zeros_like(reference)

@@ -1,11 +1,12 @@
-"""Reconstruction of activation ranges: coordinate search with the error of the outputs as the measure.
+"""Coordinate search of activation ranges for the least error of the outputs.
 
-Scales are inputs of the quantised model, so one session serves every trial. The error is that of the outputs
-and of some tensors on the way, whose many values keep it from being fitted by chance. Ranges are taken in
-turn, from the outputs towards the inputs; each is narrowed or widened step by step while that helps.
+Scales are inputs of the quantised model, so all trials use one session. The measured error is that of the
+outputs and of some inner tensors, whose many values prevent the search from fitting chance. The search visits
+the ranges in turn, from the outputs towards the inputs, and narrows or widens each step by step as long as
+the error falls.
 
-Source: Nahshan et al., "Loss Aware Post-Training Quantization", 2021 (arXiv:1911.07190), where steps are
-searched jointly on the loss of the whole network, one coordinate after another.
+Source: Nahshan et al., "Loss Aware Post-Training Quantization", 2021 (arXiv:1911.07190), where step sizes are
+optimised for the loss of the whole network, one coordinate after another.
 """
 
 from __future__ import annotations
@@ -32,14 +33,14 @@ Scale = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Trials:
-    """How long to search.
+    """The limits of a search.
 
     Attributes
     ----------
     sweeps : int
-        How often every range is taken in turn.
+        Largest number of rounds; a round visits every range once.
     runs : int
-        Most runs of the model in all.
+        Largest number of runs of the model in total.
     """
 
     sweeps: int
@@ -47,7 +48,7 @@ class Trials:
 
 
 def reconstruct(start: Candidate, material: Material) -> Candidate:
-    """Search the ranges of activations on as many samples as judge, but others."""
+    """Search the ranges of activations on samples for fitting, as many as there are for judging."""
     data, effort = material.data, material.effort
     shard = (0, material.judge.split.stride or 1)
     feeds = list(data.samples(material.settings.batch_size, thread_count(), shard))
@@ -74,20 +75,20 @@ def search_ranges(
     exported : onnx_ir.Model
         The quantised model.
     plan : QuantPlan
-        Says which tensors share a scale.
+        The plan, which tells which tensors share a scale.
     scales : mapping of str to float32 array
         Scale of every int8 activation.
     feeds : sequence of feeds
-        The samples that are fitted.
+        The samples on which the error is measured.
     reference : onnx_ir.Model
-        The float model whose tensors `exported` names.
+        The float model; its tensors have the same names as those of `exported`.
     trials : Trials
-        When to stop.
+        The limits of the search.
 
     Returns
     -------
     dict of str to float32 array
-        The scales that were found, for every int8 activation.
+        The best scale for every int8 activation.
     """
     groups = [group for group in plan.groups if group.fixed_range is None and group.name in scales]
     model = _Adjustable(exported, scales, feeds, reference, _probes(groups))
@@ -103,7 +104,7 @@ def search_ranges(
 
 
 class _Search:
-    """The state of a search: the scales that are best so far, and how many trials are left."""
+    """The state of a search: the best scales so far, and the number of trials that are left."""
 
     def __init__(self, model: _Adjustable, scales: dict[str, Scale], trials: int) -> None:
         self._model = model
@@ -112,7 +113,7 @@ class _Search:
         self.least = model.error(scales)
 
     def adjust(self, group: TensorGroup) -> None:
-        """Narrow or else widen one range while that helps; one that ends at a clamp is only narrowed."""
+        """Narrow or else widen one range while the error falls; one that ends at a clamp is only narrowed."""
         bounded = group.clamp is not None and np.isfinite(group.clamp[1])
         for step in RANGE_STEPS[: 1 if bounded else 2]:
             if self._move(group, step):
@@ -161,7 +162,7 @@ class _Adjustable:
         self._weights = [1.0] * len(outputs) + [1.0 / len(probes) for _ in probes]
 
     def error(self, scales: Mapping[str, Scale]) -> float:
-        """Noise energy over signal energy, summed over the outputs, with the mean over the probes."""
+        """Return noise over signal energy, summed over the outputs, plus its mean over the inner tensors."""
         given = {name: self._given(scales[tensor], name) for name, tensor in self._tensors.items()}
         totals = output_errors(self._session, [{**feeds, **given} for feeds in self._feeds], self._expected)
         return sum(
@@ -170,18 +171,18 @@ class _Adjustable:
         )
 
     def _given(self, scale: Scale, name: str) -> NDArray[np.generic]:
-        """The scale in the type of its input, as it would be exported."""
+        """Return a scale in the type of its input, rounded as in the export."""
         return representable(scale, np.float16 if name in self._half else np.float32)
 
 
 def _probes(groups: Sequence[TensorGroup]) -> list[str]:
-    """Some tensors on the way: outputs of few elements alone would be fitted by chance."""
+    """Choose inner tensors whose error is measured too, so that the search does not fit chance."""
     later = groups[len(groups) // 2 :]
     return [group.name for group in later[:: max(1, math.ceil(len(later) / PROBES))]]
 
 
 def _open_scales(graph: ir.Graph, pairs: Mapping[str, Pair], known: Collection[str]) -> dict[str, str]:
-    """Turn the scales of activations into inputs; return the quantised tensor of each."""
+    """Turn the scales of activations into inputs; return the quantised tensor for each input."""
     opened: dict[str, str] = {}
     for tensor, (quantize, _) in pairs.items():
         scale = quantize.inputs[1]

@@ -1,6 +1,6 @@
-"""Second-order rounding of weights, and the correction of biases that goes with it.
+"""The steps that round weights with second-order information and correct the biases for it.
 
-The arithmetic, with its sources, is in `quantization.rounding` and `quantization.bias_correction`.
+`quantization.rounding` and `quantization.bias_correction` contain the arithmetic and its sources.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ logger = logging.getLogger(__name__)
 
 
 def gram_collector(model: ir.Model, plan: QuantPlan, material: Material) -> GramCollector:
-    """Return what has to watch the calibration pass, so that `Material.grams` can be filled."""
+    """Return the collector that computes `Material.grams` during the calibration pass."""
     wanted = dict.fromkeys(layer.vectors for _, layer in layers_to_round(model, plan))
     return GramCollector(wanted, material.data.runs, material.judge.split.holds_back)
 
 
 def with_grams(material: Material, plan: QuantPlan, collected: GramCollector) -> Material:
-    """Add what was collected; the log names the layers about whose inputs nothing is known."""
+    """Add the collected Gram matrices to the material; log the layers that have no usable matrix."""
     grams = collected.usable()
     layers = [layer for _, layer in layers_to_round(material.reference, plan)]
     if names := sorted(layer.node for layer in layers if layer.vectors not in grams):
@@ -39,16 +39,16 @@ def with_grams(material: Material, plan: QuantPlan, collected: GramCollector) ->
 def round_weights(
     start: Candidate, material: Material, *, scales: tuple[float, ...] = (1.0,), bits: int = 8
 ) -> Candidate:
-    """Round weights with feedback, and correct biases for what that does to the mean of the outputs.
+    """Round weights with feedback, and correct biases for the change of the outputs' means.
 
     Parameters
     ----------
     start : Candidate
-        Its rounded weights and corrected biases are replaced.
+        The candidate, whose rounded weights and corrected biases are replaced.
     material : Material
-        Holds the float model and the second moments of the inputs.
+        The float model and the second moments of the inputs.
     scales : tuple of float
-        Factors of the scale that are tried for every channel.
+        Factors of the scale to try for every channel.
     bits : int
         Width of the weights.
     """
@@ -59,7 +59,7 @@ def round_weights(
 
 
 def correct_means(start: Candidate, material: Material) -> Candidate:
-    """Correct biases for the rounding to nearest, unless a rounding was kept that has corrected them."""
+    """Correct biases for weights rounded to nearest, unless rounding with feedback was kept and did so."""
     return start if start.model is not material.reference else _corrected(start, material)
 
 

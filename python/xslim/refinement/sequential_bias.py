@@ -1,9 +1,9 @@
-"""Bias correction on what the quantised network really computes, layer after layer.
+"""Bias correction by the measured activations of the quantised network, layer after layer.
 
-Rounded activations shift the mean of a layer's output as rounded weights do, and the shifts of earlier layers
-add up. The float and the quantised network run side by side over a few samples; at every layer the mean
-difference per output channel goes into the bias before the next layer runs. Corrected all at once, later
-layers would make up for errors that earlier ones no longer make.
+Rounded activations shift the mean of a layer's output as rounded weights do, and the shifts of successive
+layers add up. The float and the quantised network run on the same samples, layer by layer. At every layer,
+the mean difference per output channel is added to the bias before the next layer runs. If all biases were
+corrected at once, later layers would compensate errors that the corrected earlier layers no longer make.
 
 Source: Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction", ICCV 2019
 (arXiv:1906.04721), appendix D (empirical bias correction).
@@ -38,7 +38,7 @@ TINY = 1e-30
 
 
 def follow(start: Candidate, material: Material) -> Candidate:
-    """Correct biases on the activations that the quantised network really has."""
+    """Correct biases by the measured activations of the quantised network."""
     samples = _samples(start, material)
     model = correct_biases_in_sequence(
         material.reference, start.model, start.plan, start.quantization, material.target, samples
@@ -47,7 +47,7 @@ def follow(start: Candidate, material: Material) -> Candidate:
 
 
 def _samples(start: Candidate, material: Material) -> list[Feeds]:
-    """Some samples of the fit, spread over all, whose activations fit into memory layer by layer."""
+    """Choose samples for the fit, evenly spread, so few that the activations of a layer fit into memory."""
     data, effort = material.data, material.effort
     first = next(data.samples(workers=0))
     largest = max(output_bytes(material.reference, start.plan.observed, first).values(), default=1)
@@ -68,7 +68,7 @@ def correct_biases_in_sequence(
     target: Target,
     samples: Sequence[Feeds],
 ) -> ir.Model:
-    """Return a copy of the model whose biases keep the mean of every layer's output that of the float model.
+    """Return a copy of the model whose biases make the mean of every layer's output equal the float model's.
 
     Parameters
     ----------
@@ -77,11 +77,11 @@ def correct_biases_in_sequence(
     model : onnx_ir.Model
         The same model, whose biases may have been corrected already.
     plan, quantization
-        What is int8, and with which numbers.
+        The plan and its numbers.
     target : Target
-        Names the bias input of each operator.
+        The table that names the bias input of each operator.
     samples : sequence of feeds
-        Run one by one through both networks.
+        The samples; both networks run on one at a time.
     """
     corrected = model.clone()
     exported = export_qdq(model, plan, quantization, target)
@@ -111,10 +111,11 @@ def _outputs(graph: ir.Graph) -> dict[str, str]:
 
 
 def _shift(wanted: Sequence[Array], found: Sequence[Array], axis: int) -> Vector:
-    """Mean difference per channel, less what chance makes of it.
+    """Estimate the mean difference per channel, shrunk by its standard error.
 
-    The samples' own means tell the standard error ``e`` of their mean ``d``; ``1 - e^2 / d^2`` of it is kept
-    (the positive-part James-Stein estimator). Channels that a mask makes infinite are not shifted.
+    The standard error ``e`` of the mean difference ``d`` is computed from the means of single samples. The
+    result is ``d * (1 - e^2 / d^2)``, or 0 if that factor is negative (the positive-part James-Stein
+    estimator). Channels with infinite values, which a mask causes, are not shifted.
     """
     with np.errstate(invalid="ignore"):
         means = np.stack(
@@ -128,7 +129,7 @@ def _shift(wanted: Sequence[Array], found: Sequence[Array], axis: int) -> Vector
 
 
 def _mean(array: Array, axis: int) -> Vector:
-    """Mean per channel over all positions."""
+    """Return the mean per channel over all positions."""
     rows = np.moveaxis(array, axis, -1).reshape(-1, array.shape[axis])
     mean: Vector = rows.mean(axis=0, dtype=np.float64)
     return mean

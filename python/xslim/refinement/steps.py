@@ -1,7 +1,8 @@
-"""The steps of refinement in their order, and the loop that keeps a step only where it gains.
+"""The steps of refinement in order, and the loop that keeps a step only if it improves the score.
 
-A step is data and a function: the function takes a candidate and gives one, the data say at which levels it
-runs and what it has to gain. All that one step leaves to a later one is in the candidate.
+A step consists of a function and data. The function takes a candidate and returns a changed one. The data
+state the levels at which the step runs and the gain that it must reach. Steps pass information on only in the
+candidate.
 """
 
 from __future__ import annotations
@@ -41,21 +42,21 @@ class Step:
     Attributes
     ----------
     name : str
-        What the table of gains calls it.
+        Name of the step in the table of gains.
     levels : tuple of int
-        The finetune levels at which it runs.
+        The finetune levels at which the step runs.
     run : callable of Candidate and Material to Candidate
-        Makes the changed candidate; the candidate that it is given, where there is nothing to change.
+        Returns the changed candidate, or the given candidate if there is nothing to change.
     least_gain_db : float or None
-        What the score has to gain; None where another step has judged the change already.
+        The least gain in dB for which the change is kept; None if another step has judged the change already.
     measure : callable of Candidate and Material to float
-        The score.
+        The function that scores a candidate.
     stage : Stage
-        When it runs.
+        The stage in which the step runs.
     after : str or None
-        The step that has to be kept before this one has anything to do.
+        Name of another step; this step runs only if the other one was kept.
     without_judge : bool
-        Runs, and is kept, also where one sample leaves none to judge.
+        Whether the step runs, and is kept, if there is only one sample and therefore none to judge.
     """
 
     name: str
@@ -86,29 +87,29 @@ STEPS: tuple[Step, ...] = (
     Step(RANGES, (2, 3), range_search.reconstruct),
     Step("biases in sequence", (2, 3), sequential_bias.follow, after=RANGES),
 )
-"""A new step is a file with a function, and a line here."""
+"""All steps in order. A new step needs a file with its function, and an entry here."""
 
 
 def refine(
     start: Candidate, material: Material, stage: Stage, steps: Sequence[Step] | None = None
 ) -> Candidate:
-    """Take the steps of a stage in their order.
+    """Run the steps of a stage in order and keep those that gain.
 
     Parameters
     ----------
     start : Candidate
-        Where to begin.
+        The candidate before the steps.
     material : Material
-        What the steps may use.
+        The data that the steps use.
     stage : Stage
-        Which steps to take.
+        The stage whose steps run.
     steps : sequence of Step, optional
-        Other steps than `STEPS`.
+        The steps; by default `STEPS`.
 
     Returns
     -------
     Candidate
-        With the changes that were kept, and with the gains of all steps that were judged.
+        The candidate with all changes that were kept, and with the gains of all judged steps.
     """
     candidate = start
     scores: dict[Measure, float] = {}
@@ -121,7 +122,7 @@ def refine(
 
 
 def _take(step: Step, start: Candidate, material: Material, scores: dict[Measure, float]) -> Candidate:
-    """Take one step, and keep what it gives where it gains; `scores` holds those of the candidate so far."""
+    """Run one step and keep its result if the score gains; `scores` caches those of the current candidate."""
     judged = material.judge.can_judge
     if not judged and not step.without_judge:
         return start
@@ -154,7 +155,7 @@ def _judge(
 
 
 def log_gains(gains: Sequence[StepGain]) -> None:
-    """Log what every step of refinement gained, as one table."""
+    """Log the gain of every step as one table."""
     if not gains:
         return
     width = max(len("step"), *(len(gain.step) for gain in gains))
