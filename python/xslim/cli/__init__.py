@@ -1,8 +1,8 @@
-"""The command line: flat options as in XSlim 2, and sub-commands beside them."""
+"""The command line: options without a sub-command, as in XSlim 2, and sub-commands."""
 
 from __future__ import annotations
 
-# Ctrl-C is understood once this file is read, so it imports nothing.
+# Ctrl-C is handled only after this file is imported, so the file imports nothing else.
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
@@ -17,8 +17,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     argv : sequence of str, optional
-        The arguments; by default those of the process, which then belongs to XSlim: an interrupt that nothing
-        answers ends it.
+        The arguments; by default those of the process. In that case XSlim may end the process if an interrupt
+        is not answered in time.
 
     Returns
     -------
@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 for success, 2 for bad input, 1 for an internal failure, 130 when interrupted.
     """
     try:
-        # Imported here, so that Ctrl-C is understood from the first import on.
+        # Imported here, so that Ctrl-C during the imports is handled.
         from xslim.cli.program import run
 
         return run(argv)

@@ -1,4 +1,4 @@
-"""Ctrl-C: a run ends within two seconds, whatever it is busy with."""
+"""Ctrl-C: end a run within two seconds, whatever code is running."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from types import FrameType
 STATUS = 130
 LINE = "xslim: interrupted"
 PATIENCE = 1.2
-"""Seconds in which a run may end by itself: it removes what is half written and saves its checkpoint."""
+"""Seconds that a run has to end by itself: to remove partial files and to save its checkpoint."""
 CLEANING = 0.3
-"""Seconds for what Python does when it ends."""
+"""Seconds that Python has to end after that."""
 
 
 LOOK = 0.1
@@ -28,14 +28,14 @@ _LOADING = ("create_module", "exec_module")
 
 @dataclass
 class Interrupts:
-    """What is known about Ctrl-C in this run.
+    """The state of Ctrl-C in this run.
 
     Attributes
     ----------
     any : bool
-        Whether it was pressed.
+        Whether Ctrl-C was pressed.
     held : bool
-        Whether the main thread has yet to be told.
+        Whether the main thread has not been interrupted yet.
     """
 
     any: bool = False
@@ -44,10 +44,10 @@ class Interrupts:
 
 @contextmanager
 def watching() -> Iterator[Interrupts]:
-    """Notice Ctrl-C, and end the process where the main thread does not end by itself.
+    """Watch for Ctrl-C, and end the process if the main thread does not end by itself.
 
-    Python calls its handler only between two steps of the main thread. A kernel, onnxruntime or a function of
-    the user's that hangs would hold it up, so another thread waits for the signal too.
+    Python calls signal handlers only between two bytecodes of the main thread. A kernel, onnxruntime or a
+    user's function that hangs delays the handler, so a second thread waits for the signal as well.
     """
     seen = Interrupts()
     if not _reaches_us():
@@ -88,14 +88,14 @@ def watching() -> Iterator[Interrupts]:
         ended.set()
         signal.set_wakeup_fd(before)
         signal.signal(signal.SIGINT, handler)
-        # The watching thread, if it still reads, comes to the end of the pipe.
+        # Closing the pipe ends the watching thread if it still reads.
         os.close(writer)
         thread.join()
         os.close(reader)
 
 
 def leave(status: int) -> None:
-    """End the process without waiting for threads that hang; folders with half a model are removed."""
+    """End the process without waiting for hanging threads; scratch folders are removed first."""
     cleaner = threading.Thread(target=atexit._run_exitfuncs, daemon=True)
     cleaner.start()
     cleaner.join(CLEANING)
@@ -106,7 +106,7 @@ def leave(status: int) -> None:
 
 
 def _in_extension(frame: FrameType | None) -> bool:
-    """Whether a module in C is being loaded: an exception in the middle of that crashes some of them."""
+    """Whether a C extension is being imported: an exception during that makes some extensions crash."""
     while frame is not None:
         loader = frame.f_locals.get("self") if frame.f_code.co_name in _LOADING else None
         if isinstance(loader, ExtensionFileLoader):
@@ -116,6 +116,6 @@ def _in_extension(frame: FrameType | None) -> bool:
 
 
 def _reaches_us() -> bool:
-    """Whether Ctrl-C reaches this thread: a job in the background ignores it."""
+    """Whether Ctrl-C reaches this thread; jobs in the background ignore Ctrl-C."""
     in_main = threading.current_thread() is threading.main_thread()
     return in_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler

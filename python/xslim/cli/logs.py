@@ -1,4 +1,4 @@
-"""Where log lines go: to stderr, plain unless it is a terminal."""
+"""Write log lines to stderr, without colours unless stderr is a terminal."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from contextlib import ExitStack, contextmanager
 from xslim.commands.text import visible
 
 OWN_HANDLERS = ("onnxslim",)
-"""Libraries that give their logger a handler of its own where it has none."""
+"""Libraries that add a handler to their logger if it has none."""
 
 
 @contextmanager
 def logging_to_stderr(
     *, quiet: bool = False, verbose: bool = False, debug: bool = False, as_json: bool = False
 ) -> Iterator[None]:
-    """Show the package's log lines on stderr while a command runs, and nobody else's.
+    """Show only the package's own log lines on stderr while a command runs.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ def logging_to_stderr(
     with ExitStack() as stack:
         stack.callback(handler.close)
         stack.enter_context(_logger("xslim", handler, level, propagate=False))
-        # Without any handler Python itself would print the warnings of other libraries.
+        # If there is no handler, Python prints the warnings of other libraries itself.
         others = handler if debug else logging.NullHandler()
         stack.enter_context(_logger(None, others))
         for name in OWN_HANDLERS:
@@ -65,7 +65,7 @@ def _logger(
 
 @contextmanager
 def _captured(debug: bool) -> Iterator[None]:
-    """Take what Python prints by itself: warnings, and tracebacks that no caller can catch."""
+    """Capture what Python prints by itself: warnings, and tracebacks that no caller can catch."""
     hooks = sys.unraisablehook, threading.excepthook
     if not debug:
         sys.unraisablehook = threading.excepthook = _ignored

@@ -12,7 +12,7 @@ COMMON = ("quiet", "verbose", "debug", "log_json")
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose complaints look like every other error of XSlim."""
+    """A parser that reports errors in the form of all other errors of XSlim."""
 
     def __init__(self, **options: object) -> None:
         super().__init__(formatter_class=_Formatter, add_help=False, **options)  # type: ignore[arg-type]
@@ -34,7 +34,7 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what every command understands; rarely used ones share one line of the help."""
+    """Add the options of every command; rarely used ones share one line of the help."""
     parser.add_argument("-h", "--help", action="help", help="show this help")
     parser.add_argument("--quiet", action="store_true", help="log less; or --verbose, --debug, --log-json")
     parser.add_argument("--verbose", action="store_true", help=argparse.SUPPRESS)

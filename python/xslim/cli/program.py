@@ -1,4 +1,4 @@
-"""From arguments to an exit status: what to run, where the log goes, how an error looks."""
+"""Run a command line: choose the command, set up logging, print errors, return the exit status."""
 
 from __future__ import annotations
 
@@ -23,18 +23,19 @@ from xslim.errors import ConfigError, XSlimError
 from xslim.files import InputFile, refuse_inputs
 
 GARBAGE_AFTER = 50_000
-"""New objects before garbage is looked for. A model is many objects that refer to each other and live long:
-at Python's 700 the search takes a fifth of the time of preparing 6,000 nodes, and saves 1 % of the memory."""
+"""Number of new objects after which garbage is collected. A model consists of many objects that live long.
+With Python's default of 700, garbage collection takes a fifth of the time of preparing 6,000 nodes and saves
+1 % of the memory."""
 
 INTERNAL, CLOSED_PIPE = 1, 141
 LOST_STREAM = (errno.ENOSPC, errno.EBADF, errno.EIO)
-"""What printing fails with where standard output leads to a full disk, or nowhere."""
+"""The errors of printing if standard output is closed or is a file on a full disk."""
 
 
 def run(argv: Sequence[str] | None) -> int:
-    """Run the command; without arguments of its own it takes those of the process, and answers for it."""
+    """Run the command; if `argv` is None, it uses the arguments of the process and may end the process."""
     gc.set_threshold(GARBAGE_AFTER)
-    # OpenCV would print errors of its own beside ours.
+    # OpenCV would print errors of its own in addition to XSlim's.
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     open_missing_streams()
     take_any_text()
@@ -55,7 +56,7 @@ def _status(arguments: list[str], seen: interrupts.Interrupts) -> int:
         except SystemExit:
             raise
         except BaseException as error:  # noqa: BLE001 - the boundary: nothing passes it but an exit status
-            # An import that was interrupted fails with an error of its own.
+            # If Ctrl-C interrupts an import, the import may raise another error.
             return _failed(KeyboardInterrupt() if seen.any else error, debug)
     return interrupts.STATUS if seen.any else status
 
@@ -79,7 +80,7 @@ def _run(arguments: list[str]) -> int:
         raise ConfigError(f"unknown command {name!r}", hint=hint)
     options = parser.parse_args(arguments)
     _require_folder()
-    # A file that a shell redirects to is empty by now; as an input it would only seem to be damaged.
+    # If the shell redirects output to an input, the file is empty by now and would be reported as damaged.
     refuse_inputs([], (InputFile(Path(text), "the file") for text in arguments))
     verbose = options.verbose or options.debug
     with logging_to_stderr(
@@ -98,7 +99,7 @@ def _require_folder() -> None:
 
 
 def _failed(error: BaseException, debug: bool) -> int:
-    """Say what ended the run and return the exit status."""
+    """Print the error that ended the run and return the exit status."""
     if isinstance(error, KeyboardInterrupt):
         _say(interrupts.LINE)
         return interrupts.STATUS
@@ -108,7 +109,7 @@ def _failed(error: BaseException, debug: bool) -> int:
     if debug:
         traceback.print_exception(error)
     if isinstance(error, XSlimError):
-        # Only a configuration's problems come one per line; messages of other libraries are joined.
+        # Problems of a configuration have one line each; lines of other messages are joined.
         lines = str(error).split("\n") if isinstance(error, ConfigError) else [_joined(error)]
         _say(f"xslim: error: {visible(lines[0])}", *map(visible, lines[1:]))
         return error.exit_code
@@ -126,7 +127,7 @@ def _joined(error: BaseException) -> str:
 
 
 def _give_up_stdout() -> None:
-    """Send what is left to nowhere: the interpreter must not fail once more when it flushes."""
+    """Redirect standard output to the null device, so that flushing it at exit does not fail again."""
     with suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())
@@ -134,7 +135,7 @@ def _give_up_stdout() -> None:
 
 
 def _say(*lines: str) -> None:
-    # Who reads the errors may be gone too.
+    # Standard error may be closed too.
     with suppress(OSError, ValueError):
         for line in lines:
             print(line, file=sys.stderr)

@@ -1,4 +1,4 @@
-"""The streams of the process: they exist, take any text, and show what XSlim says and nothing else."""
+"""Prepare the standard streams: they exist, accept any text, and show only the output of XSlim."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ STDERR = 2
 
 
 def open_missing_streams() -> None:
-    """Give a process that was started with closed streams the null device in their place.
+    """Replace standard streams that are closed by the null device.
 
-    The next file that is opened would otherwise get the number of the closed stream, and whatever a library
-    prints would end in that file.
+    Otherwise the next opened file would get the descriptor of the closed stream, and the output of libraries
+    would be written to that file.
     """
     for number, mode in ((0, "r"), (1, "w"), (STDERR, "w")):
         try:
@@ -29,7 +29,7 @@ def open_missing_streams() -> None:
 
 
 def take_any_text() -> None:
-    """Let paths and names through that the encoding of the terminal does not have, escaped."""
+    """Escape characters of paths and names that the encoding of the terminal lacks."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -37,9 +37,9 @@ def take_any_text() -> None:
 
 @contextmanager
 def only_our_lines() -> Iterator[None]:
-    """Keep what C and C++ libraries print off stderr; ``sys.stderr`` stays what it shows.
+    """Keep the output of C and C++ libraries off stderr; ``sys.stderr`` still writes there.
 
-    onnxruntime, OpenCV and onnx write to the number of the stream itself, past every setting of Python.
+    onnxruntime, OpenCV and onnx write to the file descriptor itself, which no setting of Python affects.
     """
     before = sys.stderr
     shown = os.dup(STDERR)
@@ -53,7 +53,7 @@ def only_our_lines() -> Iterator[None]:
     try:
         yield
     finally:
-        # A full disk is no reason to fail: the lines are lost.
+        # If the disk is full, the lines are lost, but the run does not fail.
         with suppress(OSError, ValueError):
             sys.stderr.flush()
         sys.stderr = before
@@ -70,7 +70,7 @@ def _number(stream: TextIO) -> int | None:
 
 def _stream(number: int, mode: str, encoding: str | None = None) -> TextIO:
     errors = "backslashreplace" if mode == "w" else None
-    # Not closed with the stream: the number belongs to whoever opened it.
+    # Closing the stream must not close the descriptor, which belongs to the code that opened it.
     stream = open(number, mode, 1, encoding=encoding, errors=errors, closefd=False)  # noqa: SIM115
     assert isinstance(stream, io.TextIOWrapper)
     return stream

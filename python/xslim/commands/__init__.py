@@ -1,1 +1,1 @@
-"""One file per sub-command, named like it; each can be called as a library."""
+"""One file per sub-command, with the name of the sub-command; each can be called as a library."""

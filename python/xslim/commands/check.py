@@ -1,4 +1,4 @@
-"""``xslim check``: what a target takes of a model, what falls back, which Q/DQ pairs do not fuse."""
+"""``xslim check``: which operators a target runs, which fall back, and which Q/DQ pairs do not fuse."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class NodeCheck:
     name, op_type : str
         The node.
     refusal : str or None
-        Why the target does not take it; None when it does.
+        Why the target does not run the node; None if it does.
     int8 : bool
-        It computes sums of int8 products, or reads and writes int8 otherwise.
+        Whether the node computes with int8, or reads and writes int8.
     macs : int
         Multiply-accumulate operations.
     """
@@ -49,20 +49,20 @@ class NodeCheck:
 
 @dataclass(frozen=True)
 class ProviderCheck:
-    """The answer of `check_provider`.
+    """The result of `check_provider`.
 
     Attributes
     ----------
     target, provider : str
-        The table that was asked, and the execution provider that it describes.
+        The target table, and the execution provider that the table describes.
     nodes : tuple of NodeCheck
         In graph order.
     findings : tuple of PatternMatch
         Q/DQ patterns that do not fuse.
     subgraphs : int
-        Parts into which the taken nodes fall.
+        Number of subgraphs that the nodes of the target form.
     macs_complete : bool
-        Whether the shapes of all sums of products are known; else the shares leave some out.
+        Whether all shapes are known that the number of operations depends on; else the shares are incomplete.
     """
 
     target: str
@@ -74,27 +74,27 @@ class ProviderCheck:
 
     @property
     def refused_work(self) -> tuple[NodeCheck, ...]:
-        """Sums of products that fall back to the CPU."""
+        """Convolutions and matrix products that fall back to the CPU."""
         return tuple(node for node in self.nodes if node.refusal and node.macs)
 
     @property
     def float_work(self) -> tuple[NodeCheck, ...]:
-        """Sums of products that the target takes, and computes in float."""
+        """Convolutions and matrix products that the target runs in float."""
         return tuple(node for node in self.nodes if node.macs and not (node.int8 or node.refusal))
 
     @property
     def passed(self) -> bool:
-        """No pattern fails to fuse, and every sum of products is taken."""
+        """Whether all patterns fuse and the target runs every convolution and matrix product."""
         return not self.findings and not self.refused_work
 
     @property
     def taken_share(self) -> float:
-        """Share of the multiply-accumulate operations that the target takes, 0 to 1."""
+        """Share of the multiply-accumulate operations that the target runs, 0 to 1."""
         return self._share([node for node in self.nodes if not node.refusal])
 
     @property
     def int8_share(self) -> float:
-        """Share of the multiply-accumulate operations that the target takes in int8, 0 to 1."""
+        """Share of the multiply-accumulate operations that the target runs in int8, 0 to 1."""
         return self._share([node for node in self.nodes if node.int8 and not node.refusal])
 
     def _share(self, nodes: list[NodeCheck]) -> float:
@@ -126,7 +126,7 @@ def check_provider(model: ir.Model, target: Target) -> ProviderCheck:
     Parameters
     ----------
     model : onnx_ir.Model
-        Any model; shapes and types that are missing are inferred in place.
+        Any model; missing shapes and types are inferred in place.
     target : Target
         The table.
 

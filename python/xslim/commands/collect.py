@@ -1,6 +1,6 @@
-"""``xslim collect``: calibrate on a part of the samples and keep the sketches.
+"""``xslim collect``: calibrate on a part of the samples and store the sketches.
 
-The files of all parts together make the undivided run.
+The stored sketches of all parts together equal those of an undivided run.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ def collect_shard(
     config_or_path : dict, str, Path or Config
         The configuration of the whole run.
     shard : pair of int
-        ``(index, count)`` with the index from 0; every `count`-th sample is seen.
+        ``(index, count)`` with the index from 0; every `count`-th sample is observed.
     output : str or Path
-        The sketch file; an interrupted run leaves a checkpoint there and goes on from it.
+        The sketch file. An interrupted run leaves a checkpoint in it, from which the next run continues.
 
     Returns
     -------

@@ -76,12 +76,12 @@ def compare_models(first: Path, second: Path, data: Path | None, count: int) -> 
         A configuration (its calibration data), a list file, a folder, or an ``.npz`` with one array per
         input whose first axis counts the samples. Without it, one random input.
     count : int
-        At most that many samples.
+        Largest number of samples.
 
     Returns
     -------
     samples : int
-        How many were used.
+        Number of samples used.
     outputs : list of OutputPair
 
     Raises
@@ -150,7 +150,7 @@ class _Totals:
 
 
 def _shared_outputs(first: ir.Model, second: ir.Model) -> list[str]:
-    """Names of the outputs of both; the inputs must be the same."""
+    """Return the names of the outputs that both models have; refuse models with different inputs."""
     names = [[spec.name for spec in input_specs(model, texts=True)] for model in (first, second)]
     if sorted(names[0]) != sorted(names[1]):
         raise ModelError(

@@ -27,7 +27,7 @@ Array = NDArray[np.generic]
 
 
 def samples_to_compare(model: ir.Model, session: Runs, data: Path | None, count: int) -> Iterator[Feeds]:
-    """Yield at most `count` samples of the data that ``--data`` names; one random sample without."""
+    """Yield at most `count` samples of the data that ``--data`` names, or one random sample without data."""
     if data is None:
         yield _random_sample(model, session)
     elif data.suffix == ".npz":
@@ -72,18 +72,18 @@ def _rows(specs: Sequence[InputSpec], path: Path) -> Iterator[Feeds]:
 
 
 def _arrays(specs: Sequence[InputSpec], path: Path) -> dict[str, Array]:
-    """Read what a file holds for the inputs."""
+    """Read the arrays of the inputs from a file."""
     try:
         require_content(path)
         with np.load(path, allow_pickle=False) as file:
             return {spec.name: file[spec.name] for spec in specs if spec.name in file}
-    # zip and numpy fail in many ways where a file is not what it seems.
+    # zipfile and numpy raise many kinds of exceptions for a damaged file.
     except Exception as error:
         raise DataError(f"cannot read: {error}", where=str(path), hint="numpy.savez writes it") from error
 
 
 def _row(column: Array, spec: InputSpec, index: int) -> Array:
-    """One sample: a single number serves all, and an input without dimensions takes one number of many."""
+    """Return sample number `index` of an array; an array of one number is used for every sample."""
     if column.ndim == 0:
         return column if spec.shape == () else column.reshape((1,) * len(spec.shape or (1,)))
     return np.asarray(column[index]) if spec.shape == () else column[index : index + 1]

@@ -1,4 +1,4 @@
-"""What a model's inputs and operators, and folders of data, suggest for a configuration."""
+"""Guess the values of a configuration from a model's inputs and operators and from folders of data."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def match_folders(specs: Sequence[InputSpec], data: Sequence[str]) -> dict[str, 
 
 
 def files_in(folder: Path) -> list[Path]:
-    """Return the calibration files in a folder and in those inside; all are of one kind."""
+    """Return the calibration files in a folder and its subfolders; all must be of one kind."""
     if not folder.is_dir():
         raise DataError(
             "there is no such folder", where=str(folder), hint="--data takes a folder, or INPUT=FOLDER"
@@ -184,7 +184,7 @@ def files_in(folder: Path) -> list[Path]:
 
 
 def list_name(spec: InputSpec, lists: Mapping[str, Path]) -> str:
-    """Return the name of the list file of an input: a placeholder, where there is none yet."""
+    """Return the name of an input's list file, or of a placeholder if there is none yet."""
     return lists[spec.name].name if spec.name in lists else PLACEHOLDER.format(plain_name(spec.name))
 
 

@@ -61,7 +61,7 @@ class ModelInfo:
     macs : int
         Multiply-accumulate operations of one run with every symbolic dimension 1.
     macs_complete : bool
-        Whether the shapes of all sums of products are known; else `macs` is a lower bound.
+        Whether all shapes are known on which `macs` depends; else `macs` is a lower bound.
     quantization : str
         ``float32``, ``float16``, ``static int8 (QDQ)``, ``dynamic int8`` or ``int8 weights``.
     """
@@ -103,7 +103,7 @@ def inspect_model(path: Path) -> ModelInfo:
     """
     model = load_protected_model(path)
     plain = model.clone()
-    # Weights may stand in Constant nodes; they count like the others.
+    # Weights in Constant nodes count like initializers.
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(plain)
     infer_shapes(plain)
     cost = model_cost(plain)

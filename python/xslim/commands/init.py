@@ -78,7 +78,7 @@ def write_starter(model_path: Path, data: Sequence[str], output: Path | None) ->
 
 
 def _write_all(texts: Mapping[Path, str]) -> None:
-    """Write all of these new files, or none."""
+    """Write all of the new files; if one cannot be written, remove the others again."""
     written: list[Path] = []
     try:
         for path, text in texts.items():
@@ -133,6 +133,6 @@ def _listing(files: Sequence[Path], folder: Path) -> str:
 
 
 def _relative(path: Path, folder: Path) -> str:
-    """The path as seen from a folder, where it lies inside or beside; else absolute."""
+    """Return the path relative to a folder if it is inside or beside the folder, else the absolute path."""
     relative = Path(os.path.relpath(path, folder)).as_posix()
     return str(path) if relative.startswith("../..") else relative

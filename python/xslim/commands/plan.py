@@ -1,4 +1,4 @@
-"""``xslim plan``: what would become int8, and why, without running anything."""
+"""``xslim plan``: which operators would become int8, and why, without running the model."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from xslim.targets import target_of
 
 @dataclass(frozen=True)
 class PlanSummary:
-    """A plan with what it means for a target.
+    """A plan with its figures for a target.
 
     Attributes
     ----------
@@ -45,9 +45,9 @@ class PlanSummary:
     qdq_pairs : int
         QuantizeLinear/DequantizeLinear pairs of the result.
     subgraphs : int
-        Parts into which the operators fall that the target takes.
+        Number of subgraphs that the operators of the target form.
     macs_complete : bool
-        Whether the shapes of all sums of products are known; else `int8_share` leaves some out.
+        Whether all shapes are known on which `int8_share` depends; else it leaves some operators out.
     """
 
     target: str
@@ -60,7 +60,7 @@ class PlanSummary:
     macs_complete: bool
 
     def as_json(self) -> dict[str, Any]:
-        """Return plain data for JSON, every tensor with its group; an open end of a clamp is null."""
+        """Return plain data for JSON, every tensor with its group; a missing bound of a clamp is null."""
         data: dict[str, Any] = plain(self)
         return data
 
@@ -91,11 +91,11 @@ def plan_run(
     config_or_path : dict, str, Path or Config
         The configuration.
     model_path : str or Path, optional
-        The model, instead of the one that the configuration names.
+        The model; by default the one that the configuration names.
     output : str or Path, optional
-        File for the plan; by default ``<prefix>_plan.json`` where the run would write.
+        File for the plan; by default ``<prefix>_plan.json`` in the output folder of the run.
     written : bool
-        Whether the plan is going to be written to the file. Its place is checked then.
+        Whether the plan will be written to the file; its path is checked then.
 
     Returns
     -------

@@ -19,7 +19,7 @@ FLOAT_INPUT = "float-input"
 
 @dataclass(frozen=True)
 class PatternMatch:
-    """One place where the arithmetic will not be what the Q/DQ nodes promise.
+    """One place where Q/DQ nodes do not become integer arithmetic.
 
     Attributes
     ----------
@@ -57,7 +57,7 @@ class Site:
         return found if len(found) == len(values) else []
 
     def _before(self, value: ir.Value) -> ir.Node | None:
-        """The node that computes a value, seen through those that DequantizeLinear is moved across."""
+        """Return the node that computes a value, skipping nodes across which DequantizeLinear is moved."""
         node = value.producer()
         while node is not None and self.target.entry(node).passes_quantizers and node.inputs[0] is not None:
             node = node.inputs[0].producer()
@@ -87,7 +87,7 @@ class Site:
 
     @cached_property
     def quantizer(self) -> ir.Node | None:
-        """The QuantizeLinear that alone reads the result, seen through what it is moved across."""
+        """The QuantizeLinear that alone reads the result, skipping nodes across which it is moved."""
         value = self.last.outputs[0]
         following = sole_consumer(value)
         while following is not None and self._passes(following, value):
@@ -96,7 +96,7 @@ class Site:
         return following if following is not None and is_standard(following, "QuantizeLinear") else None
 
     def is_made_in_int8(self, dequantizer: ir.Node) -> bool:
-        """Whether an operator in int8 computes what a DequantizeLinear of an activation gives."""
+        """Whether an int8 operator computes the activation that a DequantizeLinear reads."""
         quantizer = dequantizer.inputs[0].producer() if dequantizer.inputs[0] is not None else None
         value = quantizer.inputs[0] if quantizer is not None else None
         maker = self._before(value) if value is not None else None
@@ -105,7 +105,7 @@ class Site:
         return self.target.entry(maker).role != "float"
 
     def is_read_in_int8(self, quantizer: ir.Node) -> bool:
-        """Whether an operator in int8 reads what a QuantizeLinear gives."""
+        """Whether an int8 operator reads the output of a QuantizeLinear."""
         readers = [use.node for pair in quantizer.outputs[0].uses() for use in pair.node.outputs[0].uses()]
         return any(self.target.entry(reader).role != "float" for reader in readers)
 
@@ -127,7 +127,7 @@ def sites_of(graph: ir.Graph, target: Target) -> Iterator[Site]:
 
 
 def _unfolded(graph: ir.Graph) -> frozenset[ir.Value]:
-    """Values that follow from constants alone, but are none yet."""
+    """Return the values that are computed from constants alone but are not folded into constants."""
     found: set[ir.Value] = set()
     for node in graph:
         sources = [value for value in node.inputs if value is not None]
@@ -139,7 +139,7 @@ def _unfolded(graph: ir.Graph) -> frozenset[ir.Value]:
 def find_patterns(graph: ir.Graph, target: Target) -> list[PatternMatch]:
     """Return every pattern of a quantised model that will not fuse, in graph order.
 
-    Without QuantizeLinear there are no int8 activations: int8 weights beside float inputs are intended then.
+    In a model without QuantizeLinear, int8 weights beside float inputs are intended and not reported.
     """
     static = any(is_standard(node, "QuantizeLinear") for node in graph)
     of_float_readers = [FLOAT_INPUT] if static else []
@@ -185,7 +185,7 @@ def _unequal_parameters(site: Site) -> Iterator[str]:
 
 
 def _never_int8(site: Site) -> Iterator[str]:
-    """Quantisers that nobody else needs: neighbours in int8 have them for their own results and inputs."""
+    """Find quantisers around a float operator that no int8 neighbour needs for its own inputs or result."""
     if site.operator.role != "float" or site.quantizer is None:
         return
     if not (all(map(site.is_made_in_int8, site.activations)) and site.is_read_in_int8(site.quantizer)):

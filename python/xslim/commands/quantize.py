@@ -8,6 +8,6 @@ from xslim.pipeline.run import quantize
 
 
 def run(config: str, sketch: Sequence[str], input_path: str | None, output_path: str | None) -> int:
-    """Quantise, from sketches where some are given."""
+    """Quantise a model, from sketches if some are given."""
     quantize(config, input_path, output_path, sketch_files=sketch)
     return 0

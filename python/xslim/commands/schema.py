@@ -18,7 +18,7 @@ def run(output: str | None) -> int:
         say_json(schema())
         return 0
     path, content = Path(output), schema()
-    # False, where Path.is_file raises, for a name that is too long; writing then says so.
+    # For a name that is too long, Path.is_file raises and os.path.isfile is false; writing reports the error.
     if os.path.isfile(path) and not _is_schema(path, content["title"]):  # noqa: PTH113
         raise OutputError(
             "exists already, and is no schema", where=str(path), hint="name another file with -o"
@@ -29,7 +29,7 @@ def run(output: str | None) -> int:
 
 
 def _is_schema(path: Path, title: str) -> bool:
-    """Whether a file holds a schema that this command wrote, maybe an earlier version of it."""
+    """Whether a file holds a schema that this command, or an earlier version of it, wrote."""
     try:
         content = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError, RecursionError):

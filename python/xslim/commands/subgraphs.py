@@ -1,4 +1,4 @@
-"""How an execution provider cuts a graph up: which nodes it takes, and into how many subgraphs they fall."""
+"""Find the nodes that an execution provider runs, and the number of subgraphs that these nodes form."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from xslim.targets import Target
 
 
 def refusals(graph: ir.Graph, target: Target) -> dict[ir.Node, str | None]:
-    """Say of every node but constants why the target does not take it; None if it does."""
+    """Return for every node except constants why the target does not run it, or None if it does."""
     return {node: target.refusal(node) for node in graph if not is_standard(node, "Constant")}
 
 
 def count_subgraphs(graph: ir.Graph, taken: Mapping[ir.Node, bool]) -> int:
-    """Count the subgraphs into which the taken nodes fall.
+    """Count the subgraphs that the nodes of the provider form.
 
-    Two neighbours belong together unless some path between them leaves the provider and comes back: a
-    subgraph has to be computed in one go.
+    A subgraph runs as a whole. Two adjacent nodes are therefore in the same subgraph unless a path between
+    them leaves the provider and comes back.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def count_subgraphs(graph: ir.Graph, taken: Mapping[ir.Node, bool]) -> int:
 def _depth_behind(
     parent: ir.Node, node: ir.Node, depth: Mapping[ir.Node, int], taken: Mapping[ir.Node, bool]
 ) -> int:
-    """Number of times that a path has returned to the provider."""
+    """Return how often a path to the node has left the provider and come back."""
     return depth[parent] + (taken[node] and not taken[parent])
 
 

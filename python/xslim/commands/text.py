@@ -15,27 +15,28 @@ _INVISIBLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u206
 
 
 def visible(text: str) -> str:
-    r"""Return a line with everything that a terminal would obey written out, such as ``\x1b``.
+    r"""Return a line in which control characters are escaped, such as ``\x1b``.
 
-    Names in a model, and files, may hold any character: colours, a new title of the window, a false line.
+    Names in a model or file may contain any character. Unescaped, they could change colours or the window's
+    title, or imitate a line of XSlim.
     """
     return _INVISIBLE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def say(*lines: str, folded: bool = False) -> None:
-    """Print lines, long ones `folded` on request; nothing reaches the terminal but visible characters."""
+    """Print lines with visible characters only; long lines are wrapped if `folded` is true."""
     for line in map(visible, lines):
         print(fold(line) if folded else line)
 
 
 def say_json(content: object) -> None:
     """Print JSON in ASCII."""
-    # DEL is the one control character that JSON lets through.
+    # DEL is the only control character that json.dumps does not escape.
     print(json.dumps(content, indent=2).replace("\x7f", "\\u007f"))
 
 
 def fold(line: str) -> str:
-    """Break a long line between words where standard output is a terminal; files and pipes get it whole."""
+    """Wrap a long line between words if standard output is a terminal; else return it unchanged."""
     if not sys.stdout.isatty():
         return line
     width = shutil.get_terminal_size().columns
@@ -45,7 +46,7 @@ def fold(line: str) -> str:
 
 
 def known_only(complete: bool) -> str:
-    """What follows a share of multiply-accumulates when some shapes are not known."""
+    """Return the note that follows a share of multiply-accumulates if some shapes are unknown."""
     return "" if complete else " (where shapes are known)"
 
 

@@ -1,1 +1,1 @@
-"""The whole run, as one straight line of named steps."""
+"""Whole runs: from configuration and model to the written result and its report."""

@@ -39,13 +39,13 @@ def quantize_onnx_model(
     Returns
     -------
     onnx.ModelProto
-        The model that was written. Weights beyond 2 GB stay in their file, to which it refers.
+        The model that was written. If its weights exceed 2 GB, they stay in a file to which the model refers.
 
     Raises
     ------
     XSlimError
-        Bad input (`ConfigError`, `DataError`, `ModelError`, `OutputError`) before anything is written, or
-        an `InternalError` when the result does not pass its checks. Nothing half-written is left behind.
+        Bad input (`ConfigError`, `DataError`, `ModelError`, `OutputError`) is refused before anything is
+        written. `InternalError` is raised if the result does not pass its checks. No partial file is left.
     """
     config: ConfigSource | None = _either("config_or_path", config_or_path, "path_or_config", path_or_config)
     if config is None:
@@ -109,7 +109,9 @@ def convert_fp16(
     ignore_op_names: Sequence[str] = (),
     opset: int | None = None,
 ) -> onnx.ModelProto:
-    """Convert a model to float16 wherever that does no harm; inputs and outputs keep their types.
+    """Convert a model to float16, except operators that would lose accuracy or overflow.
+
+    Inputs and outputs keep their types.
 
     Parameters
     ----------
@@ -151,7 +153,7 @@ def slim(
     *,
     opset: int | None = None,
 ) -> onnx.ModelProto:
-    """Make a model small: it computes the same with fewer operators.
+    """Simplify a model: the result computes the same with fewer operators.
 
     Parameters
     ----------
@@ -267,13 +269,13 @@ def _convert(
 
 
 def convert_in_memory(model: onnx.ModelProto | str | Path, config: dict[str, Any]) -> onnx.ModelProto:
-    """Convert as the configuration says, and leave no file behind."""
+    """Convert a model according to a configuration, and leave no file behind."""
     with scratch_folder() as folder:
         return quantize_onnx_model(config, model, folder / "model.onnx")
 
 
 def _listed(settings: dict[str, Any]) -> dict[str, Any]:
-    """Any sequence as the list that the configuration wants."""
+    """Convert sequences to lists, which the configuration requires."""
     return {name: value if isinstance(value, str) else list(value) for name, value in settings.items()}
 
 

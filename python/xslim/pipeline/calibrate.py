@@ -1,4 +1,4 @@
-"""From a prepared model to calibrated numbers: plan, equalise, collect, plan again for masks, search."""
+"""Calibrate a prepared model: plan, equalise, collect, plan again if masks were found, search parameters."""
 
 from __future__ import annotations
 
@@ -42,20 +42,21 @@ KEPT_SAMPLES = 16
 
 @dataclass(frozen=True)
 class Start:
-    """What is settled before the calibration pass.
+    """The state before the calibration pass.
 
     Attributes
     ----------
     candidate : Candidate
-        The float model that calibration runs, prepared, and equalised where that gains; and its plan.
+        The float model that calibration runs, prepared and perhaps equalised, and its plan.
     data : CalibrationData
         The samples.
     target : Target
         The operator table.
     material : Material or None
-        What refinement works with; None at finetune level 0.
+        The material of refinement; None at finetune level 0.
     exposed : tuple of str
-        What refinement reads beside the sketches, at any level: all runs see the same values.
+        Tensors that refinement reads besides the sketched ones. They are outputs of the session at every
+        level, so that all runs compute the same values.
     """
 
     candidate: Candidate
@@ -67,7 +68,7 @@ class Start:
 
 @dataclass(frozen=True)
 class Calibrated:
-    """What calibration found.
+    """The results of calibration.
 
     Attributes
     ----------
@@ -78,13 +79,13 @@ class Calibrated:
     material : Material or None
         What refinement works with; None at finetune level 0.
     sketches : dict of str to Sketch
-        Of the observed tensors.
+        Sketches of the observed tensors.
     samples : sequence of feeds
         At most 16 samples, one by one.
     calibration_samples : int
-        Number of samples that chose the ranges.
+        Number of samples that the ranges were calibrated on.
     early_ranges : dict of str to (low, high)
-        Extremes of the observed tensors after three quarters of the samples; empty when not known.
+        Extremes of the observed tensors after three quarters of the samples; empty if unknown.
     """
 
     candidate: Candidate
@@ -98,7 +99,7 @@ class Calibrated:
 
 @dataclass(frozen=True)
 class _Collected:
-    """What one pass over the samples gives."""
+    """The results of one pass over the samples."""
 
     sketches: dict[str, Sketch]
     early_ranges: dict[str, tuple[float, float]]
@@ -112,7 +113,7 @@ def calibrate(
     sketch_files: Sequence[Path] = (),
     isolated: Isolated | None = None,
 ) -> Calibrated:
-    """Plan, collect and search; once more where the samples show infinities, whose tensors then stay float.
+    """Plan, collect and search; if tensors turn out to hold infinities, do so again and keep these float.
 
     Parameters and errors are those of `quantize_static`.
     """
@@ -140,7 +141,7 @@ def start_static(
     masks: frozenset[str] = frozenset(),
     isolated: Isolated | None = None,
 ) -> Start:
-    """Plan a static run and equalise its model, which first runs once in a process of its own.
+    """Plan a static run, run its model once in a child process, and equalise the model.
 
     Parameters and errors are those of `plan_static` and `quantize_static`.
     """
@@ -168,7 +169,7 @@ def _exposed(model: ir.Model, plan: QuantPlan) -> tuple[str, ...]:
 def plan_static(
     prepared: ir.Model, config: Config, masks: frozenset[str] = frozenset()
 ) -> tuple[QuantPlan, CalibrationData]:
-    """Make the plan of a static run and open its calibration data, before anything runs.
+    """Make the plan of a static run and open its calibration data without running the model.
 
     `masks` names tensors that are known to hold infinities.
 
@@ -199,7 +200,7 @@ def _plan(prepared: ir.Model, rules: Rules, target: Target) -> QuantPlan:
 
 
 def _collect(start: Start, settings: Settings, sketch_files: Sequence[Path]) -> _Collected:
-    """Observe the planned tensors, or merge sketches that exist, and gather what refinement needs."""
+    """Observe the planned tensors, or merge given sketches, and collect the data that refinement needs."""
     model, plan, data = start.candidate.model, start.candidate.plan, start.data
     grams = gram_collector(model, plan, start.material) if start.material else None
     watching = [grams] if grams else []
@@ -213,7 +214,7 @@ def _collect(start: Start, settings: Settings, sketch_files: Sequence[Path]) -> 
 
 
 def _search(start: Start, collected: _Collected, samples: Sequence[Feeds]) -> Calibrated:
-    """Search the parameters of every group, and give refinement what was collected."""
+    """Search the parameters of every group, and add the collected data to the material of refinement."""
     model, sketches, material = start.candidate.model, collected.sketches, start.material
     plan = share_parameters(start.candidate.plan, sketches)
     candidate = replace(start.candidate, plan=plan, quantization=find_parameters(model, plan, sketches))
@@ -225,7 +226,7 @@ def _search(start: Start, collected: _Collected, samples: Sequence[Feeds]) -> Ca
 
 
 def further_masks(sketches: Mapping[str, Sketch]) -> frozenset[str]:
-    """Return the tensors that hold infinities, for which a run is planned once more."""
+    """Return the tensors that hold infinities; if there are any, the run is planned again."""
     found = seen_masks(sketches)
     if found:
         names = ", ".join(sorted(found))
@@ -234,7 +235,7 @@ def further_masks(sketches: Mapping[str, Sketch]) -> frozenset[str]:
 
 
 def calibration_settings(config: Config) -> Settings:
-    """How the configuration wants the samples to be run."""
+    """Return the settings of the configuration for running the samples."""
     calibration = config.calibration_parameters
     return Settings(
         batch_size=calibration.calibration_batch_size,

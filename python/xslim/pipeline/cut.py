@@ -1,4 +1,4 @@
-"""What of a model a run converts: all of it, or what lies before ``truncate_var_names``."""
+"""The part of a model that a run converts: the whole model, or the part before ``truncate_var_names``."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ BEHIND = "behind truncate_var_names"
 
 @dataclass(frozen=True)
 class FirstPart:
-    """The part that may change, and how the whole is put together again.
+    """The part of a model that is converted, and the data for joining it with the rest.
 
     Attributes
     ----------
     model : onnx_ir.Model
-        The whole prepared model, or its first part; it has all inputs of the whole either way.
+        The whole prepared model, or its first part; both have all inputs of the whole model.
     parts : Parts or None
         Both parts; None without a cut.
     """
@@ -33,12 +33,12 @@ class FirstPart:
 
     @classmethod
     def of(cls, prepared: ir.Model, config: Config) -> FirstPart:
-        """Cut a prepared model where the configuration says so.
+        """Split a prepared model at the tensors that the configuration names.
 
         Raises
         ------
         ModelError
-            The tensors do not exist or do not cut the model in two.
+            The tensors do not exist or do not split the model into two parts.
         """
         names = config.quantization_parameters.truncate_var_names
         if not names:
@@ -52,11 +52,11 @@ class FirstPart:
         return cls(parts.head, parts)
 
     def whole(self, converted: ir.Model) -> ir.Model:
-        """Return the whole model with the first part replaced by what it was converted to."""
+        """Return the whole model with its first part replaced by the converted one."""
         return join(self.parts, converted) if self.parts is not None else converted
 
     def untouched(self) -> tuple[OperatorPlan, ...]:
-        """Return the plan of the operators behind the cut: float."""
+        """Return the plan of the operators behind the cut, which stay float."""
         if self.parts is None:
             return ()
         return tuple(

@@ -1,4 +1,4 @@
-"""What of a model the configuration wants to be converted."""
+"""The operators that a conversion without data must not convert, according to the configuration."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from xslim.quantization.rules import rules_from
 
 
 def kept_operators(prepared: ir.Model, config: Config) -> dict[str, str]:
-    """Return the names of the operators that a conversion leaves alone, each with the reason.
+    """Return the names of the operators that are not converted, each with the reason.
 
-    These are the ignored ones and those in a region of another precision level; for float16 also the types of
-    ``fp16_keep_types``.
+    These are the operators of the ignore lists and of regions with another precision level, and for float16
+    also those whose types are in ``fp16_keep_types``.
 
     Parameters
     ----------
     prepared : onnx_ir.Model
         The prepared model.
     config : Config
-        Of a run with precision level 3 or 4.
+        The configuration of a run with precision level 3 or 4.
 
     Raises
     ------

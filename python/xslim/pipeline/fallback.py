@@ -1,4 +1,4 @@
-"""What is left where onnxruntime's optimiser fails on a result, and a result that exceeds one message."""
+"""Fallbacks: a lower opset if onnxruntime's optimiser fails on a result; a file if it exceeds one message."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def prepared_at_lower_opset(
     config: Config,
     original: Original | None = None,
 ) -> ir.Model | None:
-    """Prepare a model again without the operators for which its opset was raised; None where it was not.
+    """Prepare a model again without the fusions for which its opset was raised; None if it was not raised.
 
     Parameters
     ----------
     failed : onnx_ir.Model
         The result that onnxruntime does not run.
     error : NotRunnableError
-        Why not.
+        Why onnxruntime does not run the result.
     model : onnx_ir.Model
         The float model.
     config : Config
@@ -53,7 +53,7 @@ def prepared_at_lower_opset(
 
 @contextmanager
 def serialised(model: ir.Model, path: Path) -> Iterator[bytes | Path]:
-    """The model as bytes; as a file aside, in the folder of `path`, where it exceeds one message."""
+    """Yield the model as bytes, or as a temporary file in the folder of `path` if it exceeds one message."""
     if weight_bytes(model) <= PROTO_LIMIT_BYTES:
         yield to_proto(model).SerializeToString()
         return

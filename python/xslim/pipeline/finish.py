@@ -1,4 +1,4 @@
-"""The end of a run: the result proves itself aside, moves into its place, and the log says how near it is."""
+"""The end of a run: check the result in a temporary file, move it to its place, and log its error."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def convert_without_data(
     sketch_files: Sequence[Path],
     isolated: Isolated,
 ) -> ir.Model:
-    """Convert a float model, and write the result once it has proved itself on random input.
+    """Convert a float model, check the result on random input, and write it.
 
     Parameters
     ----------
     convert : function
-        That of the precision level.
+        The conversion of the precision level.
     model, source, config, paths, sketch_files, isolated
-        As of `run_static`; there are no sketches.
+        The parameters of `run_static`; there are no sketch files here.
 
     Raises
     ------
@@ -58,7 +58,7 @@ def convert_without_data(
 
 @dataclass
 class Output:
-    """The file that a conversion writes, and what the float model says about it.
+    """The file that a conversion writes, and the float model to which the result is compared.
 
     Attributes
     ----------
@@ -69,7 +69,7 @@ class Output:
     original : Original
         The float model, and what it makes of random input.
     comparison : list of OutputComparison
-        How far the written model is from the float model.
+        The differences between the written model and the float model.
     """
 
     path: Path
@@ -78,7 +78,7 @@ class Output:
     comparison: list[OutputComparison] = field(default_factory=list)
 
     def write(self, model: ir.Model) -> ir.Model:
-        """Write the model aside, check it there, and move it into its place."""
+        """Write the model to a temporary file, check this file, and move it to its place."""
 
         def check(file: Path) -> None:
             original = self.original
@@ -93,16 +93,16 @@ class Output:
 
 
 Conversion = Callable[[ir.Model, Config, Output], ir.Model]
-"""From a float model to the converted one, which is written when it returns."""
+"""Function that converts a float model, writes the result and returns it."""
 
 
 def log_comparison(rows: Sequence[OutputComparison], samples: int | None = None) -> None:
-    """Log how far the outputs are from the float model's: of many, the worst."""
+    """Log the errors of the outputs; of many outputs, only the worst."""
     if not rows:
         return
     worst = sorted(range(len(rows)), key=lambda index: rows[index].sqnr_db)[:MOST_OUTPUTS]
     shown = [rows[index] for index in sorted(worst)]
-    # A name with line breaks in it must not look like a row.
+    # A line break in a name must not look like the end of a row.
     names = [row.name.replace("\n", r"\n") for row in shown]
     width = max(len("output"), *map(len, names))
     lines = [f"{'output':<{width}}  SQNR dB   cosine    largest error"]

@@ -1,4 +1,4 @@
-"""Precision level 4: float16 wherever it does no harm."""
+"""Precision level 4: float16, except operators that would lose accuracy or overflow."""
 
 from __future__ import annotations
 
@@ -27,16 +27,17 @@ from xslim.targets import target_of
 logger = logging.getLogger(__name__)
 
 HEADROOM = 2.0
-"""Calibration sees some inputs only: tensors within this factor of the largest float16 stay float32."""
+"""Tensors whose calibrated range times this factor exceeds float16 stay float32, because other inputs may
+give larger values."""
 
-# float16 needs no newer opset than the model has.
+# float16 does not need a higher opset than that of the model.
 ANY_OPSET = 1
 
 
 def convert(model: ir.Model, config: Config, output: Output) -> ir.Model:
     """Prepare a float model, convert it to float16 and write it.
 
-    Where the result overflows on random input, the tensors that did stay float32 in a second try.
+    If the result overflows on random input, it is converted again with the overflowing tensors in float32.
 
     Raises
     ------
@@ -56,7 +57,7 @@ def convert(model: ir.Model, config: Config, output: Output) -> ir.Model:
 
 
 class HalfConversion:
-    """Prepares a model once and converts it as often as its ranges become better known."""
+    """Prepares a model once and converts it; it converts again if more tensors have to stay float32."""
 
     def __init__(self, model: ir.Model, config: Config, original: Original) -> None:
         self._config = config
@@ -83,7 +84,7 @@ class HalfConversion:
         return part.whole(conversion.model)
 
     def look_for_overflow(self, feeds: Feeds, isolated: Isolated) -> bool:
-        """Run the float model on one input and keep float32 what exceeds float16; say if there was any."""
+        """Run the float model on one input and mark tensors that exceed float16; return whether any do."""
         names = _float_tensors(self._prepared)
         session = isolated.session(with_outputs(self._prepared, names), names)
         arrays = dict(zip(names, session.run(feeds), strict=True))
@@ -94,11 +95,11 @@ class HalfConversion:
         return len(self._wide) > before
 
     def _calibrated(self) -> Collection[str]:
-        """Tensors that exceed float16 on the calibration data, where there are any."""
+        """Return the tensors that exceed float16 on the calibration data; none without data."""
         calibration = self._config.calibration_parameters
         if not calibration.has_data:
             return ()
-        # Calibration is rare here and takes longer to import than the rest to run.
+        # Few runs have calibration data here, and the import takes longer than the rest of a run.
         from xslim.calibration.data import CalibrationData
         from xslim.calibration.observe import observe
         from xslim.pipeline.calibrate import calibration_settings
@@ -118,7 +119,7 @@ class HalfConversion:
 
 
 def _float_tensors(model: ir.Model) -> list[str]:
-    """Float32 values that operators of the main graph write."""
+    """Return the names of the float32 values that operators of the main graph write."""
     return [
         output.name
         for node in model.graph

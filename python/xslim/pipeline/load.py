@@ -1,4 +1,4 @@
-"""Loading the float model of a run."""
+"""Load the float model of a run."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ SHOWN_NAMES = 5
 
 
 def load_float_model(config: Config, source: ModelSource) -> ir.Model:
-    """Load the model and make sure that it is not quantised yet, unless it is only slimmed.
+    """Load the model; refuse a quantised model unless it is only simplified.
 
     Raises
     ------
     ModelError
-        It cannot be read, or holds QuantizeLinear or DequantizeLinear.
+        The model cannot be read, or it contains QuantizeLinear or DequantizeLinear.
     """
     model = load_model(source)
     if config.quantization_parameters.precision_level == PrecisionLevel.SLIM:

@@ -1,4 +1,4 @@
-"""Where the model comes from, and where the output goes."""
+"""Determine the source of the model and the paths of the output files."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class OutputPaths:
         config : Config
             The configuration of the run.
         sketches_given : bool
-            Whether it reads sketch files, and so keeps none of its own.
+            Whether the run reads sketch files; it then writes none.
         """
         files = [self.model, weights_file(self.model)]
         return [*files, self.beside(SKETCHES)] if config.is_static and not sketches_given else files
@@ -58,12 +58,12 @@ class OutputPaths:
 
 
 def model_source(config: Config, model_or_path: onnx.ModelProto | str | Path | None) -> ModelSource:
-    """Return the model in memory, or the path of the model that the caller or else the config names.
+    """Return the model in memory, or the path that the caller or else the configuration names.
 
     Raises
     ------
     ConfigError
-        Nobody names a model, or no file can have its name.
+        No model is named, or its name cannot be that of a file.
     """
     if isinstance(model_or_path, onnx.ModelProto):
         return model_or_path
@@ -80,7 +80,7 @@ def model_source(config: Config, model_or_path: onnx.ModelProto | str | Path | N
 
 
 def output_paths(config: Config, source: Path | None, output: str | Path | None, given: bool) -> OutputPaths:
-    """Decide folder and prefix as XSlim 2 does, but never let the input be overwritten.
+    """Determine folder and prefix as XSlim 2 does, except that the input is never overwritten.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ def output_paths(config: Config, source: Path | None, output: str | Path | None,
     output : path or None
         The caller's output: a ``.onnx`` file, or a folder.
     given : bool
-        The input was named by the caller and not by the config: the stem of its file is then the prefix.
+        Whether the caller named the input, and not the configuration; its stem is then the prefix.
     """
     parameters = config.model_parameters
     for given_path in (output, parameters.working_dir, parameters.output_prefix):

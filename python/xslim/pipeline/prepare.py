@@ -1,4 +1,4 @@
-"""Preparing a float model as the configuration asks for."""
+"""Prepare a float model according to the configuration."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def prepare_model(
     minimum_opset: int = PER_CHANNEL_OPSET,
     raise_opset: bool = True,
 ) -> ir.Model:
-    """Run the graph preparation that the configuration asks for; the tensors that it names survive.
+    """Run the graph preparation with the options of the configuration; tensors that it names are kept.
 
     With `original`, the result is proved against it. Without `raise_opset`, the opset is raised only where
     the result could not be written otherwise.
@@ -64,7 +64,7 @@ def prepare_model(
 
 
 def learn_types(model: ir.Model) -> None:
-    """Give values types and shapes that onnx cannot infer, but onnxruntime can: behind its own operators."""
+    """Add types and shapes behind onnxruntime's own operators, which only onnxruntime can infer."""
     if needs_onnxruntime(model):
         infer_shapes(model)
         state_types(model)

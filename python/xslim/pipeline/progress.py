@@ -13,16 +13,16 @@ logger = logging.getLogger(__name__)
 
 
 def track(samples: Iterable[Feeds], total: int, rows: int = 1) -> Iterator[Feeds]:
-    """Pass samples on and show how far they are: a bar on a terminal, one line at the end elsewhere.
+    """Yield samples and show the progress: a bar on a terminal, otherwise one line at the end.
 
     Parameters
     ----------
     samples : iterable of feeds
-        What is passed on.
+        The samples to yield.
     total : int
-        How many are expected.
+        Expected number of samples.
     rows : int
-        Samples in each of them, where the model's batch is fixed.
+        Number of samples in each item, if the model's batch is fixed.
     """
     started = time.monotonic()
     count = 0
@@ -53,7 +53,7 @@ def _with_bar(samples: Iterable[Feeds], total: int, rows: int) -> Iterator[Feeds
     from rich.text import Text
 
     class Rate(ProgressColumn):
-        """Samples per second, once there is one."""
+        """Samples per second, shown after the first sample."""
 
         def render(self, task: Task) -> Text:
             return Text(f"{task.speed:.0f} a second" if task.speed else "")

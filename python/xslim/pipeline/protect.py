@@ -1,4 +1,4 @@
-"""What a run reads and writes: no output takes the place of an input, and every output can be written."""
+"""Check, before a run, that its outputs replace no input and can be written."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def load_protected(
     reports: Sequence[Path] = (),
     sketch_files: Iterable[Path] = (),
 ) -> ir.Model:
-    """Load the float model of a run, once it is sure that the outputs can be written and replace no input.
+    """Check that the outputs of a run can be written and replace no input, and load the float model.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ def load_protected(
     outputs : sequence of Path
         The files that the run may write.
     reports : sequence of Path
-        Files that it may write, and does without where they cannot be written.
+        Files that the run may write and that are optional: the run goes on if they cannot be written.
     sketch_files : iterable of Path
         Sketches that the run reads.
 
@@ -59,12 +59,12 @@ def load_protected(
 
 
 def load_protected_model(path: Path, outputs: Sequence[Path] = ()) -> ir.Model:
-    """Load a model that is read without a configuration, once it is sure that no output takes its place.
+    """Check that no output replaces the model of a command without a configuration, and load the model.
 
     Raises
     ------
     OutputError, ModelError
-        As of `load_protected`.
+        The same as for `load_protected`.
     """
     refuse_inputs(outputs, [InputFile(path, "the model")])
     model = load_model(path)
@@ -75,7 +75,7 @@ def load_protected_model(path: Path, outputs: Sequence[Path] = ()) -> ir.Model:
 def input_files(
     config: Config, source: ModelSource, sketch_files: Iterable[Path] = ()
 ) -> Iterator[InputFile]:
-    """Name every file that a run reads, apart from the data of the model."""
+    """Yield every file that a run reads, except the external data of the model."""
     if config.file is not None:
         yield InputFile(config.file, "the configuration")
     target = config.quantization_parameters.target
@@ -89,9 +89,9 @@ def input_files(
 
 
 def calibration_files(config: Config) -> Iterator[InputFile]:
-    """Name the lists of a configuration, the files that they name, and those of preprocessing functions.
+    """Yield the lists of a configuration, the files in the lists, and the files of preprocessing functions.
 
-    What cannot be read is left out: whoever needs it says so.
+    Files that cannot be read are left out; the code that needs them raises the error.
     """
     calibration = config.calibration_parameters
     for entry in calibration.input_parameters:
@@ -108,19 +108,19 @@ def calibration_files(config: Config) -> Iterator[InputFile]:
 
 
 def weight_files(model: ir.Model) -> Iterator[InputFile]:
-    """Name the files beside a model that was just loaded."""
+    """Yield the external data files of a model returned by `load_model`."""
     return (InputFile(path, "the model's data") for path in data_files(model))
 
 
 def prepare_files(files: Sequence[Path]) -> None:
-    """Make sure, before any work starts, that files can be written.
+    """Check, before any work starts, that files can be written.
 
-    Missing folders are made to see whether they can be, and taken away again.
+    Missing folders are created to check that they can be, and removed again.
 
     Raises
     ------
     OutputError
-        A folder cannot be made or written, or a folder, a link or a device is in the place of a file.
+        A folder cannot be created or written, or the path of a file is a folder, a link or a device.
     """
     for folder in dict.fromkeys(file.parent for file in files):
         require_writable(folder)

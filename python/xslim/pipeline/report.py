@@ -1,4 +1,4 @@
-"""The report of a static run: written after the model."""
+"""Write and log the report of a static run, after the model is written."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from xslim.pipeline.paths import OutputPaths
 logger = logging.getLogger(__name__)
 
 MOST_FINDINGS = 5
-"""Named in the log; the report has them all."""
+"""Largest number of findings in the log; the report contains all."""
 
 
 def write_report(report: Report, paths: OutputPaths) -> list[Path]:
-    """Write ``<prefix>_report.md``, ``.json`` and ``.html``, each whole or not at all.
+    """Write ``<prefix>_report.md``, ``.json`` and ``.html``, each completely or not at all.
 
-    The model is there already, so a file that cannot be written is a warning.
+    The model is written already, so a report that cannot be written is only a warning.
 
     Returns
     -------
     list of Path
-        What was written.
+        The written files.
     """
     written = []
     for suffix, content in report_files(report).items():
@@ -41,7 +41,7 @@ def write_report(report: Report, paths: OutputPaths) -> list[Path]:
 
 
 def log_report(report: Report, written: list[Path]) -> None:
-    """Say how far the outputs are from the float model's, what the report advises, and where it is."""
+    """Log the errors of the outputs, the advice of the report, and the path of the report."""
     errors = [(output.name, output.errors) for output in report.outputs]
     log_comparison(
         [OutputComparison(name, item.sqnr_db, item.cosine, item.max_abs_error) for name, item in errors],

@@ -1,4 +1,4 @@
-"""One run: configuration, source, precision level, file."""
+"""One run: load the configuration, find the model, run the precision level, write the file."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def quantize(
     *,
     sketch_files: Sequence[str | Path] = (),
 ) -> ir.Model:
-    """Do what `quantize_onnx_model` does, optionally from the sketch files of ``xslim collect``."""
+    """Run `quantize_onnx_model`, optionally with the sketch files of ``xslim collect``."""
     return run(config_or_path, model_or_path, output_path, sketch_files)[0]
 
 
@@ -63,9 +63,9 @@ def run(
 
 
 def load_level(level: PrecisionLevel) -> Level:
-    """Import what a precision level needs, and nothing else, and return the function that runs it.
+    """Import the modules of one precision level only, and return the function that runs it.
 
-    Each kind of run starts faster without what only the others need.
+    A run starts faster without the modules of the other levels.
     """
     if level.is_static:
         from xslim.pipeline.static import run_static

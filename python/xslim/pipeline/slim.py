@@ -1,4 +1,4 @@
-"""Precision level 100: the graph preparation alone."""
+"""Precision level 100: graph preparation without quantisation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from xslim.pipeline.finish import Output
 from xslim.pipeline.paths import ModelSource
 from xslim.pipeline.prepare import prepare_model
 
-# Slimming needs no newer opset than the model has.
+# Graph preparation does not need a higher opset than that of the model.
 ANY_OPSET = 1
 
 
@@ -32,12 +32,12 @@ def convert(model: ir.Model, config: Config, output: Output) -> ir.Model:
 
 
 def operator_table(before: ir.Model, after: ir.Model, bytes_before: int, bytes_after: int) -> str:
-    """Operators, parameters, multiply-accumulate operations and file size of two models, as one table.
+    """Return operators, parameters, multiply-accumulate operations and file size of two models as a table.
 
     Parameters
     ----------
     before, after : onnx_ir.Model
-        `before` need not have inferred shapes; it has them afterwards.
+        The two models. Missing shapes of `before` are inferred in place.
     bytes_before, bytes_after : int
         Sizes of the files.
     """
@@ -46,9 +46,9 @@ def operator_table(before: ir.Model, after: ir.Model, bytes_before: int, bytes_a
 
 
 def format_costs(before: ModelCost, after: ModelCost, bytes_before: int, bytes_after: int) -> str:
-    """Write two costs side by side."""
+    """Return two costs side by side as a table."""
     old, new = before.counts, after.counts
-    # A name with line breaks in it must not look like a row.
+    # A line break in a name must not look like the end of a row.
     names = {name: name.replace("\n", r"\n") for name in sorted(old | new)}
     rows = [(shown, f"{old[name]:,}", f"{new[name]:,}") for name, shown in names.items()]
     rows += [

@@ -46,30 +46,30 @@ def run_static(
     sketch_files: Sequence[Path],
     isolated: Isolated,
 ) -> ir.Model:
-    """Quantise a float model as precision level 0, 1 or 2 says, write it and its report.
+    """Quantise a float model at precision level 0, 1 or 2, and write the result and its report.
 
     Parameters
     ----------
     model : onnx_ir.Model
         The float model.
     source : ModelProto or Path
-        Where it came from.
+        The source of the model: a path, or a model in memory.
     config : Config
         The configuration of the run.
     paths : OutputPaths
-        Where everything goes.
+        The paths of the output files.
     sketch_files : sequence of Path
-        Sketches that ``xslim collect`` wrote, to be used instead of calibrating.
+        Sketch files of ``xslim collect``, which are used in place of calibration.
     isolated : Isolated
-        The process that runs the float model first, and the result.
+        The child process that runs the float model for the first time, and the result.
 
     Raises
     ------
     XSlimError
-        Nothing can be quantised, the data are wrong, the result does not pass its checks, or the place
+        No operator can be quantised, the data are wrong, the result does not pass its checks, or an output
         cannot be written.
     """
-    # A file is compared with as it is; only a model in memory has to be kept a second time.
+    # The result is compared with the model's file if there is one; a model in memory is serialised for that.
     original = source if isinstance(source, Path) else to_proto(model).SerializeToString()
     prepared = prepare_model(model, config, _original(model, source, config, isolated))
     run = _quantised(prepared, config, paths, sketch_files, isolated)
@@ -83,7 +83,7 @@ def run_static(
     part, result, whole = run.part, run.result, run.whole
     log_gains(result.gains)
     wanted = config.quantization_parameters.analysis_enable
-    # The report is about the part that changed; sizes too.
+    # The report, including its sizes, describes the converted part only.
     before = model if part.parts is None else part.model
     report = _analyse(before, result, config, paths) if wanted else None
     save_model(whole, paths.model)
@@ -96,26 +96,26 @@ def run_static(
 
 @dataclass(frozen=True)
 class StaticResult:
-    """What a static run made.
+    """The result of a static run.
 
     Attributes
     ----------
     model : onnx_ir.Model
         The quantised model.
     reference : onnx_ir.Model
-        The float model whose tensors it names: prepared, and equalised where that gained.
+        The float model with the same tensor names: prepared and perhaps equalised.
     plan, quantization
-        What is int8, and with which parameters.
+        The plan of what is int8, and its numbers.
     sketches : dict of str to Sketch
-        Of the observed tensors.
+        Sketches of the observed tensors.
     samples : sequence of feeds
         At most 16 samples, one by one.
     calibration_samples : int
-        Number of samples that chose the ranges.
+        Number of samples that the ranges were calibrated on.
     gains : tuple of StepGain
-        What every step of refinement gained on samples held back from it.
+        The gain of every step of refinement, on samples held back from it.
     early_ranges : dict of str to (low, high)
-        Extremes of the observed tensors after three quarters of the samples; empty when not known.
+        Extremes of the observed tensors after three quarters of the samples; empty if unknown.
     """
 
     model: ir.Model
@@ -147,14 +147,14 @@ def quantize_static(
     store : Path
         File that keeps the sketches.
     sketch_files : sequence of Path
-        Sketches that ``xslim collect`` wrote, to be used instead of the store: every shard once.
+        Sketch files of ``xslim collect``, one for every shard, which are used in place of the store.
     isolated : Isolated, optional
-        The process in which models run before they run in this one.
+        The child process in which a model runs before it runs in this process.
 
     Raises
     ------
     CrashError
-        onnxruntime dies of the model.
+        onnxruntime crashes on the model.
     ModelError
         No operator of the model can be int8 under this configuration.
     DataError
@@ -185,7 +185,7 @@ def quantize_static(
 
 @dataclass(frozen=True)
 class _Quantised:
-    """A quantised model, and what it was made of."""
+    """A quantised model, and the models and data from which it was made."""
 
     part: FirstPart
     result: StaticResult
@@ -194,7 +194,7 @@ class _Quantised:
     def compare(
         self, original: bytes | Path, paths: OutputPaths, isolated: Isolated, *, fully_optimised: bool = False
     ) -> list[OutputComparison]:
-        """Check the result and compare it with the float model, unless a part behind a cut cannot be run."""
+        """Check the result and compare it with the float model, if onnxruntime can run the whole model."""
         samples = self.result.samples[:COMPARED_SAMPLES]
         with serialised(self.whole, paths.model) as quantized:
             if unknown := unknown_operators(self.whole):
@@ -237,7 +237,7 @@ def _first_sample(model: ir.Model, config: Config) -> list[Feeds]:
 
 
 def _analyse(original: ir.Model, result: StaticResult, config: Config, paths: OutputPaths) -> Report:
-    """Compare what a static run made with the float model, tensor by tensor.
+    """Compare the result of a static run with the float model, tensor by tensor.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Weights that are no numbers: refused where they are to be int8, named elsewhere."""
+"""Find NaN and infinities in weights: refuse them if the weights are to be int8, else warn."""
 
 from __future__ import annotations
 
@@ -16,29 +16,30 @@ from xslim.targets import Target
 
 logger = logging.getLogger(__name__)
 
-# What these compute with a constant of NaN is NaN. An infinity is a mask or a bound of theirs.
+# Roles of operators for which a constant NaN gives NaN, while an infinite constant is a mask or a bound.
 _ARITHMETIC = ("elementwise", "activation")
 _SHOWN = 3
 
 
 def check_weights(model: ir.Model, target: Target, *, refuse: bool) -> None:
-    """Look for NaN and infinities in weights, and for NaN in other constants that are computed with.
+    """Look for NaN and infinities in weights, and for NaN in other constants of arithmetic.
 
-    Other infinite constants are ordinary: attention masks, which may have become a bias, and bounds of Clip.
+    Infinities in other constants are valid: attention masks, also those folded into a bias, and bounds of
+    Clip.
 
     Parameters
     ----------
     model : onnx_ir.Model
         The prepared model.
     target : Target
-        Says what operators compute.
+        The table that tells the roles of operators.
     refuse : bool
-        Whether such a model is an error (static int8) or a warning (no scale follows from the weights).
+        Whether such weights are an error (static int8) or only a warning.
 
     Raises
     ------
     ModelError
-        Names the tensor and the operator.
+        A weight is not finite; the error names the tensor and the operator.
     """
     found = _findings(model, target)
     if refuse:
@@ -72,9 +73,9 @@ def _findings(model: ir.Model, target: Target) -> Iterator[str]:
 
 
 def _oddity(array: NDArray[np.generic]) -> str | None:
-    """What the array holds beside finite numbers; NaN wins."""
+    """Return "NaN" or "infinite values" if the array holds any, NaN first; None if all values are finite."""
     plain = array if array.dtype.kind == "f" else array.astype(np.float32)
-    # One sum tells of most arrays that they are finite, without an array of answers.
+    # For most arrays, a finite sum proves that all numbers are finite, without a temporary array.
     with np.errstate(over="ignore", invalid="ignore"):
         if np.isfinite(plain.sum(dtype=np.float64)):
             return None
