@@ -1,4 +1,4 @@
-"""Doing the next pieces of work while the caller is busy with the present one."""
+"""Compute the next items in threads while the caller uses the current one."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ def map_ahead(
     held: int | None = None,
     name: str = "xslim-decode",
 ) -> Iterator[Result]:
-    """Map in threads: results in order, a few of them computed before they are asked for.
+    """Map a function in threads and yield the results in order; some are computed ahead of the caller.
 
     Parameters
     ----------
     function : callable
         Must be safe to call from several threads when `workers` is above 1.
     items : iterable
-        Read only as far as work is handed out.
+        The items; an item is read only when its work is queued.
     workers : int
-        Threads; 0 works in the caller's thread, without looking ahead.
+        Number of threads; with 0, the function runs in the caller's thread, only when a result is requested.
     held : int, optional
         Results under way or waiting to be taken, at most; by default ``workers + 1``, so that no thread is
         idle while the caller is busy.

@@ -1,4 +1,4 @@
-"""The calibration pass: samples stream through onnxruntime into collectors, and nothing is kept."""
+"""The calibration pass: run the model on the samples and pass its tensors to collectors."""
 
 from __future__ import annotations
 
@@ -27,26 +27,26 @@ def stream(
     workers: int | None = None,
     after_batch: Callable[[int], None] | None = None,
 ) -> int:
-    """Run the float model once over all batches and show every collector the tensors it names.
+    """Run the float model on all batches and pass every collector the tensors that it names.
 
-    As many batches are under way as there are threads, each computed by one thread from end to end: a
-    batch runs while the one before it is observed, and results do not depend on the number of threads.
+    As many batches run concurrently as there are threads, each in a single thread, so results do not depend
+    on the number of threads. A batch runs while the collectors observe the one before it.
 
     Parameters
     ----------
     model : onnx_ir.Model
         The prepared float model.
     collectors : sequence of Collector
-        They are updated batch by batch, in the order of `batches`.
+        The collectors, which are updated batch by batch in the order of `batches`.
     batches : iterable of feeds
-        Arrays by input name; a generator is closed at the end. Never more than one batch per thread is held.
+        Arrays by input name. A generator is closed at the end. At most one batch per thread is in memory.
     exposed : sequence of str
-        Tensors that the session shows although no collector reads them. onnxruntime optimises around
-        outputs, so the last bits of all values depend on this set.
+        Further tensors that are outputs of the session although no collector reads them. onnxruntime
+        optimises the graph according to its outputs, so the last bits of all values depend on this set.
     device : {"cpu", "cuda"}
-        Where the model runs.
+        Device on which the model runs.
     workers : int, optional
-        Batches that may be under way at most; by default one in each thread.
+        Largest number of concurrent batches; by default one per thread.
     after_batch : callable, optional
         Called with the number of finished batches after each one, in order, while no collector changes.
 
@@ -71,11 +71,11 @@ def stream(
     workers = (workers or thread_count()) if device == "cpu" else 1
     results = map_ahead(run, batches, workers, held=workers, name="xslim-calibration")
     try:
-        # The observer is a thread of its own, because an interrupt only ever strikes the main thread.
+        # Collectors run in a thread of their own, because Ctrl-C interrupts only the main thread.
         with Pool(1, "xslim-observer") as observer:
             for arrays in results:
                 observer.submit(partial(observation.take, arrays)).result()
-                # The batch makes room for the next one before that begins.
+                # The memory of this batch is freed before the next batch begins.
                 del arrays
     except BaseException as error:
         observation.end()
@@ -87,7 +87,7 @@ def stream(
 
 
 class _Observation:
-    """Shows collectors one batch after the other, each to all of them or to none."""
+    """Passes batches to all collectors, one after another; a batch reaches all collectors or none."""
 
     def __init__(self, collectors: Sequence[Collector], after_batch: Callable[[int], None] | None) -> None:
         self._collectors, self._after_batch = collectors, after_batch
@@ -96,7 +96,7 @@ class _Observation:
         self.batches = 0
 
     def take(self, arrays: Mapping[str, NDArray[np.generic]]) -> None:
-        """Show all collectors one batch, unless the run has ended."""
+        """Pass one batch to all collectors, unless the run has ended."""
         with self._lock:
             if self._ended:
                 return
@@ -107,13 +107,13 @@ class _Observation:
                 self._after_batch(self.batches)
 
     def end(self) -> None:
-        """Wait for the batch that is being observed, and take no other."""
+        """Wait for the batch that the collectors are observing, and accept no further batch."""
         with self._lock:
             self._ended = True
 
 
 def _end(items: Iterable[object], error: BaseException | None = None) -> None:
-    """Let a generator clean up; when the user interrupts, it waits for none of its threads."""
+    """Close a generator; after Ctrl-C it does not wait for its threads."""
     if not isinstance(items, Generator):
         return
     if isinstance(error, KeyboardInterrupt):

@@ -1,4 +1,4 @@
-"""What a model costs: operators, parameters, multiply-accumulate operations."""
+"""The cost of a model: operators, parameters, multiply-accumulate operations."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class OperatorCost:
     name, op_type : str
         The operator.
     macs : int
-        Multiply-accumulate operations of one run; 0 for operators that are no sums of products.
+        Multiply-accumulate operations of one run; 0 for operators that do not multiply and sum.
     parameters : int
-        Elements of its constant weights.
+        Number of elements of the operator's constant weights.
     """
 
     name: str
@@ -38,18 +38,18 @@ class OperatorCost:
 
 @dataclass(frozen=True)
 class ModelCost:
-    """A whole model: nested graphs count, bodies of functions do not.
+    """The cost of a whole model, including nested graphs but not the bodies of functions.
 
     Attributes
     ----------
     operators : tuple of OperatorCost
         In graph order.
     parameters : int
-        Elements of all distinct weights: initializers that are not whole numbers of 16 bits or more.
+        Number of elements of all distinct weights: initializers except integers of 16 bits or more.
     parameter_bytes : int
-        Their size.
+        Size of these weights in bytes.
     unknown_shapes : bool
-        The shapes of some sum of products are unknown, so that `macs` is a lower bound.
+        Whether some shapes on which `macs` depends are unknown; `macs` is then a lower bound.
     """
 
     operators: tuple[OperatorCost, ...]
@@ -74,7 +74,7 @@ def model_cost(model: ir.Model, sizes: Mapping[str, int] | None = None) -> Model
     Parameters
     ----------
     model : onnx_ir.Model
-        With inferred shapes.
+        A model with inferred shapes.
     sizes : mapping of str to int, optional
         Sizes of symbolic dimensions; unknown ones count as 1.
     """
@@ -110,7 +110,7 @@ def _elements(value: ir.Value) -> int:
 
 
 def _dims(sizes: Mapping[str, int], value: ir.Value | None) -> Dims | None:
-    """Shape with 1 for every unknown dimension."""
+    """Return the shape, with 1 for every unknown dimension."""
     if value is None or value.shape is None:
         return None
     given = (dim if isinstance(dim, int) else sizes.get(str(dim.value), 1) for dim in value.shape)
@@ -118,13 +118,13 @@ def _dims(sizes: Mapping[str, int], value: ir.Value | None) -> Dims | None:
 
 
 def _macs(node: ir.Node, dims: DimsOf) -> int | None:
-    """Multiply-accumulate operations; None when shapes are missing."""
+    """Return the multiply-accumulate operations of a node, or None if shapes are missing."""
     count = _COUNTS.get(node.op_type)
     return 0 if count is None else count(node, dims)
 
 
 def _convolution(like: str, node: ir.Node, dims: DimsOf, weight_input: int = 1) -> int | None:
-    """Each channel on the first axis of the weight meets, at every position, all weights of its row."""
+    """At every position, each channel of the weight's first axis is multiplied by all weights of its row."""
     side = node.outputs[0] if LAYOUTS[like](node).outputs_axis == 0 else node.inputs[0]
     elements, weight = dims(side), dims(node.inputs[weight_input])
     return None if elements is None or weight is None else math.prod(elements) * math.prod(weight[1:])

@@ -1,4 +1,4 @@
-"""Small edits of one graph: new nodes and constants, with names that never clash."""
+"""Add nodes and constants with unique names to a graph."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class GraphEditor:
         self._taken = _names(graph)
 
     def fresh(self, wanted: str) -> str:
-        """Return a name that nothing in the graph has, `wanted` if possible, and reserve it."""
+        """Return an unused name, `wanted` if possible, and reserve it."""
         name = _free(wanted, self._taken)
         self._taken.add(name)
         return name
@@ -44,7 +44,7 @@ class GraphEditor:
         dtype: ir.DataType,
         shape: ir.Shape,
     ) -> ir.Value:
-        """Register a new initializer whose contents are computed whenever somebody asks for them."""
+        """Register a new initializer whose contents are computed at every access."""
         name = self.fresh(name)
         tensor = ir.LazyTensor(lambda: ir.Tensor(compute(), dtype=dtype), dtype=dtype, shape=shape, name=name)
         value = ir.Value(name=name, shape=shape, type=ir.TensorType(dtype), const_value=tensor)
@@ -65,7 +65,7 @@ class GraphEditor:
     ) -> list[ir.Value]:
         """Add a node before or after another one, by default at the end; return its outputs.
 
-        A node without a name is called after its first output and its operator.
+        A node without a given name is named after its first output and its operator.
         """
         added = ir.node(op_type, inputs, attributes, domain=domain, num_outputs=len(outputs))
         added.name = self.fresh(name or f"{outputs[0]}_{op_type}")
@@ -80,9 +80,9 @@ class GraphEditor:
         return list(added.outputs)
 
     def replace(self, node: ir.Node, results: Sequence[ir.Value | None]) -> None:
-        """Let `results` take the places and the names of the outputs of `node`, and remove the node.
+        """Replace the outputs of `node` by `results`, which get the outputs' names, and remove the node.
 
-        The nodes that compute `results` stand before it. None stands for an output that nobody reads.
+        The nodes that compute `results` must be before it. A None stands for an output that is not read.
         """
         for old, new in zip(node.outputs, results, strict=False):
             if new is None or not old.name:
@@ -93,7 +93,7 @@ class GraphEditor:
         self.graph.remove(node, safe=True)
 
     def take_place(self, value: ir.Value, new: ir.Value, aside: str) -> None:
-        """Give `new` the name of `value` and its place among the outputs; call `value` what `aside` says."""
+        """Give `new` the name of `value` and its place among the outputs; rename `value` to `aside`."""
         name = value.name
         value.name = self.fresh(aside)
         new.name = name
@@ -109,9 +109,9 @@ class GraphEditor:
 
 
 def fresh_name(node: ir.Node, wanted: str) -> str:
-    """Return a name that nothing in the node's graph has, `wanted` if possible.
+    """Return a name that is unused in the node's graph, `wanted` if possible.
 
-    For a single name; several are given by a `GraphEditor`, which reads the graph only once.
+    For several names, use a `GraphEditor`, which reads the graph only once.
     """
     return wanted if node.graph is None else _free(wanted, _names(node.graph))
 

@@ -1,4 +1,4 @@
-"""How large the constants and shapes of a model become where it joins them again and again."""
+"""Estimate how large constants and shapes become if a model concatenates or expands them repeatedly."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from xslim.errors import ModelError
 from xslim.graph.limits import FOLD_MB, limit
 from xslim.graph.ops import is_standard, rank
 
-# Shape inference keeps every number of a shape as a message of its own, again for every tensor.
+# Memory for a size in a shape: shape inference stores each as a message, separately for every tensor.
 _BYTES_OF_A_SIZE = 64
-# Dimensions of a tensor whose rank is not known, and what a function may be called with.
+# Number of dimensions assumed for a tensor of unknown rank and for an input of a function.
 _USUAL_RANK = 4
 # A model may write its constants out this often.
 _REPEATS = 4
@@ -21,10 +21,10 @@ _Sizes = dict[ir.Value, int]
 
 
 def check_growth(model: ir.Model, where: str) -> None:
-    """Refuse constants and shapes that grow beyond any use, before a library computes them.
+    """Refuse constants and shapes that become unreasonably large, before a library computes them.
 
-    Forty Concats of a tensor with itself are a small file; whatever folds constants, or follows the values of
-    shapes, writes a million million numbers for it.
+    A model of forty Concats, each of a tensor with itself, is a small file; constant folding and the
+    propagation of shape values would compute 2^40 numbers for it.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def _weight(tensor: ir.TensorProtocol) -> int:
 
 
 def _result(node: ir.Node, sizes: _Sizes) -> int | None:
-    """Bytes of what a node makes of constants and shapes; None where it reads anything else."""
+    """Return the bytes of a node's result if the node reads only constants and shapes, else None."""
     if is_standard(node, "Shape"):
         dims = rank(node.inputs[0])
         return _BYTES_OF_A_SIZE * (_USUAL_RANK if dims is None else dims)

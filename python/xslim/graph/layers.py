@@ -1,4 +1,4 @@
-"""Linear layers seen as matrices: which vectors they read, and where their weights stand."""
+"""Convolutions and matrix products as linear layers: their input vectors and their weight matrices."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from xslim.graph.linear import LAYOUTS, Layout, Shape, is_plain
 from xslim.graph.ops import attribute, constant, is_constant, static_shape
 
 MAX_COLUMNS = 1152
-"""Columns of one Gram matrix; layers with more are cut into blocks of channels."""
+"""Largest number of columns of a Gram matrix; layers with more are divided into blocks of channels."""
 
 
 @dataclass(frozen=True)
 class Window:
-    """How a convolution looks at images; a one-dimensional one sees images of height 1.
+    """The window of a convolution; for a one-dimensional convolution, images have height 1.
 
     Attributes
     ----------
     kernel, strides, dilations : pair of int
     pads : tuple of int
-        Before the first row and column, after the last row and column.
+        Padding before the first row and column, and after the last row and column.
     """
 
     kernel: tuple[int, int]
@@ -35,7 +35,7 @@ class Window:
     pads: tuple[int, int, int, int]
 
     def output(self, height: int, width: int) -> tuple[int, int]:
-        """Number of positions along both axes."""
+        """Return the number of positions of the window along both axes."""
         sizes = []
         for axis, size in enumerate((height, width)):
             padded = size + self.pads[axis] + self.pads[axis + 2]
@@ -46,16 +46,16 @@ class Window:
 
 @dataclass(frozen=True)
 class Vectors:
-    """The input vectors of one or several layers: the key under which their Gram matrix is kept.
+    """The input vectors of one or several layers; their Gram matrix is stored under this key.
 
     Attributes
     ----------
     source : str
-        The tensor that holds them.
+        Name of the tensor that holds the vectors.
     blocks, columns : int
         A vector has ``blocks * columns`` elements; each block has a Gram matrix of its own.
     window : Window or None
-        How patches are taken from images; None where the last axis of the tensor is a vector.
+        The window that cuts vectors out of images; None if the vectors lie along the tensor's last axis.
     """
 
     source: str
@@ -73,9 +73,9 @@ class Layer:
     node, weight : str
         Names of the node and of its initializer.
     vectors : Vectors
-        What it reads.
+        The input vectors.
     layout : Layout
-        Where the weight keeps its channels.
+        The layout of the weight's channels.
     """
 
     node: str
@@ -85,12 +85,12 @@ class Layer:
 
     @property
     def groups(self) -> int:
-        """Parts of the output that each read a part of the input."""
+        """Number of groups; each group computes a part of the output from a part of the input."""
         return self.layout.groups
 
     @property
     def transposed(self) -> bool:
-        """The weight is stored as inputs x outputs."""
+        """Whether the weight is stored as inputs x outputs."""
         return self.layout.outputs_axis != 0
 
     def matrix(self, weight: NDArray[Any]) -> NDArray[Any]:
@@ -102,14 +102,14 @@ class Layer:
         return np.ascontiguousarray(matrix.T if self.transposed else matrix.reshape(shape))
 
     def mean_output(self, matrix: NDArray[Any], mean: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Output of a matrix for the mean input vector."""
+        """Return the output of a matrix for the mean input vector."""
         rows = matrix.astype(np.float64).reshape(self.groups, matrix.shape[0] // self.groups, -1)
         output: NDArray[np.float64] = np.einsum("gri,gi->gr", rows, mean.reshape(self.groups, -1))
         return output.reshape(-1)
 
 
 def layers(graph: ir.Graph) -> Mapping[str, Layer]:
-    """Every node of the graph that is a layer, by name."""
+    """Return every linear layer of the graph, by the name of its node."""
     found = (_layer(node) for node in graph)
     return {layer.node: layer for layer in found if layer is not None}
 
@@ -143,7 +143,7 @@ def _of_shape(node: ir.Node, source: str, weight: str, shape: Shape, window: Win
 
 
 def _parts(channels: int, area: int) -> int:
-    """Least number of equal parts of the channels that keeps a part within `MAX_COLUMNS`."""
+    """Return the least number of equal parts of the channels with at most `MAX_COLUMNS` columns each."""
     fitting = (n for n in range(1, channels + 1) if channels % n == 0 and channels // n * area <= MAX_COLUMNS)
     return next(fitting, channels)
 

@@ -1,4 +1,4 @@
-"""How convolutions and matrix products lay out their weights: the one table that knows.
+"""How convolutions and matrix products lay out their weights: the only table of this in the package.
 
 =============  ===========================================  ===============  =================
 operator       weight                                       channels of the  channels of the
@@ -32,7 +32,7 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Layout:
-    """Where one operator keeps its channels.
+    """The axes and the groups of one operator's channels.
 
     Attributes
     ----------
@@ -59,11 +59,11 @@ class Layout:
         return self._count(self.inputs_axis, shape) // self.groups
 
     def along_outputs(self, vector: NDArray[Any], shape: Shape) -> NDArray[Any]:
-        """One number per output channel, in a shape that broadcasts over the weight."""
+        """Return a vector with one number per output channel in a shape that broadcasts over the weight."""
         return self._along(self.outputs_axis, vector, shape)
 
     def along_inputs(self, vector: NDArray[Any], shape: Shape) -> NDArray[Any]:
-        """One number per input channel, in a shape that broadcasts over the weight."""
+        """Return a vector with one number per input channel in a shape that broadcasts over the weight."""
         return self._along(self.inputs_axis, vector, shape)
 
     def _count(self, axis: int, shape: Shape) -> int:
@@ -81,7 +81,7 @@ class Layout:
 
 def _groups(node: ir.Node) -> int:
     groups = attribute(node, "group")
-    # What is no number of groups is left to the model's checks: information about the model goes on.
+    # An invalid number of groups is reported by the checks of the model; the cost of a model needs no error.
     return groups if isinstance(groups, int) and groups > 0 else 1
 
 

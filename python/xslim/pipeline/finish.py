@@ -65,7 +65,7 @@ class Output:
     path : Path
         The file.
     source : ModelProto or Path
-        Where the float model came from.
+        The source of the float model: a path, or a model in memory.
     original : Original
         The float model, and what it makes of random input.
     comparison : list of OutputComparison

@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 def convert(model: ir.Model, config: Config, output: Output) -> ir.Model:
-    """Make the model small, write it, and log what became of its operators; it computes the same."""
+    """Simplify the model, write it, and log its operators before and after."""
     result = output.write(prepare_model(model, config, output.original, minimum_opset=ANY_OPSET))
     sizes = _source_bytes(output.source, model), _file_bytes(output.path)
     logger.info("operators before and after:\n%s", operator_table(model, result, *sizes))

@@ -1,9 +1,10 @@
-"""Which channels of a model can be rescaled, and which only together.
+"""Find the channels of a model that can be rescaled, and those that must have the same scale.
 
-Multiplying channel `c` of a tensor by a positive number and undoing it in the weights that read it changes
-nothing. Every channel of every tensor gets a variable; operators equate variables (a sum needs both operands
-scaled alike), leave them free (a convolution can absorb any scale on either side), or pin them to 1 (a
-softmax knows no scale). Operators that are not in the table pin everything they touch.
+A channel of a tensor can be multiplied by a positive number if the weights that read the channel are divided
+by it; the network's results stay the same. Every channel of every tensor has a variable for its scale.
+Operators equate variables (the operands of a sum need the same scale), leave them free (a convolution absorbs
+any scale of its input and output), or pin them to 1 (a softmax does not absorb scales). Operators that are
+not in the table pin the variables of all their inputs and outputs.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from xslim.graph.linear import LAYOUTS, is_plain
 from xslim.graph.ops import attribute, constant, is_constant, static_shape
 
 PINNED = 0
-"""The variable that is always 1."""
+"""The variable whose scale is always 1."""
 
 Ids = NDArray[np.int64]
 
@@ -34,7 +35,8 @@ class Channels:
     axis : int
         The channel axis.
     ids : int64 array, shape (channels,)
-        A variable per channel; equal numbers are scaled alike, `PINNED` not at all.
+        A variable per channel; channels with equal variables have the same scale, those of `PINNED` the scale
+        1.
     """
 
     axis: int
@@ -43,7 +45,7 @@ class Channels:
 
 @dataclass
 class Variables:
-    """A growing set of variables of which some are equal."""
+    """Variables for scales, and which of them are equal."""
 
     _parent: list[int] = field(default_factory=lambda: [PINNED])
 
@@ -54,14 +56,14 @@ class Variables:
         return np.arange(start, start + count)
 
     def root(self, variable: int) -> int:
-        """Return the representative of a variable; `PINNED` represents all that equal 1."""
+        """Return the representative of a variable; that of all variables equal to 1 is `PINNED`."""
         while self._parent[variable] != variable:
             self._parent[variable] = self._parent[self._parent[variable]]
             variable = self._parent[variable]
         return variable
 
     def equate(self, first: Ids, second: Ids) -> None:
-        """Make variables equal, one by one."""
+        """Make each variable of `first` equal to the one at the same place of `second`."""
         for a, b in zip(first.tolist(), second.tolist(), strict=True):
             low, high = sorted((self.root(a), self.root(b)))
             self._parent[high] = low
@@ -76,7 +78,7 @@ class Variables:
 
 
 class _Trace:
-    """The state while the graph is read from inputs to outputs."""
+    """The state of the traversal of the graph from inputs to outputs."""
 
     def __init__(self) -> None:
         self.variables = Variables()
@@ -173,7 +175,7 @@ def _pad(node: ir.Node, trace: _Trace) -> bool:
     before, after = int(pads[source.axis]), int(pads[source.axis + pads.size // 2])
     if min(before, after) < 0 or ((before or after) and attribute(node, "mode") != "constant"):
         return False
-    # Channels of zeros may be scaled as anybody likes.
+    # Padded channels are zero, so any scale is valid for them.
     ids = [trace.variables.fresh(before), source.ids, trace.variables.fresh(after)]
     trace.channels[node.outputs[0]] = Channels(source.axis, np.concatenate(ids))
     return True

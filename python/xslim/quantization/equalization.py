@@ -1,11 +1,12 @@
 """Cross-layer equalisation: channels of small range are enlarged before the quantiser and shrunk after it.
 
-One scale serves all channels of an activation, so a channel whose range is a tenth of the largest has a
-tenth of the levels. Scaling each channel `c` by ``1 / s_c`` where it is written, and by ``s_c`` where it is
-read, leaves the network as it is. With ``s_c`` equal to the range of the channel, the noise that reaches what
-the readers compute is least: for a given step it is ``sum_c s_c^2 |w_c|^2``, and ``s_c`` cannot be smaller
-without clipping. Weights have a scale per output channel and are rounded with feedback, so they cost little;
-`strength` below 1 leaves a part of the difference in the activations.
+All channels of an activation share one scale, so a channel whose range is a tenth of the largest uses a tenth
+of the levels. If channel `c` is multiplied by ``1 / s_c`` where it is written and by ``s_c`` where it is
+read, the network computes the same. The noise in the results of the readers is proportional to ``sum_c s_c^2
+|w_c|^2`` for a given step, and ``s_c`` cannot be smaller than the channel's range without clipping. The noise
+is therefore least if ``s_c`` equals the range. The weights then differ more in size, which costs little
+accuracy: they have a scale per output channel and are rounded with feedback. A `strength` below 1 leaves a
+part of the difference in the activations.
 
 Sources: Nagel et al., "Data-Free Quantization", ICCV 2019 (arXiv:1906.04721), section 4.1; Meller et al.,
 "Same, Same But Different", ICML 2019 (arXiv:1902.01917); Xiao et al., "SmoothQuant", ICML 2023
@@ -28,16 +29,17 @@ from xslim.graph.scheme import QuantPlan
 from xslim.quantization.channels import PINNED, Channels, Variables, trace_channels
 
 FLOOR = 1 / 64
-"""Least range of a channel as a part of the tensor's: enlarging more gains nothing and is less robust."""
+"""Least range of a channel as a fraction of the tensor's range; channels of smaller range are treated as
+having this range, because enlarging them more gains nothing and is less robust."""
 
 SATURATING = 0.8
-"""A channel that comes this close to the bound of a clamp is taken to reach it."""
+"""A channel whose range exceeds this fraction of a clamp's bound is treated as if it reached the bound."""
 
 Vector = NDArray[np.float64]
 
 
 def channels_to_observe(model: ir.Model, plan: QuantPlan) -> dict[str, int]:
-    """Tensors whose range per channel equalisation needs, with their channel axis."""
+    """Return the tensors whose ranges per channel equalisation needs, with their channel axis."""
     channels = trace_channels(model.graph)
     quantized = [name for group in plan.groups if group.fixed_range is None for name in group.tensors]
     return {
@@ -50,7 +52,7 @@ def channels_to_observe(model: ir.Model, plan: QuantPlan) -> dict[str, int]:
 def equalize(
     model: ir.Model, ranges: Mapping[str, Vector], strength: float = 1.0
 ) -> tuple[ir.Model, dict[str, Vector]]:
-    """Return a copy of the model that computes the same with channels of alike range.
+    """Return a copy of the model that computes the same with channels of similar range.
 
     Parameters
     ----------
@@ -59,13 +61,13 @@ def equalize(
     ranges : mapping of str to float64 array
         Largest magnitude per channel of the tensors of `channels_to_observe`.
     strength : float
-        0 changes nothing, 1 makes all ranges equal where nothing stands in the way.
+        0 changes nothing, 1 makes all ranges equal as far as operators allow it.
 
     Returns
     -------
     model : onnx_ir.Model
     scales : dict of str to float64 array
-        By what every channel of every tensor with channels was divided.
+        The divisor of every channel, for every tensor with channels.
     """
     equalized = model.clone()
     channels = trace_channels(equalized.graph)
@@ -88,7 +90,7 @@ def _scale_of(value: ir.Value | None, vectors: Mapping[str, Vector]) -> Vector |
 
 
 def _clamps(graph: ir.Graph) -> dict[str, tuple[ir.Node, float]]:
-    """Outputs of clamps with an upper bound, with their node and the bound."""
+    """Return the outputs of clamps with an upper bound, each with its node and the bound."""
     found = {}
     for node in graph:
         bound = scalar(node.inputs[2]) if node.op_type == "Clip" and len(node.inputs) > 2 else None
@@ -103,7 +105,7 @@ def _solve(
     clamps: Mapping[str, tuple[ir.Node, float]],
     strength: float,
 ) -> Vector:
-    """Scale of every variable; tensors whose clamp cannot follow are pinned until all can."""
+    """Compute the scale of every variable; tensors whose clamp cannot be scaled along are pinned."""
     pinned: set[str] = set()
     while True:
         scales = _scales(channels, ranges, clamps, pinned, strength)
@@ -145,7 +147,7 @@ def _scales(
 def _levels(
     channels: Mapping[str, Channels], ranges: Mapping[str, Vector], fixed: set[int], count: int
 ) -> Vector:
-    """Logarithm of the range to aim at, per variable: that of the fixed channels of the same tensors."""
+    """Return per variable the logarithm of the target range, that of the pinned channels in its tensors."""
     linked = Variables()
     linked.fresh(count - 1)
     highest: dict[int, float] = {}
@@ -165,7 +167,7 @@ def _levels(
 
 
 def _can_follow(reach: Vector | None, scale: Vector, bound: float) -> bool:
-    """Whether one bound for all channels still clamps those that saturate and no other."""
+    """Whether, after scaling, one common bound still clamps the channels that saturate and no others."""
     if (scale == scale[0]).all():
         return True
     if reach is None:
@@ -190,7 +192,7 @@ def _move_bound(node: ir.Node, bound: float) -> None:
 
 
 def _replace(node: ir.Node, position: int, array: NDArray[Any], *, shared: bool = False) -> None:
-    """Give a constant input new contents; a constant with other readers is left to them."""
+    """Give a constant input new contents; if the constant has other readers, make a new constant."""
     value = node.inputs[position]
     assert value is not None
     assert value.const_value is not None
@@ -264,4 +266,4 @@ _APPLY: Mapping[str, Apply] = {
     "Mul": _scale_factor,
     "LayerNormalization": _scale_normalization,
 }
-"""How an operator takes up the scales of what it reads and writes; all others pass them on."""
+"""How operators absorb the scales of their inputs and outputs; all other operators pass scales on."""

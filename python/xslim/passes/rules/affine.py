@@ -1,4 +1,4 @@
-"""Fold what follows a compute operator channel by channel into its weight and bias.
+"""Fold an affine operation per channel behind a compute operator into the operator's weight and bias.
 
 Pattern: ``affine(compute(x, W[, b]))`` where *compute* is Conv, ConvTranspose, Gemm or MatMul with constant
 weights and *affine* is BatchNormalization, Mul, Add, Sub or Div by a constant that varies at most along the
@@ -10,7 +10,7 @@ Must not fire when
 - the constant varies along another axis, or broadcasting enlarges the result;
 - the weight has other readers and would have to change: shared weights stay shared;
 - the operands of Div are reversed (``c / conv`` is not affine), or a scale is not finite;
-- BatchNormalization trains or hands out its statistics.
+- BatchNormalization is in training mode or its statistics are outputs that are read.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Affine:
-    """``y = scale * x + shift``, each of shape ``(channels,)`` or ``(1,)``; None leaves that part out."""
+    """``y = scale * x + shift``; both of shape ``(channels,)`` or ``(1,)``, or None for no scale or shift."""
 
     scale: Floats | None
     shift: Floats | None
 
 
 def _operand(node: ir.Node, data: ir.Value, channels: int, axis: int) -> Floats:
-    """The constant operand beside `data`, as one number per channel."""
+    """Return the constant operand beside `data` as one number per channel."""
     ndim = rank(data)
     other = node.inputs[1] if node.inputs[0] is data else node.inputs[0]
     array = constant(other)
@@ -115,7 +115,7 @@ class FoldAffine(Rule):
         return getattr(op, self._affine)(*operands, _allow_other_inputs=True, _outputs=["result"])
 
     def require(self, computed: ir.Value, result: ir.Value, **_: ir.Value) -> None:
-        """Refuse when weight and bias cannot take the operator in."""
+        """Refuse when weight and bias cannot absorb the operator."""
         _folded(producer(computed), computed, producer(result))
 
     def rewrite(self, op: Any, computed: ir.Value, result: ir.Value, **_: ir.Value) -> Any:
@@ -155,7 +155,7 @@ class FoldAffineIntoBiasedMatMul(Rule):
         return getattr(op, self._affine)(*operands, _allow_other_inputs=True, _outputs=["result"])
 
     def require(self, product: ir.Value, biased: ir.Value, result: ir.Value, **_: ir.Value) -> None:
-        """Refuse when weight and bias cannot take the operator in."""
+        """Refuse when weight and bias cannot absorb the operator."""
         self._constants(product, biased, result)
 
     def rewrite(self, op: Any, product: ir.Value, biased: ir.Value, result: ir.Value, **_: ir.Value) -> Any:
@@ -214,7 +214,7 @@ def _finite(array: Floats, dtype: np.dtype[np.generic]) -> NDArray[np.generic]:
 def _folded(
     node: ir.Node, computed: ir.Value, follower: ir.Node
 ) -> tuple[NDArray[np.generic] | None, NDArray[np.generic] | None]:
-    """New weight and bias of `node` with `follower` inside; None where one stays as it is."""
+    """Return weight and bias of `node` after absorbing `follower`; None for one that does not change."""
     weight = _weight(node)
     layout = LAYOUTS[node.op_type](node)
     channels = layout.outputs(weight.shape)
