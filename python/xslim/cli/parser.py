@@ -15,14 +15,14 @@ class Parser(argparse.ArgumentParser):
     """A parser that reports errors in the form of all other errors of XSlim."""
 
     def __init__(self, **options: object) -> None:
-        super().__init__(formatter_class=_Formatter, add_help=False, **options)  # type: ignore[arg-type]
+        super().__init__(formatter_class=_HelpFormatter, add_help=False, **options)  # type: ignore[arg-type]
 
     def error(self, message: str) -> NoReturn:
         """Raise instead of printing usage and leaving the process."""
         raise ConfigError(message, hint=f"see {self.prog} --help")
 
 
-class _Formatter(argparse.RawDescriptionHelpFormatter):
+class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=27, width=79)
 

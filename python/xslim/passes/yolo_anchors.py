@@ -41,7 +41,7 @@ _SCALE = _Scale("YoloScale")
 
 
 @dataclass(frozen=True)
-class _Head:
+class _AnchorHead:
     """The Concat over the scales, the logits of each scale, and all nodes in between in order."""
 
     concat: ir.Node
@@ -65,7 +65,7 @@ def decode_anchor_heads(model: ir.Model) -> int:
     return 0
 
 
-def _match(model: ir.Model, node: ir.Node) -> _Head | None:
+def _match(model: ir.Model, node: ir.Node) -> _AnchorHead | None:
     if not is_standard(node, "Concat") or len(node.inputs) < 2:
         return None
     found: list[MatchResult] = []
@@ -76,7 +76,7 @@ def _match(model: ir.Model, node: ir.Node) -> _Head | None:
             return None
         found.append(match)
     inside = {id(inner) for match in found for inner in match.nodes} | {id(node)}
-    return _Head(
+    return _AnchorHead(
         node,
         tuple(match.bindings["logits"] for match in found),
         tuple(inner for inner in model.graph if id(inner) in inside),
@@ -88,7 +88,7 @@ def _is_constant(match: MatchResult) -> bool:
     return all(constant(match.bindings[name]) is not None for name in names)
 
 
-def _outline(model: ir.Model, head: _Head) -> None:
+def _outline(model: ir.Model, head: _AnchorHead) -> None:
     """Move the nodes of the head into a function body; every constant becomes an input."""
     graph = model.graph
     produced = {value for node in head.nodes for value in node.outputs}
