@@ -15,6 +15,7 @@ from xslim.errors import ConfigError
 from xslim.graph.inputs import InputSpec, input_specs
 from xslim.graph.ops import is_standard, static_shape
 from xslim.graph.trial_cost import elements_of_a_run
+from xslim.runtime.random_texts import draw_texts, known_texts
 
 SEED = 0
 
@@ -30,6 +31,9 @@ flags."""
 
 MOST_ELEMENTS = 1 << 26
 """Elements of all inputs and of the largest tensor of a trial run together; more is not tried."""
+
+TEXTS = "O"
+"""Kind of numpy's type for tensors of strings."""
 
 Array = NDArray[np.generic]
 Shapes = dict[str, tuple[int, ...]]
@@ -54,11 +58,12 @@ def most_elements() -> int:
 def random_feeds(model: ir.Model) -> Iterator[dict[str, Array]]:
     """Yield inputs to try, one set after another, until the model takes one.
 
-    Floats are standard normal (in later sets between 0 and 1), whole numbers below the size of the table that
-    they index, flags coin tosses. Unknown first dimensions are 1, and so are all that share their name; other
-    unknown dimensions have the same size everywhere, another one in each set, small sizes first; where that
-    fails, only unknown last dimensions are more than 1. Sets that would need more than `most_elements` are
-    left out. The same model always gets the same numbers.
+    Floats are standard normal, in later sets uniform between 0 and 1. Integers are valid rows of the table
+    that they index, booleans are true or false alike, strings are words from the attributes of the model.
+    Unknown first dimensions are 1, and so are dimensions of the same name. All other unknown dimensions have
+    one common size, which differs from set to set, small sizes first. In the last sets only unknown last
+    dimensions are larger than 1. Sets that would need more than `most_elements` are left out. The same model
+    always gets the same numbers.
 
     Parameters
     ----------
@@ -74,14 +79,19 @@ def random_feeds(model: ir.Model) -> Iterator[dict[str, Array]]:
     ModelError
         An input is not a tensor.
     """
-    specs = input_specs(model)
+    specs = input_specs(model, texts=True)
+    words = known_texts(model)
     limits = {value.name: _table_size(value) for value in model.graph.inputs}
     for shapes, uniform in _sets(model, specs):
         random = np.random.default_rng(SEED)
-        yield {
+        feeds = {
             spec.name: _draw(spec.dtype, shapes[spec.name], limits[spec.name], random, uniform)
             for spec in specs
+            if spec.dtype.kind != TEXTS
         }
+        for spec in (spec for spec in specs if spec.dtype.kind == TEXTS):
+            feeds[spec.name] = draw_texts(words, shapes[spec.name], random)
+        yield feeds
 
 
 def _sets(model: ir.Model, specs: Sequence[InputSpec]) -> Iterator[tuple[Shapes, bool]]:
