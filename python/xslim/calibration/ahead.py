@@ -33,15 +33,15 @@ def map_ahead(
     workers : int
         Number of threads; with 0, the function runs in the caller's thread, only when a result is requested.
     held : int, optional
-        Results under way or waiting to be taken, at most; by default ``workers + 1``, so that no thread is
-        idle while the caller is busy.
+        Largest number of results that are being computed or not yet taken; by default ``workers + 1``, so
+        that no thread is idle while the caller is busy.
     name : str
-        How the threads are called.
+        Name of the threads.
 
     Yields
     ------
-    The results. An exception of `function` is raised in its place; work that nobody waits for any more
-    is cancelled when the iteration ends early.
+    The results. An exception of `function` is raised in the place of its result. If the iteration ends
+    early, work that has not begun is cancelled.
     """
     if workers < 1:
         yield from map(function, items)

@@ -1,4 +1,4 @@
-"""The proof of a conversion without data: valid, runs, close to the float model on random input."""
+"""Check a conversion without data: the result is valid, runs, and is close to the float model."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from xslim.runtime import (
 
 logger = logging.getLogger(__name__)
 
-# Above this many bytes of weights a session keeps no second copy of them.
+# If the weights have more bytes than this, a session keeps no second copy of them.
 LEAN_ABOVE = 1 << 29
 
 HOW_TO_MEND = "export it again; --unchecked converts it all the same"
@@ -33,7 +33,7 @@ HOW_TO_MEND = "export it again; --unchecked converts it all the same"
 
 @dataclass(frozen=True)
 class TrialRun:
-    """What the float model made of an input."""
+    """A run of the float model: its inputs and its outputs."""
 
     feeds: Feeds
     outputs: Sequence[NDArray[np.generic]]
@@ -56,27 +56,28 @@ def run_float_model(
     source : bytes or Path
         The float model, serialised or as a file.
     model : onnx_ir.Model
-        The same model, whose inputs say what to feed.
+        The same model, whose inputs determine the feeds.
     isolated : Isolated
-        The process that runs it.
+        The child process that runs the model.
     lean : bool
         See `Session`.
     unchecked : bool
-        Warn instead of refusing a model that cannot be run.
+        Whether a model that cannot be run gives a warning and no error.
     samples : sequence of feeds
-        Real inputs; where they run, random input may fail.
+        Samples of the user; if the model runs on them, it need not run on random input.
 
     Returns
     -------
     list of TrialRun
-        None of them, with a warning, when onnxruntime lacks an operator or the model takes no input tried.
+        The runs. Empty, with a warning, if onnxruntime lacks an operator or the model runs on none of the
+        inputs.
 
     Raises
     ------
     CrashError
-        onnxruntime dies of the model.
+        onnxruntime crashes on the model.
     ModelError
-        onnxruntime refuses the model whatever it is fed with, although it knows its operators; or a sample.
+        onnxruntime refuses the model for every input although it knows the operators, or refuses a sample.
     """
     if unknown := unknown_operators(model):
         logger.warning("onnxruntime has no operator %s: the result is neither run nor compared", unknown[0])
@@ -110,7 +111,7 @@ def _run_on_random_input(session: Runs, model: ir.Model, *, known_to_run: bool) 
     except CrashError:
         raise
     except ModelError as error:
-        # An input is no tensor of numbers.
+        # An input is not a tensor of numbers.
         refusals = [f"{error.where}: {error.what}"]
     if known_to_run:
         return None
@@ -124,7 +125,7 @@ def _run_on_random_input(session: Runs, model: ir.Model, *, known_to_run: bool) 
 def _load(
     source: bytes | Path, model: ir.Model, isolated: Isolated, *, lean: bool, optimisation: str
 ) -> Runs:
-    """Load the float model: the file as it is, or what was read from it."""
+    """Load the float model from its file, or the model that was read from the file."""
     try:
         return isolated.session(source, lean=lean, optimisation=optimisation)
     except CrashError:
@@ -141,7 +142,7 @@ def _load(
 
 
 def _takes_any_floats(model: ir.Model) -> bool:
-    """Whether no input says where to look or how large something is, so that a refusal is not its fault."""
+    """Whether no input is an index or a size, so that the model should run on any random input."""
     return all(
         value.dtype is not None and value.dtype.is_floating_point() and value.shape is not None
         for value in model.graph.inputs
@@ -173,7 +174,7 @@ def check_file(
     lean : bool
         See `Session`.
     loads : bool
-        False for a model that onnxruntime cannot load: nothing is run then.
+        Whether onnxruntime can load the model; if not, the model does not run.
 
     Returns
     -------
@@ -183,8 +184,7 @@ def check_file(
     Raises
     ------
     InternalError
-        The model is not valid, does not run, or returns something that is not finite where the float model
-        does not.
+        The model is not valid, does not run, or returns NaN or infinities although the float model does not.
     """
     require_valid(file, source, "converted")
     if not loads:

@@ -1,4 +1,4 @@
-"""Insertion of QuantizeLinear/DequantizeLinear pairs."""
+"""Insert QuantizeLinear/DequantizeLinear pairs into a float model."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PER_CHANNEL_OPSET, HALF_OPSET = 13, 19
 def needed_opset(model: ir.Model) -> int:
     """Return the lowest opset in which a quantised form of the model can be written.
 
-    Types need not be inferred yet: float16 shows in inputs, outputs or weights.
+    Types need not be inferred: float16 is recognised by the types of inputs, outputs and weights.
     """
     graph = model.graph
     values = [*graph.inputs, *graph.outputs, *graph.initializers.values()]
@@ -54,16 +54,16 @@ def export_qdq(model: ir.Model, plan: QuantPlan, quantization: Quantization, tar
     model : onnx_ir.Model
         The prepared float model; it is not changed.
     plan : QuantPlan
-        What is int8.
+        The plan: which tensors and constants are int8.
     quantization : Quantization
         Scales, zero points and int8 constants.
     target : Target
-        The table that says which activations are clamps.
+        The table that tells which activation functions are clamps.
 
     Returns
     -------
     onnx_ir.Model
-        A new model with the interface of the old one.
+        A new model with the same interface.
 
     Raises
     ------
@@ -88,7 +88,7 @@ def export_qdq(model: ir.Model, plan: QuantPlan, quantization: Quantization, tar
 
 
 class _QdqWriter(GraphEditor):
-    """Edits one graph; names of new values derive from the tensor that they quantise."""
+    """Edits one graph; the names of new values are derived from those of the quantised tensors."""
 
     def __init__(self, graph: ir.Graph, int8_operators: frozenset[str], *, unsigned: bool) -> None:
         super().__init__(graph)

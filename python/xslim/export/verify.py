@@ -1,4 +1,4 @@
-"""The last check before a model is written: valid, runs, and how far it is from the float model."""
+"""The last check before a model is written: it is valid, runs, and is compared with the float model."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _Runs = tuple[Sequence[str], list[list[Array]]]
 
 @dataclass(frozen=True)
 class OutputComparison:
-    """How far one output of the quantised model is from the float model's, over all compared samples."""
+    """The error of one output of the quantised model against the float model, over all compared samples."""
 
     name: str
     sqnr_db: float
@@ -58,14 +58,14 @@ def compare_outputs(
     float_model : bytes or Path
         The float model, serialised or a file.
     quantized : bytes or Path
-        What is about to be written, serialised or a file.
+        The quantised model, serialised or a file.
     samples : sequence of feeds
-        What both models run on; at least one.
+        The samples on which both models run; at least one.
     isolated : Isolated
-        The process that runs them.
+        The child process that runs the models.
     fully_optimised : bool
-        The quantised model has to run as onnxruntime optimises it by default; otherwise a model on which the
-        optimiser fails passes, with a warning, where it runs as it is written.
+        Whether the quantised model must run with onnxruntime's default optimisations. If not, a model on
+        which the optimiser fails is accepted, with a warning, if it runs without optimisation.
 
     Returns
     -------
@@ -77,8 +77,7 @@ def compare_outputs(
     NotRunnableError
         onnxruntime does not run the quantised model.
     InternalError
-        The quantised model is not valid, or returns something that is not finite where the float model does
-        not.
+        The quantised model is not valid, or it returns NaN or infinities although the float model does not.
     """
     require_valid(quantized, float_model, "quantised")
 
@@ -100,24 +99,24 @@ def compare_outputs(
 
 
 def require_valid(model: bytes | Path, source: bytes | Path, kind: str) -> None:
-    """Ask onnx whether a result is valid, where the model that it was made from is.
+    """Check a result with onnx, provided that onnx accepts the model from which the result was made.
 
-    A model may run although onnx objects to it, because an output lacks a shape or an operator stands in an
-    opset that does not have it; whether its result is sound is then seen in onnxruntime alone.
+    onnxruntime runs some models that onnx refuses, because an output lacks a shape or an opset lacks an
+    operator. The results of such models are checked in onnxruntime only.
 
     Parameters
     ----------
     model : bytes or Path
         The result.
     source : bytes or Path
-        What it was made from.
+        The model from which the result was made.
     kind : str
-        What the error calls the result.
+        The kind of result, for the error message.
 
     Raises
     ------
     InternalError
-        The result is not valid, and the source is.
+        The result is not valid, although its source is.
     """
     objection = _objection(model)
     if objection is None:
@@ -136,10 +135,10 @@ def _objection(model: bytes | Path) -> str | None:
 
 
 def compare_by_name(outputs: Mapping[str, Sequence[tuple[Array, Array]]]) -> list[OutputComparison]:
-    """Compare the floating-point outputs, each with what both models returned for every sample.
+    """Compare the floating-point outputs of two models; each has a pair of arrays for every sample.
 
-    A shape may depend on values, as behind non-maximum suppression. Samples for which it differs are left out
-    with a warning, and an output for which nothing remains has no comparison.
+    The shape of an output may depend on values, as behind non-maximum suppression. Samples for which the
+    shapes differ are left out with a warning; an output without remaining samples has no comparison.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The steps of a preparation, for those who want to look at the model in between."""
+"""Observers of the steps of a preparation, which see the model after each step."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ import onnx_ir as ir
 
 
 class Steps(Protocol):
-    """Is told of every step of a preparation.
+    """Observes every step of a preparation.
 
-    No later step mends an earlier one: a model that computes something else after a step does so at the end.
+    No later step corrects an earlier one: if the results are wrong after a step, they are wrong at the end.
     """
 
     def done(self, name: str, model: ir.Model, functions: Mapping[Any, ir.Function] | None = None, /) -> None:
-        """Hear of a step that was made.
+        """Called after every step.
 
         Parameters
         ----------
         name : str
-            What was done, as part of a sentence: "the rewrite RemoveIdentity".
+            The step as a part of a sentence, such as "the rewrite RemoveIdentity".
         model : onnx_ir.Model
-            The model after it; to be left unchanged.
+            The model after the step, which must not be changed.
         functions : mapping, optional
-            Functions that the model lacks at the moment.
+            Functions of the model that are removed from it at this moment.
         """
 
 
 class Unheard:
-    """Nobody listens."""
+    """An observer that ignores all steps."""
 
     def done(self, *_: object) -> None:
         """Do nothing."""

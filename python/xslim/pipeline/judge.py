@@ -1,4 +1,4 @@
-"""Does a prepared model compute what the original does? Rounding and chance are no faults."""
+"""Compare a prepared model with the original; differences that rounding or chance explain are accepted."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ TOLERANCES = {None: 1e-3, ir.DataType.FLOAT16: 3e-2, ir.DataType.BFLOAT16: 1e-1}
 """Largest difference, relative to the tensor's norm, by the narrowest type that the model computes in."""
 
 NUDGE = 3e-6
-"""How far inputs are moved, relative to their size, to see how much of a difference rounding explains."""
+"""Relative change of the inputs by which the influence of rounding on the outputs is measured."""
 EXPLAINED = 10.0
-"""A difference up to so many times what the nudge causes is rounding."""
+"""Rounding explains a difference of at most this many times the effect of changing the inputs by `NUDGE`."""
 
 GROUP = 64
-"""Inner tensors that one run returns when the first wrong one is looked for."""
+"""Number of inner tensors that one run returns during the search for the first wrong tensor."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """A tensor that is not what it should be.
+    """A wrong tensor of a prepared model.
 
     Attributes
     ----------
     tensor : str or None
-        Its name; None where the model does not run at all.
+        Name of the tensor; None if the model does not run.
     words : str
-        The end of a sentence about it.
+        What is wrong with the tensor, as the end of a sentence.
     """
 
     tensor: str | None
@@ -54,7 +54,7 @@ class Fault:
 
 
 class Judge:
-    """Compares models with an original that has been run."""
+    """Compares models with an original whose outputs are known from its runs."""
 
     def __init__(self, original: Original) -> None:
         self._original = original
@@ -101,7 +101,7 @@ class Judge:
         return found
 
     def _excused(self, model: ir.Model, trial: TrialRun, found: Sequence[Fault]) -> Fault | None:
-        """Return the fault that neither chance nor rounding explains."""
+        """Return the first fault that neither chance nor rounding explains, or None."""
         replay = Replay.of(model, self._original.model, [fault.tensor or "" for fault in found])
         if not replay.compared:
             return None
@@ -123,7 +123,7 @@ class Judge:
         return next((fault for fault in left if not rounding[fault.tensor or ""]), None)
 
     def _evaluate(self, model: ir.Model, names: Sequence[str], feeds: Feeds) -> list[NDArray[np.generic]]:
-        """Run a model once for some of its tensors; feeds that it has no input for are left out."""
+        """Run a model once and return some of its tensors; feeds that are not inputs are left out."""
         if not names:
             return []
         taken = {value.name for value in model.graph.inputs}

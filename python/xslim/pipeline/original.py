@@ -1,4 +1,4 @@
-"""The float model as the user gave it: it has to run, and every result is compared with it."""
+"""The float model that the user gave, and its runs, with which every result is compared."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from xslim.runtime import Feeds, Isolated
 
 @dataclass(frozen=True)
 class Original:
-    """A float model and what it makes of some inputs.
+    """A float model and its outputs for some inputs.
 
     Attributes
     ----------
     model : onnx_ir.Model
-        As it was loaded.
+        The model as it was loaded.
     source : bytes or Path
-        The same, serialised or as a file.
+        The same model, serialised or as a file.
     isolated : Isolated
         The process that runs it.
     trials : tuple of TrialRun
-        Runs that a prepared model has to repeat; empty where the model cannot be run.
+        Runs whose outputs a prepared model must reproduce; empty if the model cannot be run.
     lean : bool
-        Its weights are large: sessions keep no second copy of them.
+        Whether the weights are so large that sessions must not keep a second copy of them.
     unchecked : bool
-        The user wants the result even where it is wrong.
+        Whether the user wants the result even if it is wrong.
     """
 
     model: ir.Model
@@ -67,11 +67,11 @@ class Original:
 
     @property
     def trial(self) -> TrialRun | None:
-        """The run on random input, or the first sample; None where the model cannot be run."""
+        """The run on random input or on the first sample; None if the model cannot be run."""
         return self.trials[0] if self.trials else None
 
     def corrected_shapes(self) -> dict[str, ir.Shape]:
-        """Shapes of the outputs whose declaration is not that of what the model returns."""
+        """Return corrected shapes of the outputs whose declared shapes differ from those of the values."""
         declared = {value.name: value.shape for value in self.model.graph.outputs}
         found: dict[str, ir.Shape] = {}
         for trial in self.trials:
@@ -83,7 +83,7 @@ class Original:
 
 
 def _corrected(stated: ir.Shape, actual: Sequence[int]) -> ir.Shape:
-    """What is left of a declaration: the dimensions that are not wrong."""
+    """Return the declared shape without the wrong dimensions, which become unknown."""
     if len(stated) != len(actual):
         return ir.Shape([None] * len(actual))
     pairs = zip(stated, actual, strict=True)

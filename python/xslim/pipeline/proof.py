@@ -1,4 +1,4 @@
-"""The prepared model, proved against the original before anything else happens."""
+"""Check the prepared model against the original before quantisation; find the step that is wrong."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ from xslim.pipeline.original import Original
 logger = logging.getLogger(__name__)
 
 Preparation = Callable[[Steps, bool], ir.Model]
-"""Prepares the model: who hears of the steps, and whether onnxslim is left out."""
+"""Function that prepares the model, given an observer of the steps and whether onnxslim is left out."""
 
 UNCHECKED = "--unchecked writes the result all the same"
 
 
 def prepare_proved(original: Original, prepare: Preparation) -> ir.Model:
-    """Prepare a model and run it against the original.
+    """Prepare a model and compare it with the original in onnxruntime.
 
-    Where onnxslim made the difference, it is left out.
+    If onnxslim causes a difference, the model is prepared without onnxslim.
 
     Parameters
     ----------
     original : Original
         The model and its runs.
     prepare : callable
-        The preparation; the same model every time.
+        The preparation, which must give the same model at every call.
 
     Raises
     ------
     ModelError
-        A conversion of the opset changes what the model computes.
+        A conversion of the opset changes the results of the model.
     InternalError
-        A rewrite does.
+        A rewrite changes the results of the model.
     """
     prepared = prepare(UNHEARD, False)
     if not original.trials:
@@ -75,7 +75,7 @@ def _complain(original: Original, step: str, fault: Fault, tensor: Fault | None)
 
 
 class _ReachedError(Exception):
-    """The step that was asked for is done; holds the model."""
+    """Raised after the requested step, with the model."""
 
     def __init__(self, model: ir.Model) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ class _ReachedError(Exception):
 
 
 class _Counter:
-    """Notes the names of all steps."""
+    """Records the names of all steps."""
 
     def __init__(self) -> None:
         self.names: list[str] = []
@@ -93,7 +93,7 @@ class _Counter:
 
 
 class _Stop:
-    """Ends the preparation after some steps."""
+    """Ends the preparation after a given number of steps."""
 
     def __init__(self, count: int) -> None:
         self._left = count
@@ -110,7 +110,7 @@ class _Stop:
 
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
-    """While open, steps that are repeated log nothing."""
+    """While open, nothing is logged, because the steps are only repeated."""
     passes = logging.getLogger(xslim.passes.__name__)
     level = passes.level
     passes.setLevel(logging.CRITICAL)
@@ -122,7 +122,7 @@ def _quietly() -> Iterator[None]:
 
 @_quietly()
 def _first_wrong_step(judge: Judge, prepare: Preparation) -> tuple[str, Fault | None]:
-    """Prepare again and again, each time up to half of what is left, until one step is found."""
+    """Find the first wrong step by bisection: prepare again up to a step, and halve the remaining steps."""
     counter = _Counter()
     prepare(counter, False)
     right, wrong = 0, len(counter.names)

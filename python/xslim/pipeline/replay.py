@@ -1,4 +1,4 @@
-"""A model in which everything that may jump, or is chance, takes the values of another model."""
+"""A model whose discontinuous and random operators are replaced by their values in another model."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ JUMPS = frozenset(
     )
 )
 # fmt: on
-"""Operators whose result may jump where their input hardly moves, or that draw lots."""
+"""Operators whose result may change much when their input hardly changes, and operators of random numbers."""
 
 
 @dataclass(frozen=True)
 class Replay:
-    """A model to be fed with what its jumping operators return elsewhere.
+    """A model that gets the results of its discontinuous operators as inputs.
 
     Attributes
     ----------
     model : onnx_ir.Model
         The model without these operators.
     given : tuple of str
-        What they return: inputs of `model` now.
+        The results of these operators, which are inputs of `model`.
     compared : tuple of str
-        What can be compared: outputs, and what these operators read.
+        The tensors that can be compared: outputs, and the inputs of these operators.
     """
 
     model: ir.Model
@@ -43,9 +43,9 @@ class Replay:
 
     @classmethod
     def of(cls, model: ir.Model, original: ir.Model, outputs: Sequence[str]) -> Replay:
-        """Take the jumping operators whose results both models have out of `model`.
+        """Remove the discontinuous operators from `model` whose results also exist in the original.
 
-        Outputs behind one whose results the original does not have cannot be compared.
+        Outputs behind such an operator whose results do not exist in the original cannot be compared.
         """
         known = values_by_name(original.graph)
         model = model.clone()
@@ -85,7 +85,7 @@ def _jumps(node: ir.Node, model: ir.Model) -> bool:
 
 
 def _behind(graph: ir.Graph, nodes: Collection[ir.Node]) -> set[ir.Value]:
-    """Everything in the main graph that these nodes have an effect on."""
+    """Return all values of the main graph that depend on these nodes."""
     found = set[ir.Value]()
     for node in graph:
         if node in nodes or any(value in found for value in _reads(node)):
@@ -94,7 +94,7 @@ def _behind(graph: ir.Graph, nodes: Collection[ir.Node]) -> set[ir.Value]:
 
 
 def _reads(node: ir.Node) -> Iterator[ir.Value | None]:
-    """What a node reads, inside its bodies too."""
+    """Yield the values that a node and its nested graphs read."""
     yield from node.inputs
     for body in _bodies(node):
         for inner in body.all_nodes():
