@@ -24,7 +24,6 @@ USERS = (
     "LimitError",
     "ModelError",
     "OutputError",
-    "NotAvailableError",
 )
 
 

@@ -69,37 +69,3 @@ class SketchCollector:
         values = [arrays[name] for name in self.sketches]
         kernels.observe_many(list(self.sketches.values()), values, parallel=self._parallel)
         self.batches += 1
-
-
-class ChannelMeans:
-    """Mean per channel, summed in float64.
-
-    Parameters
-    ----------
-    axes : mapping of str to int
-        The tensors, with their channel axis.
-    """
-
-    def __init__(self, axes: Mapping[str, int]) -> None:
-        self._axes = dict(axes)
-        self._sums: dict[str, NDArray[np.float64]] = {}
-        self._counts = dict.fromkeys(axes, 0)
-
-    @property
-    def tensors(self) -> Sequence[str]:
-        """The averaged tensors."""
-        return list(self._axes)
-
-    def update(self, arrays: Arrays) -> None:
-        """Add every tensor of one batch."""
-        for name, axis in self._axes.items():
-            values = arrays[name]
-            channel = axis % values.ndim
-            others = tuple(index for index in range(values.ndim) if index != channel)
-            total = values.sum(axis=others, dtype=np.float64)
-            self._sums[name] = self._sums[name] + total if name in self._sums else total
-            self._counts[name] += values.size // max(values.shape[channel], 1)
-
-    def means(self) -> dict[str, NDArray[np.float64]]:
-        """Return the mean per channel of every tensor that was seen."""
-        return {name: total / max(self._counts[name], 1) for name, total in self._sums.items()}

@@ -19,7 +19,6 @@ from xslim.pipeline.protect import load_protected_model
 
 STATIC = ("QuantizeLinear",)
 DYNAMIC = ("DynamicQuantizeLinear", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM", "MatMulInteger")
-INTEGER_BITS = 8
 OPERATORS_PER_LINE = 6
 
 

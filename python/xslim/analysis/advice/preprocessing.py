@@ -16,8 +16,6 @@ from xslim.graph.inputs import input_specs
 from xslim.runtime import Feeds, Session
 
 PIXEL_MAX = 255.0
-NORMALISED_MAX = 20.0
-"""Normalised images stay far below: the usual ones reach 2.7."""
 COLOURS = 3
 
 IMAGENET_MEANS = {"rgb": (123.675, 116.28, 103.53), "bgr": (103.53, 116.28, 123.675)}
