@@ -218,7 +218,7 @@ class Gram:
 def observe_many(
     sketches: Sequence[Sketch], arrays: Sequence[NDArray[Any]], *, parallel: bool = True
 ) -> None:
-    """Let ``sketches[i]`` observe ``arrays[i]``, without the GIL: in all threads, or in the calling one."""
+    """Let ``sketches[i]`` observe ``arrays[i]`` without the GIL, in all threads or in the calling one."""
 
 def search(
     sketch: Sketch,
@@ -397,13 +397,16 @@ def error_sums(reference: NDArray[Any], test: NDArray[Any]) -> ErrorMetrics:
     """Compare two floating-point arrays of equal size in one pass."""
 
 def threads() -> int:
-    """Return the number of threads that the kernels use: ``XSLIM_THREADS``, else what the machine offers."""
+    """Return the number of threads that the kernels use; see `threads_wanted` and `set_threads`."""
 
 def threads_wanted() -> int:
-    """Return the number of threads that the environment asks for; ArgumentError where it asks for none."""
+    """Return ``XSLIM_THREADS``, else the number of processors that the process may use.
+
+    ArgumentError if the variable is not a whole number from 1 to 1024.
+    """
 
 def set_threads(count: int) -> None:
     """Set the number of threads of every following kernel call."""
 
 def data_address(x: NDArray[Any]) -> int:
-    """Address of the first element that a kernel would read: shows in tests that nothing was copied."""
+    """Return the address of the first element that a kernel would read, to test that nothing is copied."""

@@ -1,7 +1,7 @@
 //! The one place where Python and the kernels meet: arrays are checked, and the GIL is released.
 //!
-//! Arrays are borrowed, not copied. Python code in another thread could write to a borrowed array while the
-//! GIL is released; the result would be made of old and new values, as with numpy's own functions.
+//! Arrays are borrowed, not copied. While the GIL is released, Python code in another thread can write to a borrowed
+//! array. The kernel then reads a mix of old and new values, as numpy's own functions do.
 
 use std::borrow::Cow;
 
@@ -30,7 +30,7 @@ pub enum Floats<'py> {
 }
 
 impl<'py> Floats<'py> {
-    /// Borrows an array. One that is not C-contiguous and aligned is copied once.
+    /// Borrows an array. An array that is not C-contiguous or not aligned is copied.
     pub fn new(array: &Bound<'py, PyAny>) -> PyResult<Self> {
         let array = in_order(array)?;
         if let Ok(array) = array.cast::<PyArrayDyn<f32>>() {
@@ -126,7 +126,7 @@ pub fn split_shape(shape: &[usize], axis: isize) -> PyResult<(usize, usize, usiz
     Ok((shape[..axis].iter().product(), shape[axis], shape[axis + 1..].iter().product()))
 }
 
-/// Address of the first element that a kernel would read: shows in tests that nothing was copied.
+/// Address of the first element that a kernel would read. Tests use it to show that nothing is copied.
 #[pyfunction]
 pub fn data_address(x: &Bound<'_, PyAny>) -> PyResult<usize> {
     Ok(match Floats::new(x)?.values()? {

@@ -1,6 +1,6 @@
-//! What a kernel refuses, as Python sees it: one exception for every kind of refusal.
+//! The exceptions of the kernels in Python: one class for each kind of fault.
 //!
-//! Every exception is also the built-in one that Python code expects for such a fault.
+//! Each class derives from the built-in exception that Python code expects for such a fault.
 
 use pyo3::create_exception;
 use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
@@ -35,7 +35,7 @@ create_exception!(
 create_exception!(xslim.kernels, CorruptSketchError, PyValueError, "The bytes are not those of a sketch.");
 create_exception!(xslim.kernels, ThreadsError, PyRuntimeError, "The system does not start as many threads.");
 
-/// A kernel's error on its way to Python: the orphan rule asks for a type of this crate.
+/// A kernel's error. The conversion to `PyErr` needs a type of this crate (orphan rule).
 pub struct Error(KernelError);
 
 impl From<KernelError> for Error {

@@ -14,7 +14,7 @@ use crate::errors::{ArgumentError, ShapeError};
 ///
 /// What a sketch holds depends only on the multiset of values that it has observed: not on their order, on
 /// batches, threads or shards. NaN and infinities are counted but influence nothing else. Float64 is rounded
-/// to float32 first. The lock inside is only ever taken without the GIL or for moments.
+/// to float32 first. Threads that may wait for the lock inside do not hold the GIL.
 #[pyclass(frozen, module = "xslim.kernels")]
 pub struct Sketch(Mutex<kernel::Sketch>);
 
@@ -23,7 +23,7 @@ impl Sketch {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A copy of the content; waits for a running observation without holding the GIL.
+    /// Returns a copy of the content; does not hold the GIL while it waits for a running observation.
     pub fn snapshot(&self, py: Python<'_>) -> kernel::Sketch {
         py.detach(|| self.lock().clone())
     }
@@ -158,7 +158,7 @@ impl Sketch {
     }
 }
 
-/// Let `sketches[i]` observe `arrays[i]`, without the GIL: in all threads, or in the calling one alone.
+/// Let `sketches[i]` observe `arrays[i]` without the GIL, in all threads or in the calling thread alone.
 #[pyfunction]
 #[pyo3(signature = (sketches, arrays, *, parallel = true))]
 pub fn observe_many(

@@ -6,13 +6,13 @@ use xslim_kernels::threads as kernel;
 use crate::boundary::detached;
 use crate::errors::Error;
 
-/// Return the number of threads that the kernels use: `XSLIM_THREADS`, else what the machine offers.
+/// Return the number of threads that the kernels use.
 #[pyfunction]
 pub fn threads() -> PyResult<usize> {
     Ok(kernel::threads().map_err(Error::from)?)
 }
 
-/// Return the number of threads that the environment asks for; ArgumentError where it is no such number.
+/// Return `XSLIM_THREADS`, else the number of processors that the process may use; ArgumentError if it is no number.
 #[pyfunction]
 pub fn threads_wanted() -> PyResult<usize> {
     Ok(kernel::from_environment().map_err(Error::from)?)

@@ -25,7 +25,7 @@ pub fn quantize_per_channel<'py>(
     let weights = floats.as_f32()?;
     let (outer, channels, inner) = split_shape(floats.shape(), axis)?;
     let layout = Layout { outer, channels, inner };
-    // What follows the two channel axes of a convolution is its kernel.
+    // The axes behind the two channel axes of a convolution are those of its kernel.
     let taps = floats.shape().iter().skip(2).product::<usize>();
     let taps = if taps > 0 && inner.is_multiple_of(taps) { taps } else { 1 };
     let (integers, scales) = detached(py, || {

@@ -1,13 +1,14 @@
-//! Rounding of weights whose errors cancel where inputs are alike, without seeing inputs.
+//! Data-free rounding of weights: the rounding errors of a channel are made to cancel in its output.
 //!
-//! Inputs of a layer share a mean (behind a Relu all are positive), neighbouring pixels nearly their value, so
-//! the errors of the weights meet in their sum. With inputs whose squared mean equals their variance, errors `e`
-//! in units of the scale cost `sum(e^2) + sum(e)^2`. Starting from the nearest integers, the weights that were
-//! rounded furthest in the direction of the sum go to their other neighbour for as long as that cost falls:
-//! first within every kernel (the taps that one input channel meets), then within the whole output channel.
+//! The inputs of a layer are alike: they share a mean (behind a Relu all are positive), and neighbouring pixels
+//! have nearly the same value. An output therefore holds the sum of the rounding errors of its weights. If the
+//! squared mean of the inputs equals their variance, errors `e`, in units of the scale, cost
+//! `sum(e^2) + sum(e)^2`. The algorithm starts from the nearest integers and moves weights to their second-nearest
+//! integer while this cost falls. The weights with the largest error of the same sign as the sum move first. It
+//! does so within every kernel (the taps that read one input channel), then within the whole output channel.
 //!
-//! The order of both steps and the sorting by residual are those of SQuant (Guo et al., ICLR 2022,
-//! <https://arxiv.org/abs/2202.07471>), which flips until the sum is below one half whatever that costs.
+//! SQuant (Guo et al., ICLR 2022, <https://arxiv.org/abs/2202.07471>) uses the same two steps and the same order
+//! of weights, but moves weights until the sum is below one half, even where the cost rises.
 
 use rayon::prelude::*;
 
@@ -15,13 +16,13 @@ use crate::error::{KernelError, Result};
 use crate::threads;
 use crate::weights::Layout;
 
-/// Channels that one task handles together: where channels lie side by side, one cache line.
+/// Number of channels per task. Where channels are adjacent in memory, this many fill one cache line.
 const GROUP: usize = 16;
 
-/// Move quantised weights by at most one step so that their errors cancel.
+/// Moves quantised weights by at most one step so that their errors cancel.
 ///
-/// `taps` consecutive weights form a kernel; it divides `layout.inner`. Integers stay within `+-largest`;
-/// clipped weights stay clipped. Weights and scales are finite, as [`crate::weights::channel_scales`] ensures.
+/// A kernel is `taps` consecutive weights; `taps` divides `layout.inner`. Integers stay within `+-largest`, and a
+/// clipped weight stays clipped. Weights and scales are finite, as [`crate::weights::channel_scales`] ensures.
 ///
 /// # Errors
 /// Lengths that do not fit.
@@ -90,12 +91,12 @@ fn channel(
     values
 }
 
-/// Lower `sum(e^2) + sum(e)^2` by moving values to their other neighbour, the most promising first.
+/// Lowers `sum(e^2) + sum(e)^2`: moves values to their second-nearest integer, the largest gain first.
 fn settle(errors: &mut [f32], values: &mut [i8], largest: i8, order: &mut Vec<usize>) {
     let sum: f64 = errors.iter().copied().map(f64::from).sum();
     let (excess, step) = (sum.abs(), if sum > 0.0 { 1i8 } else { -1 });
     let direction = f32::from(step);
-    // Moves end where the sum is within one half; one from residual r gains 2 (excess - 1 + r).
+    // A move of a value with residual r gains 2 (excess - 1 + r). No move gains once the sum is within one half.
     let most = (excess + 0.5).floor() as usize;
     if excess <= 0.5 {
         return;

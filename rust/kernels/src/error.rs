@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-/// What a kernel refuses, in words that a caller can show.
+/// Why a kernel refuses its arguments. The text can be shown to a user.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum KernelError {
     /// An argument outside its documented range.
@@ -11,7 +11,7 @@ pub enum KernelError {
     /// Lengths or shapes that do not fit each other.
     #[error("{0}")]
     Shape(String),
-    /// NaN or infinity where only finite values make sense.
+    /// A value is NaN or infinite where only finite values are allowed.
     #[error("{0}")]
     NotFinite(String),
     /// Two sketches that hold more values together than one sketch counts.

@@ -1,7 +1,7 @@
 //! The arithmetic of ONNX QuantizeLinear and DequantizeLinear.
 //!
 //! `q = clamp(round(x / s) + z, qmin, qmax)` with a float32 division and rounding half to even, then
-//! `s (q - z)` in float32: bit for bit what onnxruntime's CPU kernels compute. NaN becomes `qmin`, as there.
+//! `s (q - z)` in float32: bit for bit what onnxruntime's CPU kernels compute. As in onnxruntime, NaN becomes `qmin`.
 
 use multiversion::multiversion;
 use rayon::prelude::*;
@@ -9,9 +9,9 @@ use rayon::prelude::*;
 use crate::error::{KernelError, Result};
 use crate::threads;
 
-/// Elements that one task handles.
+/// Number of elements per task.
 const TASK: usize = 1 << 16;
-/// Runs of one channel shorter than this are not worth a call each.
+/// Least number of consecutive elements of one channel for which one call per channel is fast.
 const SHORT: usize = 64;
 
 /// Scales and zero points along one axis of a tensor, or one pair for all of it.
@@ -21,7 +21,7 @@ pub struct Grid<'a> {
     pub scales: &'a [f32],
     /// One zero point per channel.
     pub zero_points: &'a [i32],
-    /// Elements between two neighbours along the axis: the product of the dimensions after it.
+    /// Distance in elements between neighbours along the axis: the product of the dimensions after the axis.
     pub inner: usize,
     /// Smallest integer.
     pub qmin: i32,
@@ -65,7 +65,7 @@ impl Grid<'_> {
     }
 }
 
-/// What quantising one channel needs.
+/// Constants of the quantiser of one channel.
 #[derive(Debug, Clone, Copy)]
 struct Channel {
     scale: f32,
@@ -75,7 +75,7 @@ struct Channel {
 }
 
 impl Channel {
-    /// `q - z` of a value. The comparisons send NaN to `low`.
+    /// Returns `q - z` of a value. NaN fails both comparisons and becomes `low`.
     #[inline(always)]
     fn steps(self, value: f32) -> f32 {
         let steps = value / self.scale;
@@ -92,7 +92,7 @@ fn round_trip(input: &[f32], output: &mut [f32], channel: Channel) {
     }
 }
 
-/// As [`round_trip`], every element in a channel of its own.
+/// Does what [`round_trip`] does, with a channel given for each element.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2", "aarch64+neon",))]
 fn round_trip_each(input: &[f32], output: &mut [f32], channels: &[Channel]) {
     for ((to, from), channel) in output.iter_mut().zip(input).zip(channels) {
@@ -107,7 +107,7 @@ fn to_integers(input: &[f32], output: &mut [i8], channel: Channel) {
     }
 }
 
-/// As [`to_integers`], every element in a channel of its own.
+/// Does what [`to_integers`] does, with a channel given for each element.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2", "aarch64+neon",))]
 fn to_integers_each(input: &[f32], output: &mut [i8], channels: &[Channel]) {
     for ((to, from), channel) in output.iter_mut().zip(input).zip(channels) {
@@ -127,7 +127,7 @@ pub fn fake_quantize(input: &[f32], output: &mut [f32], grid: Grid<'_>) -> Resul
 /// Quantises `input` into `output`.
 ///
 /// # Errors
-/// As [`fake_quantize`]; also a range beyond int8.
+/// Those of [`fake_quantize`], and a range of integers that exceeds int8.
 pub fn quantize(input: &[f32], output: &mut [i8], grid: Grid<'_>) -> Result<()> {
     grid.check(input.len(), output.len())?;
     if grid.qmin < i32::from(i8::MIN) || grid.qmax > i32::from(i8::MAX) {
@@ -136,7 +136,7 @@ pub fn quantize(input: &[f32], output: &mut [i8], grid: Grid<'_>) -> Result<()> 
     apply(input, output, grid, to_integers, to_integers_each)
 }
 
-/// Applies `kernel` to runs of elements of one channel, or `each` where the runs are short, in parallel.
+/// Applies `kernel` in parallel to runs of elements of one channel, or `each` to whole rows if such runs are short.
 fn apply<T: Send>(
     input: &[f32],
     output: &mut [T],

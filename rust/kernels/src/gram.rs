@@ -1,15 +1,15 @@
 //! Gram matrices of layer inputs: the second moments that second-order rounding needs.
 //!
-//! A layer computes `y = W x` for many vectors `x`. [`Gram`] holds the sums over `x - o` and its products, where
-//! the origin `o` is the mean of the first vectors: a covariance taken from `sum x x'` alone would be rounding
-//! noise where inputs are large beside what they vary by, and a constant input has exactly none this way. The
-//! products are in units of a power of two where values are so large or small that `float` could not hold them.
-//! The columns may be cut into blocks, each with its own matrix: one per group of a grouped convolution, or more
-//! where one matrix would be too large; what blocks have in common is then left out.
+//! A layer computes `y = W x` for many vectors `x`. [`Gram`] holds the sums of `x - o` and of its products. The
+//! origin `o` is the mean of the first vectors. Without it, the covariance of inputs with a large mean and a small
+//! variance would be the difference of two large sums, which is rounding noise; with it, the variance of a constant
+//! input is exactly zero. Where the products are too large or too small for float32, they are stored in units of a
+//! power of two. The columns may be cut into blocks with a matrix each: one for each group of a grouped convolution,
+//! or several where one matrix would be too large. Products between two blocks are not stored.
 //!
 //! A vector costs `blocks * columns^2 / 2` multiplications. A matrix is larger than a cache, so [`WAITING`] vectors
-//! share one way through it. That runs in parallel over panels of rows, each computed by one thread, so the result
-//! depends neither on the number of threads nor on how many vectors come at a time.
+//! are collected and added in one pass over the matrix. The pass runs in parallel over panels of rows. One thread
+//! computes a panel, so the result depends neither on the number of threads nor on the number of vectors per call.
 //!
 //! Source: Chan, Golub and LeVeque, "Algorithms for Computing the Sample Variance", The American Statistician 37
 //! (1983), section 3: shifted data.
@@ -22,7 +22,7 @@ use crate::error::{KernelError, Result};
 use crate::threads;
 pub use crate::vectors::{Source, Window};
 
-/// Columns up to which plain loops are faster than a call of the matrix product, as in depthwise layers.
+/// Largest number of columns for which plain loops are faster than a matrix product, as in depthwise layers.
 const SMALL: usize = 32;
 
 /// Least number of blocks that one task computes.
@@ -31,10 +31,10 @@ const BLOCKS: usize = 16;
 /// Rows of a matrix that one task computes.
 const PANEL: usize = 128;
 
-/// Vectors that are multiplied together; the mean of the first of them is the origin.
+/// Number of vectors that are multiplied in one pass; the mean of the first such vectors is the origin.
 const WAITING: usize = 256;
 
-/// Largest values whose products `f32` sums without overflow, and without losing the smaller ones.
+/// Range of the largest value for which sums of products in `f32` neither overflow nor underflow.
 const PLAIN: std::ops::RangeInclusive<f32> = 1e-9..=1e12;
 
 /// Sums over the input vectors of one layer.
@@ -42,7 +42,7 @@ const PLAIN: std::ops::RangeInclusive<f32> = 1e-9..=1e12;
 pub struct Gram {
     blocks: usize,
     columns: usize,
-    /// `blocks x columns`; settled when the first vectors come to `second`.
+    /// `blocks x columns`; computed when the first vectors are added to `second`.
     origin: Vec<f32>,
     settled: bool,
     /// `blocks x columns x columns`, in units of `4^exponent`; only the lower triangle is complete.
@@ -53,7 +53,7 @@ pub struct Gram {
     /// `blocks x columns`.
     first: Vec<f64>,
     count: u64,
-    /// Vectors that are not in `second` yet, block by block.
+    /// For each block, the vectors that are not in `second` yet.
     waiting: Vec<Vec<f32>>,
     finite: bool,
 }
@@ -119,7 +119,7 @@ impl Gram {
 
     /// The covariance of one block's columns.
     ///
-    /// Of no meaning before [`Gram::finish`], without vectors, or where [`Gram::is_finite`] says no.
+    /// It is meaningful only after [`Gram::finish`], with at least one vector, and if [`Gram::is_finite`] holds.
     pub fn covariance(&self, block: usize) -> Covariance<'_> {
         let (count, size) = (self.count.max(1) as f64, self.columns * self.columns);
         let places = block * self.columns..(block + 1) * self.columns;
@@ -134,8 +134,8 @@ impl Gram {
     /// A position is the index of a row, or `(image * output_height + y) * output_width + x`.
     ///
     /// # Errors
-    /// A position outside the tensor, a tensor whose size does not fit, or a value that is not finite; after the
-    /// last of these the sums are of no use, as [`Gram::is_finite`] says.
+    /// A position lies outside the tensor, the size of the tensor does not fit, or a value is not finite. After a
+    /// value that is not finite the sums are useless, and [`Gram::is_finite`] returns false.
     pub fn add(&mut self, source: Source<'_>, positions: &[usize]) -> Result<()> {
         source.check(self.blocks, self.columns, positions)?;
         let (blocks, columns) = (self.blocks, self.columns);
@@ -153,7 +153,7 @@ impl Gram {
         self.flush(self.waiting[0].len() / columns / WAITING * WAITING)
     }
 
-    /// Adds the vectors that wait.
+    /// Adds the products of all collected vectors.
     ///
     /// # Errors
     /// The pool of threads cannot be built.
@@ -161,7 +161,7 @@ impl Gram {
         self.flush(self.waiting[0].len() / self.columns)
     }
 
-    /// Adds the first `count` of the vectors that wait, [`WAITING`] at a time.
+    /// Adds the products of the first `count` collected vectors, [`WAITING`] vectors per pass.
     fn flush(&mut self, count: usize) -> Result<()> {
         if count == 0 {
             return Ok(());
@@ -176,7 +176,7 @@ impl Gram {
         Ok(())
     }
 
-    /// Centres a range of the vectors that wait and adds their products.
+    /// Subtracts the origin from a range of the collected vectors and adds their products.
     fn add_waiting(&mut self, range: std::ops::Range<usize>) {
         let (columns, size) = (self.columns, self.columns * self.columns);
         let range = range.start * columns..range.end * columns;
@@ -218,7 +218,7 @@ impl Gram {
 #[derive(Debug, Clone)]
 pub struct Covariance<'a> {
     products: &'a [f32],
-    /// Means less the origin.
+    /// Mean of each column minus the origin.
     shifts: Vec<f64>,
     count: f64,
 }

@@ -1,4 +1,4 @@
-//! How far a tensor is from its reference: every sum that the usual measures need, in one pass.
+//! Differences of a tensor from its reference: one pass computes every sum that the usual measures need.
 //!
 //! Sums are float64, over fixed chunks with fixed lanes, added in order: the same bits whatever the number of
 //! threads. Pairs in which either value is NaN or infinite are left out of every sum and counted apart.
@@ -10,7 +10,7 @@ use crate::error::{KernelError, Result};
 use crate::threads;
 use crate::values::Values;
 
-/// Elements whose sums are added as one.
+/// Number of elements per chunk; the sums of chunks are added in order.
 const CHUNK: usize = 1 << 14;
 /// Lanes of the sums within a chunk.
 const LANES: usize = 8;
@@ -32,9 +32,9 @@ pub struct ErrorSums {
     pub noise_energy: f64,
     /// Largest `|a - b|`.
     pub max_abs_error: f64,
-    /// Smallest and largest `a`; infinite and reversed when there is no pair.
+    /// Smallest and largest `a`; `(inf, -inf)` without pairs.
     pub reference_range: (f64, f64),
-    /// Smallest and largest `b`; infinite and reversed when there is no pair.
+    /// Smallest and largest `b`; `(inf, -inf)` without pairs.
     pub test_range: (f64, f64),
 }
 
@@ -57,7 +57,7 @@ impl Default for ErrorSums {
 }
 
 impl ErrorSums {
-    /// Adds the sums of further pairs. Floating-point addition: merge in a fixed order for fixed bits.
+    /// Adds the sums of further pairs. Floating-point addition rounds: the same bits need the same order of merging.
     pub fn merge(&mut self, other: &Self) {
         self.count += other.count;
         self.non_finite += other.non_finite;
@@ -183,7 +183,7 @@ fn chunk_sums(a: &[f32], b: &[f32]) -> Option<ErrorSums> {
     })
 }
 
-/// The same with the pairs left out in which a value is not finite.
+/// Sums over the pairs of a chunk in which both values are finite.
 fn careful_sums(a: &[f32], b: &[f32]) -> ErrorSums {
     let (left, right): (Vec<f32>, Vec<f32>) =
         a.iter().zip(b).filter(|(a, b)| a.is_finite() && b.is_finite()).unzip();

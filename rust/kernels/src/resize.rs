@@ -2,8 +2,8 @@
 //!
 //! Each output pixel is the average of the input pixels around its centre, weighted by a triangle of
 //! half-width `max(scale, 1)`: first along the rows, then along the columns. Weights are fixed-point numbers
-//! with 22 fractional bits, and each direction rounds to eight bits, half up: integers throughout, so the
-//! result depends neither on the machine nor on the order of the additions. There is no NaN.
+//! with 22 fractional bits, and each direction rounds to eight bits, half up. All arithmetic is on integers, so
+//! the result depends neither on the machine nor on the order of the additions.
 //!
 //! Source: the resampling of Pillow (`Resample.c`, images of 8 bits per channel), which is also what
 //! torchvision computes for such images.
@@ -14,10 +14,10 @@ use multiversion::multiversion;
 
 use crate::error::{KernelError, Result};
 
-/// Fractional bits of a weight: a sum of 255 times weights that add to 1 leaves two bits of an i32 free.
+/// Fractional bits of a weight. A sum of pixels times weights, at most 255 * 2^22, needs 30 bits of an i32.
 const PRECISION: u32 = 22;
 
-/// Channels of a pixel while it is worked on; images with fewer are filled up, so that a pixel is one vector.
+/// Channels of a pixel in the working buffer. Images with fewer channels are padded, so that a pixel is one vector.
 const LANES: usize = 4;
 
 /// A window of the resized image: first row and column, height and width.
@@ -110,7 +110,7 @@ fn taps(size_in: u32, size_out: u32, wanted: Range<u32>) -> Vec<Tap> {
     wanted.map(tap).collect()
 }
 
-/// Fills every pixel up to `LANES` channels and widens them.
+/// Pads every pixel to `LANES` channels and widens its values.
 fn spread(row: &[u8], channels: usize, lanes: &mut [[i32; LANES]]) {
     for (lane, pixel) in lanes.iter_mut().zip(row.chunks_exact(channels)) {
         for (to, from) in lane.iter_mut().zip(pixel) {
@@ -145,7 +145,7 @@ fn down_columns(lines: &[u8], tap: &Tap, sums: &mut [i32], target: &mut [u8]) {
     }
 }
 
-/// The integer part; weights that add to a little more than 1 must not wrap white to black.
+/// The integer part, clamped to 255: weights whose sum is slightly above 1 must not turn white into black.
 fn rounded(sum: i32) -> u8 {
     (sum >> PRECISION).clamp(0, 255) as u8
 }

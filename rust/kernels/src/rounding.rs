@@ -1,15 +1,16 @@
-//! Second-order rounding of weights: the error of one weight is made up for by those that follow.
+//! Second-order rounding of weights: the weights that follow compensate the rounding error of a weight.
 //!
-//! The rounded weights `Q` of one output channel `w` are to minimise `(w - Q)' H (w - Q)`, where `H` is the
-//! covariance of the layer's inputs: the mean of the error is left to the bias. With `H = U D U'` (`U` unit upper
-//! triangular), `Q_k = round(w_k + sum_{j<k} (w_j - Q_j) U_jk)` leaves the error `sum_k D_k r_k^2`, where `r_k` is
-//! what the k-th rounding alone lost. Weights with the largest input go first, while nothing is to make up for.
+//! The rounded weights `Q` of one output channel `w` should minimise `(w - Q)' H (w - Q)`, where `H` is the
+//! covariance of the layer's inputs. The bias corrects the mean of the error, which `H` does not contain. With
+//! `H = U D U'` (`U` unit upper triangular), `Q_k = round(w_k + sum_{j<k} (w_j - Q_j) U_jk)` leaves the error
+//! `sum_k D_k r_k^2`, where `r_k` is the error of the k-th rounding alone. Weights whose input has the largest variance are rounded first, because
+//! the first weights have the fewest errors to compensate.
 //!
 //! Sources: Hassibi and Stork, "Optimal Brain Surgeon", 1993; Frantar et al., "GPTQ", ICLR 2023
 //! (arXiv:2210.17323); Chee et al., "QuIP", NeurIPS 2023 (arXiv:2307.13304), section 3.1 shows this form and that
 //! it equals GPTQ.
 //!
-//! Rows are independent and each is computed by one thread, so the result does not depend on their number.
+//! Rows are independent, and one thread computes a row, so the result does not depend on the number of threads.
 
 use faer::{Mat, Side};
 use multiversion::multiversion;
@@ -19,14 +20,14 @@ use crate::error::{KernelError, Result};
 use crate::gram::Gram;
 use crate::threads;
 
-/// Rows that one task rounds together, so that a row of `U` is read once for all of them.
+/// Number of rows per task: a row of `U` is read once for all rows of a task.
 const TILE: usize = 8;
 
-/// Scales that are tried by the diagonal of `H` alone: this many, each `CLIP_STEP` of the one before.
+/// Number of scales that are compared under the diagonal of `H`. Each is `CLIP_STEP` times the scale before.
 const CLIP_COUNT: usize = 48;
 const CLIP_STEP: f32 = 0.98;
 
-/// Strengths of damping that are tried, each ten times the one before.
+/// Number of damping strengths that are tried. Each is ten times the strength before.
 const DAMPINGS: i32 = 4;
 
 /// How to round.
@@ -34,9 +35,9 @@ const DAMPINGS: i32 = 4;
 pub struct Options<'a> {
     /// Width of the integers, 2 to 8.
     pub bits: u32,
-    /// What is added to the diagonal of `H`, as a part of its mean: what the samples say too little about.
+    /// Damping: this fraction of the mean of the diagonal of `H` is added to the diagonal, against overfitting.
     pub damping: f64,
-    /// Factors of the scale found by the diagonal that are tried with full feedback; 1 alone is the quickest.
+    /// Multiples of the scale found under the diagonal. Each is tried with error feedback; one factor is fastest.
     pub factors: &'a [f32],
 }
 
@@ -57,7 +58,7 @@ struct Factor {
     /// `columns x columns`, unit upper triangular, C order.
     upper: Vec<f32>,
     pivots: Vec<f64>,
-    /// Variances without damping, in the order of the weights: an input that never changes has none.
+    /// Variances without damping, in the order of the weights; 0 for an input that never changes.
     diagonal: Vec<f64>,
 }
 
@@ -132,8 +133,8 @@ fn check(weights: &[f32], rows: usize, groups: usize, gram: &Gram, options: Opti
 
 /// Covariance of one block, damped, in rounding order, and its factors.
 ///
-/// Where rounding noise of the sums makes the matrix indefinite, more damping is added; in the end the diagonal alone
-/// is left, with which every weight is rounded by itself.
+/// Rounding noise of the sums can make the matrix indefinite. Then more damping is added. If no damping suffices, only
+/// the diagonal is used, and every weight is rounded without feedback.
 fn factor(gram: &Gram, block: usize, damping: f64) -> Factor {
     let (columns, covariance) = (gram.columns(), gram.covariance(block));
     let diagonal: Vec<f64> = (0..columns).map(|index| covariance.at(index, index)).collect();
@@ -196,7 +197,7 @@ fn round_tile(
         }
     }
     for (row, loss) in losses.iter_mut().enumerate().filter(|(_, loss)| !loss.is_finite()) {
-        // Errors beyond what `f32` holds were fed back: every weight is rounded by itself instead.
+        // The errors that were fed back exceed `f32`: every weight is rounded without feedback instead.
         let span = row * width..(row + 1) * width;
         (scales[row], *loss) = round_alone(&weights[span.clone()], factors, largest, &mut integers[span]);
     }
@@ -216,7 +217,7 @@ fn round_alone(row: &[f32], factors: &[Factor], largest: f32, integers: &mut [i8
     (scale, loss)
 }
 
-/// The scale that loses least when every weight is rounded by itself and inputs are uncorrelated.
+/// The scale with the least error if weights are rounded without feedback and inputs are uncorrelated.
 fn clipped_scale(row: &[f32], factors: &[Factor], largest: f32) -> f32 {
     let importance: Vec<f32> =
         factors.iter().flat_map(|factor| factor.diagonal.iter().map(|x| *x as f32)).collect();

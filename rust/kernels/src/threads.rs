@@ -1,8 +1,9 @@
 //! The pool of threads in which the kernels run.
 //!
-//! Its size is `XSLIM_THREADS` where that is set, else what the machine offers the process; the Python package
-//! asks here too, so that there is one rule. [`set_threads`] changes it at any time. A process that was forked
-//! builds its own pool.
+//! The pool has `XSLIM_THREADS` threads if the variable is set. Otherwise it has one thread for each processor that the
+//! process may use, as processor affinity and the quota of its control group say. The Python package takes its number
+//! of threads from this module, so that there is one rule. [`set_threads`] changes the number at any time. A forked
+//! process builds a pool of its own.
 
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -14,7 +15,7 @@ use crate::error::{KernelError, Result};
 /// Environment variable that sets the number of threads.
 pub const VARIABLE: &str = "XSLIM_THREADS";
 
-/// Threads at most: what no machine has, a mistake in the number would start.
+/// Largest number of threads. A larger number is a typing mistake, which would start more threads than any machine has.
 pub const MOST: usize = 1024;
 
 #[derive(Default)]
@@ -24,7 +25,7 @@ struct State {
 }
 
 struct Pool {
-    /// The process that built it: threads do not survive a fork.
+    /// Number of the process that built the pool. Threads do not survive a fork.
     process: u32,
     threads: usize,
     pool: Arc<ThreadPool>,
@@ -32,7 +33,7 @@ struct Pool {
 
 static STATE: Mutex<State> = Mutex::new(State { wanted: None, pool: None });
 
-/// Number of threads that the environment asks for, or else that the machine offers the process.
+/// Returns `XSLIM_THREADS` if it is set, else the number of processors that the process may use.
 ///
 /// # Errors
 /// `XSLIM_THREADS` is set to something that is not a whole number from 1 to [`MOST`].
@@ -92,7 +93,7 @@ fn pool() -> Result<Arc<ThreadPool>> {
             return Ok(built.pool.clone());
         }
         if built.process != process {
-            // Its threads stayed in the parent process: whoever talks to them waits for ever.
+            // The threads of this pool exist in the parent process only. Dropping the pool would wait for them forever.
             std::mem::forget(state.pool.take());
         }
     }

@@ -5,8 +5,8 @@ use half::slice::HalfFloatSliceExt;
 
 /// A contiguous tensor as it lies in memory.
 ///
-/// Kernels compute in float32, as the runtime does: float64 is rounded to the nearest float32, and what
-/// exceeds it becomes infinite.
+/// Kernels compute in float32, as onnxruntime does. Float64 values are rounded to the nearest float32; values
+/// beyond its range become infinite.
 #[derive(Debug, Clone, Copy)]
 pub enum Values<'a> {
     /// IEEE half precision.
@@ -44,15 +44,15 @@ impl<'a> Values<'a> {
         }
     }
 
-    /// A buffer for [`Values::as_f32`]: empty where nothing needs conversion.
+    /// Returns a buffer for [`Values::as_f32`]; the buffer is empty if the data need no conversion.
     pub fn buffer(&self) -> Vec<f32> {
         if let Self::F32(_) = self { Vec::new() } else { vec![0.0; self.len()] }
     }
 
-    /// The data as float32: itself where it is, else converted into `buffer`.
+    /// Returns the data as float32: borrowed if they are float32, else converted into `buffer`.
     ///
     /// # Panics
-    /// `buffer` is shorter than data that need conversion.
+    /// The data need conversion and `buffer` is too short.
     pub fn as_f32<'b>(&self, buffer: &'b mut [f32]) -> &'b [f32]
     where
         'a: 'b,

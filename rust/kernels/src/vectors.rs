@@ -1,6 +1,6 @@
 //! Where the input vectors of a layer lie: rows of a matrix, or the patches that a convolution looks at.
 //!
-//! Patches are gathered for the chosen positions only, so an unfolded image never exists.
+//! Patches are copied for the chosen positions only, so the unfolded image is never held in memory.
 
 use std::ops::Range;
 
@@ -81,7 +81,7 @@ impl Source<'_> {
 }
 
 impl Window {
-    /// Appends what the kernel sees of `channels` at one position; outside the image it sees zeros.
+    /// Appends the patch of `channels` at one position; elements outside of the image are zero.
     fn push_patch(
         &self,
         data: &[f32],

@@ -2,10 +2,10 @@
 //!
 //! `q = clamp(round(w / s), -n, n)` with `n = 2^(bits - 1) - 1`: the narrow range, so that zero is the middle.
 //!
-//! `MinMax` sets `s = max |w| / n`. `Mse` clips where that lowers the sum of squared errors of the channel:
-//! the error is evaluated on the weights themselves at every scale of a grid from the full range down to where
-//! clipping the largest weight alone costs more than the best error found (no smaller scale can win), then
-//! with finer steps around the best one. Sources as in [`crate::threshold::mse`].
+//! `MinMax` sets `s = max |w| / n`. `Mse` clips where clipping lowers the sum of squared errors of the channel. It
+//! evaluates the error on the weights at every scale of a grid that starts at the full range. The grid ends where
+//! clipping the largest weight alone costs more than the best error found: no smaller scale can be better. Then it
+//! takes finer steps around the best scale. Sources as in [`crate::threshold::mse`].
 
 use std::ops::Range;
 
@@ -47,12 +47,12 @@ pub struct Layout {
     pub inner: usize,
 }
 
-/// Ratio of neighbouring scales of the grid, and finer steps around the best on either side.
+/// Ratio of neighbouring scales of the grid, and number of finer steps on either side of the best scale.
 const RATIO: f32 = 1.0 - 1.0 / 64.0;
 const FINER: usize = 8;
-/// Channels that one task handles together: where channels lie side by side, one cache line.
+/// Number of channels per task. Where channels are adjacent in memory, this many fill one cache line.
 const GROUP: usize = 16;
-/// Below this, waking the pool costs more than the work.
+/// Number of elements below which waking the threads takes longer than the work.
 const SMALL: usize = 1 << 14;
 
 /// The scale of every channel. A channel of zeros gets scale 1; no scale is subnormal.
@@ -127,7 +127,7 @@ fn channel_scale(weights: &[f32], largest: f32, rule: Rule) -> Option<f32> {
     })
 }
 
-/// The largest magnitude as bits, which order like the magnitudes, infinity and NaN last.
+/// Bit pattern of the largest magnitude. Patterns order like the magnitudes; infinity and NaN come last.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2", "aarch64+neon",))]
 fn largest_magnitude_bits(weights: &[f32]) -> u32 {
     const MAGNITUDE: u32 = u32::MAX >> 1;
@@ -166,7 +166,7 @@ fn least_error_scale(weights: &[f32], extreme: f32, widest: f32, largest: f32) -
     consider(widest).1
 }
 
-/// Lanes of the sums: their number fixes the order of additions, whatever the SIMD width.
+/// Number of partial sums. It fixes the order of additions, whatever the SIMD width.
 const LANES: usize = 16;
 
 /// Sum of squared rounding and clipping errors of a channel.
@@ -190,7 +190,7 @@ fn squared_error(weights: &[f32], scale: f32, largest: f32) -> f64 {
     total
 }
 
-/// What is left of a weight after rounding and clipping.
+/// Error of a weight after rounding and clipping.
 #[inline(always)]
 fn residual(weight: f32, scale: f32, largest: f32) -> f32 {
     weight - (weight / scale).clamp(-largest, largest).round_ties_even() * scale

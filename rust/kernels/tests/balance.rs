@@ -1,4 +1,4 @@
-//! Rounding whose errors cancel, against the definition: move what lowers the cost most, for as long as it falls.
+//! Balanced rounding against its definition: make the move that lowers the cost most, until no move lowers it.
 
 use proptest::prelude::*;
 use xslim_kernels::KernelError;
@@ -37,7 +37,7 @@ fn naive(weights: &[f64], integers: &mut [i8]) {
     }
 }
 
-/// Eighths, so that every sum is exact; none beyond what the integers reach.
+/// Weights in multiples of 1/8, so that every sum is exact, and within the range of the integers.
 fn eighths(size: usize) -> impl Strategy<Value = Vec<f32>> {
     prop::collection::vec((-56i8..=56).prop_map(|v| f32::from(v) / 8.0), size)
 }

@@ -1,5 +1,5 @@
-//! Gram matrices and the rounding under them, against sums in the order of the definition, on the inputs that broke
-//! them: constant, dead, huge, tiny and too few.
+//! Gram matrices and second-order rounding against direct sums, on inputs that are numerically hard: constant, zero,
+//! huge, tiny, and fewer vectors than columns.
 
 use proptest::prelude::*;
 use xslim_kernels::gram::{Gram, Source};

@@ -21,7 +21,7 @@ fn round_trip(value: f64, params: Params, levels: Levels) -> f64 {
     (q.clamp(f64::from(levels.qmin), f64::from(levels.qmax)) - f64::from(params.zero_point)) * scale
 }
 
-/// Squared error with every bin taken as many values spread evenly over it.
+/// Squared error if the values of every bin are spread evenly over the bin.
 fn naive_squared_error(bins: &[Bin], params: Params, levels: Levels) -> f64 {
     const POINTS: usize = 64;
     let error = |bin: &Bin| {

@@ -1,12 +1,12 @@
 //! Sketches as bytes: version, exact scalars, then the filled bins as (gap, count) pairs of LEB128 numbers.
 //!
-//! Integrity is the container's matter (files carry a checksum); decoding still refuses whatever is not a
-//! sketch, so that no input can produce an impossible one.
+//! The file that holds a sketch has a checksum against damage. Decoding nevertheless refuses bytes that no sketch
+//! encodes to, so that no input can produce an inconsistent sketch.
 
 use super::{BINS, Counts, DROPPED_BITS, MOST, NEGATIVE, NON_FINITE, OctaveKey, Sketch};
 use crate::error::{KernelError, Result};
 
-/// First byte of an encoded sketch; changes with the grid or the layout.
+/// First byte of an encoded sketch. A change of the grid or of the layout needs a new number.
 const VERSION: u8 = 1;
 
 impl Sketch {
@@ -66,7 +66,7 @@ impl Sketch {
         Ok(sketch)
     }
 
-    /// Totals that fit, and extremes exactly where values are.
+    /// Checks that the total fits and that the extremes lie in the outermost bins that hold values.
     fn check(&self) -> Result<()> {
         let counts = self.octaves.values().flat_map(|counts| counts.iter());
         let special = [self.zeros, self.nan, self.pos_inf, self.neg_inf];
@@ -101,7 +101,7 @@ impl Sketch {
     }
 }
 
-/// Where a value is counted.
+/// The counter of a value.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Cell {
     Zero,

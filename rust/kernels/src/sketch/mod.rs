@@ -9,11 +9,12 @@
 //! shards, and [`Sketch::merge`] is an addition of integers: associative, commutative, exact.
 //!
 //! Relative resolution is 2^-9 everywhere, so a few far outliers cannot blur the body. The top octave alone
-//! is resolved like 1,024 linear bins over the range of its sign, the next ones like 2,048, 4,096, 8,192 and
-//! so on; an 8-bit step spans at least four bins at the very top of a one-sided range, and hundreds where
-//! most values lie. Measured: on 100,000 normal, rectified, Laplace and Swish values, no scale within 3 % (steps
-//! of 0.05 %) and no zero point within 4 has a smaller squared error on the values themselves than those that
-//! the search finds on the sketch. Octaves are stored only where values fell, typically 20 to 30 a sign: 80 to 200 KB.
+//! is resolved like 1,024 linear bins over the range of its sign, the octaves below it like 2,048, 4,096, 8,192 and
+//! so on. An 8-bit step spans at least four bins at the very top of a one-sided range, and hundreds of bins where
+//! most values lie. Measured on 100,000 normal, rectified, Laplace and Swish values: the search on the sketch finds
+//! the scale and zero point with the least squared error on the values themselves, among all scales within 3 %
+//! (steps of 0.05 %) and all zero points within 4. Only octaves that hold values are stored, typically 20 to 30 per
+//! sign: 80 to 200 KB.
 //!
 //! # Exceptions
 //! Zeros are counted by themselves (half of a tensor after Relu), together with subnormal float32 values
@@ -43,7 +44,7 @@ pub(crate) const NON_FINITE: OctaveKey = 255;
 
 type Counts = [u64; BINS];
 
-/// Values that one sketch may hold: as many as float64 counts exactly, and more than any calibration sees.
+/// Largest number of values in one sketch: float64 counts exactly up to it, and no calibration reaches it.
 pub const MOST: u64 = 1 << 53;
 
 /// Histogram of a tensor's values; see the [module](self) for its grid.
@@ -76,7 +77,7 @@ impl Default for Sketch {
 }
 
 impl Sketch {
-    /// A sketch that has seen nothing.
+    /// Returns a sketch without values.
     pub fn new() -> Self {
         Self {
             octaves: BTreeMap::new(),

@@ -1,9 +1,9 @@
 //! Observing tensors: the hot loop of calibration.
 //!
-//! A tensor is cut into tasks that run in parallel, a task into blocks that stay in the first-level cache.
-//! Per block, one vectorised scan finds the extremes, one loop counts. Counts are 32-bit and local to the
-//! thread; after a task, the octaves that it touched are added to the sketch. All of it is integer
-//! arithmetic, so neither the cut nor the order matters.
+//! A tensor is cut into tasks that run in parallel, and a task into blocks that stay in the first-level cache. For
+//! each block, one vectorised scan finds the extremes and one loop counts the values. The counters are 32-bit and
+//! belong to one thread. After a task, the octaves that hold new values are added to the sketch. All arithmetic is
+//! on integers, so neither the division into tasks nor their order changes the result.
 
 use std::cell::RefCell;
 use std::sync::{Mutex, PoisonError};
@@ -16,11 +16,11 @@ use crate::error::Result;
 use crate::threads;
 use crate::values::Values;
 
-/// Elements of a task: enough to repay adding its counts to the sketch.
+/// Number of elements per task: enough to make the time for adding the counters to the sketch small.
 const TASK: usize = 1 << 19;
 /// Elements of a block: 16 KB of float32.
 const BLOCK: usize = 1 << 12;
-/// Below this, waking the pool costs more than counting.
+/// Number of elements below which waking the threads takes longer than counting.
 const SMALL: usize = 1 << 14;
 /// All bins of all octaves, NaN and infinities included.
 const CELLS: usize = 1 << (u32::BITS - DROPPED_BITS);
@@ -55,8 +55,8 @@ impl Scratch {
 
 /// Observes many tensors in one call; a sketch may occur more than once.
 ///
-/// All threads of the pool work, or else the calling thread alone: callers that keep every core busy
-/// themselves would only wait for the pool.
+/// If `parallel` is set, all threads of the pool observe, else the calling thread alone. The calling thread alone is
+/// better for callers that keep every core busy: they would only wait for the pool.
 ///
 /// # Errors
 /// The pool of threads cannot be built.
@@ -199,8 +199,8 @@ fn tally(block: &[f32], counts: &mut Counters) {
     }
 }
 
-/// As [`tally`], with zeros dealt out to the first bins of their octave, all of which count as zero: adding
-/// to one counter again and again would wait for the previous addition each time.
+/// Does what [`tally`] does for blocks with many zeros. Zeros are spread over the first bins of their octave, all of
+/// which count as zero: additions to one counter would each wait for the addition before.
 fn tally_with_zeros(block: &[f32], counts: &mut Counters) {
     const SPREAD: usize = 8;
     const MAGNITUDE: u32 = u32::MAX >> 1;
@@ -241,7 +241,7 @@ fn ordered(bits: u32) -> i32 {
 }
 
 impl Extremes {
-    /// Takes a block in; returns how many of its values are zero.
+    /// Adds a block and returns the number of zeros in it.
     fn scan(&mut self, block: &[f32]) -> usize {
         let (min, max, zeros) = scan(block);
         self.min = self.min.min(min);

@@ -23,7 +23,7 @@
 //! nor a far outlier distort the measure.
 //!
 //! # Cost
-//! At 8 bits 255 levels of one logarithm and a table look-up a scale, 3 to 8 us; at most 84 scales.
+//! At 8 bits a scale takes 255 logarithms and table look-ups, 3 to 8 us. At most 84 scales are tried.
 //!
 //! # Source
 //! S. Migacz, *8-bit inference with TensorRT*, GPU Technology Conference (2017), slides 21 to 38: symmetric,
@@ -32,17 +32,17 @@
 use super::{Levels, Params, widest_scale};
 use crate::sketch::{BINS, MANTISSA_BITS, Sketch, edges};
 
-/// Scales of the grid, and the ratio of neighbours below which more of them are no use.
+/// Number of scales of the grid, and the ratio of neighbouring scales beyond which a finer grid gains nothing.
 const GRID: usize = 64;
 const FINEST: f64 = 1.0 - 1.0 / 64.0;
-/// Finer steps around the best scale, on either side, and how often they are refined.
+/// Number of finer steps on either side of the best scale, and number of refinements.
 const FINER: usize = 6;
 const ROUNDS: usize = 2;
 /// The grid ends where more than this fraction of the values would be clipped.
 const MOST_CLIPPED: f64 = 0.1;
 /// Magnitudes up to the octave of this quantile have linear bins.
 const BODY: f64 = 0.999;
-/// What an empty outermost level counts as.
+/// Number of values that an empty outermost level counts as.
 const SMOOTHING: f64 = 0.5;
 
 /// Finds the scale and zero point of least divergence.
@@ -92,13 +92,13 @@ struct Candidate {
 }
 
 impl Candidate {
-    /// The better of two; the first of equals, which is the wider.
+    /// Returns the quantiser of smaller divergence; of two equal ones the first, which has the wider range.
     fn better(self, other: Self) -> Self {
         if other.divergence < self.divergence { other } else { self }
     }
 }
 
-/// A side's share of the divergence at each number of steps, and what it clips.
+/// For one side and each number of steps: its terms of the divergence, and the number of values it clips.
 #[derive(Debug, Clone, Copy, Default)]
 struct Share {
     divergence: f64,
@@ -110,7 +110,7 @@ struct Problem {
     below: Side,
     total: f64,
     levels: Levels,
-    /// Steps above zero when they are shared out as the range is.
+    /// Steps above zero if both sides get steps in proportion to their ranges.
     proportional: usize,
     shares_above: Vec<Share>,
     shares_below: Vec<Share>,
@@ -140,7 +140,7 @@ impl Problem {
         };
         let (low, high) = (first_above.max(steps - most), most.min(steps - first_below.min(steps)));
         if low <= high {
-            // First the split in the proportions of the range, which thereby wins ties.
+            // The split in proportion to the ranges comes first, so that it wins ties.
             consider(self.proportional.clamp(low, high));
             (low..=high).for_each(consider);
         }
@@ -158,7 +158,7 @@ impl Problem {
         (first_above, first_below)
     }
 
-    /// `N KL` of the prepared scale with so many steps above zero.
+    /// Returns `N KL` of the prepared scale with the given number of steps above zero.
     fn divergence(&self, steps_above: usize) -> f64 {
         // Beyond the last entry nothing changes.
         let at = |shares: &[Share], steps: usize| shares[steps.min(shares.len() - 1)];
@@ -182,7 +182,7 @@ impl Problem {
         edge
     }
 
-    /// Steps of both sides together, and the most that one side may have.
+    /// Number of steps of both sides together, and the largest number for one side.
     fn steps(&self) -> (usize, usize) {
         let most = self.levels.qmax as usize;
         if self.levels.symmetric { (2 * most, most) } else { (self.levels.steps(), self.levels.steps()) }
@@ -291,8 +291,8 @@ impl Side {
         first
     }
 
-    /// What `outside` values add that are counted in the last bin before `edge`, given the logarithm of the
-    /// outermost level's density.
+    /// Returns what `outside` clipped values add to the divergence: they count in the last bin before `edge`. The
+    /// logarithm of the density of the outermost level is given.
     fn folded(&self, edge: usize, log_density: f64, outside: f64) -> f64 {
         if outside <= 0.0 {
             return 0.0;

@@ -1,9 +1,9 @@
 //! Threshold search: from the sketch of a tensor to the scale and zero point of its quantiser.
 //!
 //! A quantiser with scale `s` and zero point `z` represents `s (q - z)` for integers `q`. Zero is always one
-//! of them: ranges are extended to contain it. So a quantiser is a scale and the number of steps on either
-//! side of zero, and the two sides of a tensor only meet in how they share the steps. Both searches use that
-//! to find the best zero point of a scale without trying them all; see [`mse`] and [`kl`].
+//! of them: ranges are extended to contain zero. A quantiser is therefore a scale and a number of steps on either
+//! side of zero. For a given scale, the errors of both sides depend on each other only through the total number of
+//! steps. The searches [`mse`] and [`kl`] use this to find the best zero point of a scale without trying all of them.
 //!
 //! Empty sketches and tensors of zeros get scale 1 and zero point 0. NaN and infinities have no influence.
 
@@ -86,14 +86,14 @@ impl Levels {
 /// Scale and zero point of a quantiser.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Params {
-    /// Distance of two representable values; positive and normal.
+    /// Distance of two neighbouring representable values; positive and normal.
     pub scale: f32,
     /// The integer that represents zero.
     pub zero_point: i32,
 }
 
 impl Params {
-    /// What represents nothing but zeros.
+    /// The quantiser of a tensor of zeros.
     const UNIT: Self = Self { scale: 1.0, zero_point: 0 };
 
     /// The quantiser of the range `[lo, hi]`, extended to contain zero; the zero point is rounded to nearest.

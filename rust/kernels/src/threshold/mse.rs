@@ -11,16 +11,16 @@
 //! ```
 //!
 //! `H` is a table with exact interpolation (see `Tail`), so a scale costs one look-up per step, not one per bin.
-//! Each further step on a side gains `2 s H(b_n)`, and `H` falls: for a given scale the best zero point takes
-//! the largest gains of both sides, found by bisection instead of by trying 256. What remains is a search
-//! over the scale alone: a geometric grid from the full range downwards, then a zoom into its best minima.
+//! Each further step on a side gains `2 s H(b_n)`, and `H` falls with `n`. For a given scale, the best zero point
+//! therefore takes the largest gains of both sides. Bisection finds it without trying all 256 zero points. The scale
+//! is searched on a geometric grid from the full range downwards, then with finer steps around the best minima.
 //!
 //! Values beyond the last level are clipped, and clipping alone costs
 //! `min over n of C+(n s) + C-((N - n) s)`, `C(b) = sum of (x - b)^2 over x > b`, which grows as `s` falls. Once it
-//! exceeds the best error no smaller scale can win, and the grid ends: nothing is missed below it.
+//! exceeds the best error, no smaller scale can be better, and the grid ends.
 //!
 //! # Cost
-//! At 8 bits 255 look-ups of four numbers a scale, about 1 us; 100 to 1,000 scales.
+//! At 8 bits a scale takes 255 look-ups of four numbers, about 1 us. 100 to 1,000 scales are tried.
 //!
 //! # Sources
 //! Squared error as the criterion: R. Krishnamoorthi, *Quantizing deep convolutional networks for efficient
@@ -34,14 +34,14 @@ use crate::sketch::Sketch;
 
 /// Ratio of neighbouring scales of the grid.
 const RATIO: f64 = 1.0 - 1.0 / 192.0;
-/// The clipping bound is looked at once in so many scales.
+/// Number of scales after which the clipping bound is computed again.
 const BOUND_EVERY: usize = 8;
-/// Minima of the grid that are looked at more closely.
+/// Number of minima of the grid that are refined.
 const MINIMA: usize = 4;
-/// Zoom of one refinement, and how often it is repeated.
+/// Factor by which a refinement makes the steps finer, and number of refinements.
 const ZOOM: usize = 6;
 const ROUNDS: usize = 3;
-/// Safety net for degenerate data: no range is narrowed by more than this.
+/// Largest factor by which a range is narrowed; a limit for degenerate data.
 const NARROWEST: f64 = 1.0 / (1u64 << 40) as f64;
 
 /// Finds the scale and zero point of least squared error.
@@ -71,7 +71,7 @@ struct Candidate {
 }
 
 impl Candidate {
-    /// The better of two; the first of equals.
+    /// Returns the quantiser of smaller error; of two equal ones the first.
     fn better(self, other: Self) -> Self {
         if other.error < self.error { other } else { self }
     }

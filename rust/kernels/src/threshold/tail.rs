@@ -1,8 +1,8 @@
-//! What one side of a tensor loses beyond a boundary, in constant time per boundary.
+//! Moments of the values of one sign beyond a boundary, in constant time per boundary.
 
 use crate::sketch::{BINS, MANTISSA_BITS, Sketch};
 
-/// Octaves below the largest magnitude that are resolved; what is smaller counts as zero.
+/// Number of octaves below the largest magnitude that are resolved; smaller values count as zero.
 const DEPTH: u16 = 32;
 /// Mantissa bits of a float64 below a bin index.
 const DROPPED_BITS: u32 = f64::MANTISSA_DIGITS - 1 - MANTISSA_BITS;
