@@ -14,7 +14,13 @@ from enum import Enum
 from functools import partial
 
 from xslim.graph.gains import StepGain
-from xslim.refinement import equalization, full_ranges, range_search, rounding, sequential_bias
+from xslim.refinement import (
+    equalization,
+    full_ranges,
+    range_search,
+    rounding,
+    sequential_bias,
+)
 from xslim.refinement.candidate import (
     Candidate,
     Material,
