@@ -124,7 +124,8 @@ CAREFUL_STRENGTHS = (1.0, 0.5, 0.25)
 """Strengths to try if there are few samples: with 12 photographs, 0.25 instead of 0.5 gained 3 dB on unseen
 photographs."""
 MARGINS = (1.15, 1.4)
-"""Factors to try for widening the ranges of equalised tensors if there are few samples (set by hand)."""
+"""Factors to try for widening the ranges of equalised tensors if there are few samples. With 12 images,
+resnet20 gained 0.16 dB on 200 unseen images over no widening."""
 
 # Biases in sequence.
 LIVE_TENSORS = 6
@@ -134,7 +135,8 @@ layer: input and output of a layer and one branch, for both networks."""
 # The search of ranges.
 PROBES = 6
 """Number of inner tensors whose error counts besides that of the outputs. Without them, a search on outputs
-of few elements would fit chance (set by hand)."""
+of few elements would fit chance. Their number hardly matters: with 24 images at level 3, resnet20 had 27.48
+dB with 1, 27.43 dB with 6 and 27.40 dB with 12, on 200 unseen images."""
 RANGE_STEPS = (0.88, 1.14)
 """Factors by which a trial narrows or widens a range; their product is nearly 1 (set by hand)."""
 LEAST_PROGRESS = 0.998
