@@ -208,7 +208,7 @@ def test_onnxslim_never_sees_the_weights(monkeypatch):
 
     monkeypatch.setattr(onnxslim, "slim", spy)
     proto = conv_net()
-    after = slimming.slim(load_model(proto))
+    after = slimming.run_onnxslim(load_model(proto))
     assert_same(proto, to_proto(after), tolerance=0)
     assert seen[0] < 100
     assert set(after.graph.initializers) == {tensor.name for tensor in proto.graph.initializer}

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from xslim.export.verify import OutputComparison
+from xslim.export.proof import OutputComparison
 from xslim.pipeline.finish import MOST_OUTPUTS, log_comparison
 
 

@@ -12,7 +12,7 @@ import onnx_ir as ir
 from xslim.commands.qdq_patterns import PatternMatch, Site, find_patterns, sites_of
 from xslim.commands.subgraphs import count_subgraphs, refusals
 from xslim.commands.text import counted, known_only, say, say_json
-from xslim.export.check import run_float_model
+from xslim.export.trial import run_float_model
 from xslim.graph.cost import model_cost
 from xslim.passes.folding import infer_shapes
 from xslim.passes.tidy import unique_names

@@ -37,7 +37,7 @@ _OURS = [
 _DONE = ["constant_folding", "subexpression_elimination", "weight_tying"]
 
 
-def slim(model: ir.Model) -> ir.Model:
+def run_onnxslim(model: ir.Model) -> ir.Model:
     """Return the model simplified by onnxslim, or the model itself, with a warning, if onnxslim fails.
 
     A model without standard operators is returned as it is, because onnxslim knows only these.

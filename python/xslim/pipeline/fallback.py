@@ -10,7 +10,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from xslim.config import Config
-from xslim.export.verify import NotRunnableError
+from xslim.export.proof import NotRunnableError
 from xslim.files import scratch_folder
 from xslim.graph.io import PROTO_LIMIT_BYTES, save_model, to_proto, weight_bytes
 from xslim.graph.ops import opset

@@ -10,8 +10,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from xslim.config import Config
-from xslim.export.check import check_file
-from xslim.export.verify import OutputComparison
+from xslim.export.proof import OutputComparison, prove
 from xslim.graph.io import release_weights, save_model
 from xslim.pipeline.original import Original
 from xslim.pipeline.paths import ModelSource, OutputPaths
@@ -83,8 +82,14 @@ class Output:
         def check(file: Path) -> None:
             original = self.original
             loads = original.trial is not None or not unknown_operators(original.model)
-            self.comparison = check_file(
-                file, original.source, original.trial, original.isolated, lean=original.lean, loads=loads
+            self.comparison = prove(
+                file,
+                original.source,
+                original.trials[:1],
+                original.isolated,
+                called="converted",
+                lean=original.lean,
+                loads=loads,
             )
 
         save_model(model, self.path, check=check)

@@ -12,7 +12,7 @@ from xslim.config import Config
 from xslim.export.decisions import log_decisions
 from xslim.export.fp16 import convert_to_half
 from xslim.export.fp16_constants import LARGEST
-from xslim.export.verify import NotFiniteError
+from xslim.export.proof import NotFiniteError
 from xslim.graph.inputs import input_specs
 from xslim.graph.io import release_weights
 from xslim.graph.outputs import with_outputs

@@ -12,7 +12,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from xslim.errors import ModelError
-from xslim.export.check import TrialRun
+from xslim.export.trial import TrialRun
 from xslim.graph.ops import all_values
 from xslim.graph.outputs import values_by_name, with_outputs
 from xslim.pipeline.original import Original

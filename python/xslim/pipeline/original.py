@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
-from xslim.export.check import LEAN_ABOVE, TrialRun, run_float_model
+from xslim.export.trial import LEAN_ABOVE, TrialRun, run_float_model
 from xslim.graph.io import to_proto, weight_bytes
 from xslim.passes.shapes import contradicts
 from xslim.pipeline.paths import ModelSource

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from xslim.analysis import Report, report_files
 from xslim.errors import OutputError
-from xslim.export.verify import OutputComparison
+from xslim.export.proof import OutputComparison
 from xslim.files import write_whole
 from xslim.pipeline.finish import log_comparison
 from xslim.pipeline.paths import OutputPaths

@@ -13,9 +13,10 @@ import onnx_ir as ir
 from xslim.analysis import Report, Subject, analyse
 from xslim.calibration.data import CalibrationData
 from xslim.config import Config
-from xslim.errors import XSlimError
+from xslim.errors import ModelError, XSlimError
+from xslim.export.proof import NotRunnableError, OutputComparison, prove
 from xslim.export.qdq import export_qdq
-from xslim.export.verify import NotRunnableError, OutputComparison, compare_outputs, require_valid
+from xslim.export.trial import run_on_samples
 from xslim.graph.gains import StepGain
 from xslim.graph.inputs import input_specs
 from xslim.graph.io import save_model, to_proto
@@ -197,13 +198,22 @@ class _Quantised:
         """Check the result and compare it with the float model, if onnxruntime can run the whole model."""
         samples = self.result.samples[:COMPARED_SAMPLES]
         with serialised(self.whole, paths.model) as quantized:
-            if unknown := unknown_operators(self.whole):
-                require_valid(quantized, original, "quantised")
-                logger.warning(
-                    "onnxruntime has no operator %s: the result is neither run nor compared", unknown[0]
-                )
-                return []
-            return compare_outputs(original, quantized, samples, isolated, fully_optimised=fully_optimised)
+            unknown = unknown_operators(self.whole)
+            rows = prove(
+                quantized,
+                original,
+                [] if unknown else run_on_samples(original, samples, isolated),
+                isolated,
+                called="quantised",
+                loads=not unknown,
+                fully_optimised=fully_optimised,
+                survives=ModelError,
+            )
+        if unknown:
+            logger.warning(
+                "onnxruntime has no operator %s: the result is neither run nor compared", unknown[0]
+            )
+        return rows
 
 
 def _quantised(

@@ -5,24 +5,24 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
 from xslim import kernels
-from xslim.errors import InternalError, ModelError
-from xslim.runtime import Feeds, Isolated, with_less_optimisation
+from xslim.errors import CrashError, InternalError, ModelError
+from xslim.export.trial import TrialRun
+from xslim.runtime import Isolated, with_less_optimisation
 from xslim.runtime.engine import FULL
 
 logger = logging.getLogger(__name__)
 
 Array = NDArray[np.generic]
 
-_Runs = tuple[Sequence[str], list[list[Array]]]
-"""The names of a model's outputs, and their values for every sample."""
+Called = Literal["converted", "quantised"]
 
 
 @dataclass(frozen=True)
@@ -43,29 +43,40 @@ class NotRunnableError(InternalError):
     """onnxruntime does not load or run the quantised model."""
 
 
-def compare_outputs(
-    float_model: bytes | Path,
-    quantized: bytes | Path,
-    samples: Sequence[Feeds],
+def prove(
+    result: bytes | Path,
+    source: bytes | Path,
+    trials: Sequence[TrialRun],
     isolated: Isolated,
     *,
+    called: Called,
+    lean: bool = False,
+    loads: bool = True,
     fully_optimised: bool = False,
+    survives: type[ModelError] = CrashError,
 ) -> list[OutputComparison]:
-    """Check the quantised model and compare it with the float model on a few samples.
+    """Check what is about to be written and compare it with the float model.
 
     Parameters
     ----------
-    float_model : bytes or Path
+    result : bytes or Path
+        The model that is about to be written, serialised or a file.
+    source : bytes or Path
         The float model, serialised or a file.
-    quantized : bytes or Path
-        The quantised model, serialised or a file.
-    samples : sequence of feeds
-        The samples on which both models run; at least one.
+    trials : sequence of TrialRun
+        Runs of the float model; the result runs on the same inputs. Without any, it is only loaded.
     isolated : Isolated
-        The child process that runs the models.
+        The process that runs the result.
+    called : {"converted", "quantised"}
+        Name of the result in messages.
+    lean : bool
+        See `Session`.
+    loads : bool
+        Whether onnxruntime can load the result; if not, the result does not run.
     fully_optimised : bool
-        Whether the quantised model must run with onnxruntime's default optimisations. If not, a model on
-        which the optimiser fails is accepted, with a warning, if it runs without optimisation.
+        Whether the result must run with onnxruntime's default optimisations.
+    survives : type of ModelError
+        The error after which a result that need not be fully optimised is tried again with less optimisation.
 
     Returns
     -------
@@ -75,30 +86,31 @@ def compare_outputs(
     Raises
     ------
     NotRunnableError
-        onnxruntime does not run the quantised model.
+        onnxruntime does not run the result.
     InternalError
-        The quantised model is not valid, or it returns NaN or infinities although the float model does not.
+        The result is not valid, or it returns NaN or infinities although the float model does not.
     """
-    require_valid(quantized, float_model, "quantised")
+    require_valid(result, source, called)
+    if not loads:
+        return []
+    names = trials[0].names if trials else None
 
-    def run(model: bytes | Path, names: Sequence[str] | None, optimisation: str) -> _Runs:
-        session = isolated.session(model, names, optimisation=optimisation)
-        return session.outputs, [session.run(feeds) for feeds in samples]
+    def attempt(optimisation: str) -> list[Sequence[Array]]:
+        session = isolated.session(result, names, lean=lean, optimisation=optimisation)
+        return [session.run(trial.feeds) for trial in trials]
 
-    names, expected = with_less_optimisation(partial(run, float_model, None), "the float model")
-    attempt = partial(run, quantized, names)
     try:
         if fully_optimised:
-            _, found = attempt(FULL)
+            found = attempt(FULL)
         else:
-            _, found = with_less_optimisation(attempt, "the quantised model", survives=ModelError)
+            found = with_less_optimisation(attempt, f"the {called} model", survives=survives)
     except ModelError as error:
-        raise NotRunnableError(f"the quantised model does not run: {error.what}") from error
-    outputs = zip(*(zip(a, b, strict=True) for a, b in zip(expected, found, strict=True)), strict=True)
-    return compare_by_name(dict(zip(names, outputs, strict=True)))
+        raise NotRunnableError(f"the {called} model does not run: {error.what}") from error
+    pairs = [zip(trial.outputs, outputs, strict=True) for trial, outputs in zip(trials, found, strict=True)]
+    return compare_by_name(dict(zip(names or (), zip(*pairs, strict=True), strict=True)))
 
 
-def require_valid(model: bytes | Path, source: bytes | Path, kind: str) -> None:
+def require_valid(model: bytes | Path, source: bytes | Path, kind: Called) -> None:
     """Check a result with onnx, provided that onnx accepts the model from which the result was made.
 
     onnxruntime runs some models that onnx refuses, because an output lacks a shape or an opset lacks an

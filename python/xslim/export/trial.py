@@ -1,4 +1,4 @@
-"""Check a conversion without data: the result is valid, runs, and is close to the float model."""
+"""What the float model makes of random input and of samples, which a result is compared with."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from xslim.errors import CrashError, InternalError, ModelError
-from xslim.export.verify import OutputComparison, compare_by_name, require_valid
+from xslim.errors import CrashError, ModelError
 from xslim.runtime import (
     Feeds,
     Isolated,
@@ -150,56 +149,11 @@ def _takes_any_floats(model: ir.Model) -> bool:
     )
 
 
-def check_file(
-    file: Path,
-    source: bytes | Path,
-    trial: TrialRun | None,
-    isolated: Isolated,
-    *,
-    lean: bool,
-    loads: bool = True,
-) -> list[OutputComparison]:
-    """Check a converted model and compare it with the float model.
+def run_on_samples(source: bytes | Path, samples: Sequence[Feeds], isolated: Isolated) -> list[TrialRun]:
+    """Run the float model, serialised or a file, on samples."""
 
-    Parameters
-    ----------
-    file : Path
-        The converted model.
-    source : bytes or Path
-        The float model, serialised or as a file.
-    trial : TrialRun or None
-        The run of the float model; without one the model is only loaded.
-    isolated : Isolated
-        The process that runs the converted model.
-    lean : bool
-        See `Session`.
-    loads : bool
-        Whether onnxruntime can load the model; if not, the model does not run.
+    def attempt(optimisation: str) -> list[TrialRun]:
+        session = isolated.session(source, optimisation=optimisation)
+        return [TrialRun(feeds, session.run(feeds), session.outputs) for feeds in samples]
 
-    Returns
-    -------
-    list of OutputComparison
-        One per output that is a floating-point tensor and has the same shape in both.
-
-    Raises
-    ------
-    InternalError
-        The model is not valid, does not run, or returns NaN or infinities although the float model does not.
-    """
-    require_valid(file, source, "converted")
-    if not loads:
-        return []
-
-    def attempt(optimisation: str) -> Sequence[NDArray[np.generic]]:
-        names = trial.names if trial else None
-        session = isolated.session(file, names, lean=lean, optimisation=optimisation)
-        return session.run(trial.feeds) if trial else []
-
-    try:
-        outputs = with_less_optimisation(attempt, "the converted model")
-    except ModelError as error:
-        raise InternalError(f"the converted model does not run: {error.what}") from error
-    if trial is None:
-        return []
-    pairs = ([pair] for pair in zip(trial.outputs, outputs, strict=True))
-    return compare_by_name(dict(zip(trial.names, pairs, strict=True)))
+    return with_less_optimisation(attempt, "the float model")
