@@ -202,7 +202,7 @@ def test_a_result_that_fails_its_check_is_not_written(
     def fail(*_: object, **__: object) -> None:
         raise InternalError("it does not run")
 
-    monkeypatch.setattr("xslim.pipeline.finish.check_file", fail)
+    monkeypatch.setattr("xslim.pipeline.finish.prove", fail)
     with pytest.raises(InternalError):
         convert("dynamic", conv_net(), tmp_path)
     assert not list(tmp_path.iterdir())
