@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xslim.config import load_config, resolve_path
+from xslim.config.fields import target_names
 from xslim.errors import ConfigError
 
 VALID: dict[str, Any] = {
@@ -132,7 +133,7 @@ WRONG = [
     (
         f"{QUANTIZATION}.target",
         "spacemitt",
-        "target: must be 'spacemit' or 'generic', got string 'spacemitt'",
+        f"target: must be {' or '.join(map(repr, target_names()))}, got string 'spacemitt'",
     ),
     (f"{QUANTIZATION}.bias_type", "int8", "bias_type: must be 'float' or 'int32', got string 'int8'"),
     (f"{QUANTIZATION}.truncate_var_names", "t", "truncate_var_names: must be a list, got string 't'"),

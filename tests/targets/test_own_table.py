@@ -14,6 +14,8 @@ from xslim.config import load_config
 from xslim.errors import ConfigError
 from xslim.targets import load_target, target_names, target_of
 
+CHOICES = " or ".join(map(repr, target_names()))
+
 TABLE = """
 name = "board"
 provider = "BoardExecutionProvider"
@@ -152,11 +154,11 @@ def test_a_path_is_relative_to_the_folder_then_to_the_configuration(
 @pytest.mark.parametrize(
     ("target", "expected"),
     [
-        ("spacemitt", "must be 'spacemit' or 'generic', got string 'spacemitt', did you mean 'spacemit'?"),
+        ("spacemitt", f"must be {CHOICES}, got string 'spacemitt', did you mean 'spacemit'?"),
         ("tables/board", "a table of your own is a file that ends with .toml, got string 'tables/board'"),
         ("board.json", "a table of your own is a file that ends with .toml"),
-        (3, "must be 'spacemit' or 'generic', got integer 3"),
-        (None, "must be 'spacemit' or 'generic', got null"),
+        (3, f"must be {CHOICES}, got integer 3"),
+        (None, f"must be {CHOICES}, got null"),
     ],
 )
 def test_what_is_neither_a_name_nor_a_table(tmp_path: Path, target: Any, expected: str) -> None:
