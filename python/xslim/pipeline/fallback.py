@@ -40,7 +40,7 @@ def prepared_at_lower_opset(
     config : Config
         The configuration of the run.
     original : Original, optional
-        What the prepared model is proved against.
+        The original, with which the prepared model is compared.
     """
     if config.model_parameters.opset is not None or opset(failed) <= opset(model):
         return None

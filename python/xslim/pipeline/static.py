@@ -230,14 +230,14 @@ def _quantised(
 
 
 def _original(model: ir.Model, source: ModelSource, config: Config, isolated: Isolated) -> Original:
-    """What the preparation is proved against, on random input and on the first sample."""
+    """Return the original, run on random input and on the first sample."""
     samples = [] if unknown_operators(model) else _first_sample(model, config)
     unchecked = config.model_parameters.unchecked
     return Original.of(model, source, isolated, unchecked=unchecked, samples=samples)
 
 
 def _first_sample(model: ir.Model, config: Config) -> list[Feeds]:
-    """The first sample; none where it is wrong, which the calibration says in its turn."""
+    """Return the first sample, or none if it is invalid; calibration then reports the error."""
     try:
         data = CalibrationData(input_specs(model), config.calibration_parameters, config.base_dir)
         return list(islice(data.batches(1, workers=1), 1))
