@@ -1,9 +1,9 @@
 """Numeric kernels: sketches, threshold search, quantisation arithmetic and error sums.
 
-The work is done in Rust (``xslim._native``), without the GIL, in ``threads()`` threads, and gives the same
-bits whatever their number. Arrays are float16, float32 or float64 of any shape; they are read where they
-lie, and copied only when they are not C-contiguous. Writing to an array while a kernel reads it gives a mix
-of old and new values.
+The kernels run in Rust (``xslim._native``) without the GIL, in ``threads()`` threads; the results do not
+depend on the number of threads. Arrays are float16, float32 or float64 of any shape. They are read in place,
+and copied only if they are not C-contiguous. If an array is written while a kernel reads it, the kernel sees
+a mix of old and new values.
 
 A refusal raises one exception for each kind of fault, which is a built-in one as well: `ShapeError`,
 `ArgumentError`, `NonFiniteError`, `SketchFullError` and `CorruptSketchError` are a ValueError, `DtypeError`

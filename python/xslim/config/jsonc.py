@@ -1,20 +1,20 @@
-"""JSON as people write it: with comments, and with a comma behind the last entry."""
+"""Accept JSON with comments and with a comma behind the last entry."""
 
 from __future__ import annotations
 
 import re
 
-# A string comes first, so that slashes, hashes and commas inside a string mean nothing.
+# Strings are matched first, so that slashes, hashes and commas in strings are not comments or separators.
 _STRING = r'"(?:[^"\\\n]|\\.)*"'
 _STRING_OR_COMMENT = re.compile(rf"{_STRING}|//[^\n]*|#[^\n]*|/\*.*?\*/", re.DOTALL)
-# Only a comma that follows a value: `[,]` and `[1,,]` stay wrong.
+# Only a comma behind a value is removed, so `[,]` and `[1,,]` stay errors.
 _STRING_OR_LAST_COMMA = re.compile(rf'{_STRING}|(?<=[\w\]}}"])\s*,(?=\s*[\]}}])')
 
 
 def plain_json(text: str) -> str:
     """Replace comments (``//``, ``#``, ``/* */``) and trailing commas by blanks.
 
-    Lines and columns stay where they are, so that an error of the JSON reader names the right place.
+    Lines and columns do not change, so that errors of the JSON reader name the right place.
     """
     return _STRING_OR_LAST_COMMA.sub(_blank, _STRING_OR_COMMENT.sub(_blank, text))
 

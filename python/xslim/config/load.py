@@ -1,4 +1,4 @@
-"""Reading a configuration: from a file or a dict to a checked `Config`, or one error with every problem."""
+"""Read a configuration from a file or a dict into a checked `Config`; one error lists all problems."""
 
 from __future__ import annotations
 
@@ -40,7 +40,8 @@ def load_config(
     Parameters
     ----------
     source : mapping, path or Config
-        The configuration, or the JSON file that holds it. A `Config` is taken as it is.
+        The configuration, or the path of its JSON file. A `Config` is returned unchanged if nothing replaces
+        it.
     onnx_model, opset, functions, unchecked : optional
         Replace the fields of `model_parameters` with the same name.
     precision_level : int, optional
@@ -51,12 +52,12 @@ def load_config(
     Returns
     -------
     Config
-        Frozen; remembers the folder of the file as `base_dir`.
+        The frozen configuration; `base_dir` is the folder of the file.
 
     Raises
     ------
     ConfigError
-        With every problem that the configuration has, each with its path.
+        The configuration is wrong; the error lists all problems with their paths.
     """
     changes = (onnx_model, opset, functions, precision_level)
     if isinstance(source, Config) and not (ignore_op_types or ignore_op_names) and changes == (None,) * 4:
@@ -80,7 +81,7 @@ def load_config(
     _replace(raw, "quantization_parameters", precision_level=precision_level)
     _extend(raw, "quantization_parameters", ignore_op_types=ignore_op_types, ignore_op_names=ignore_op_names)
     config = _validate(raw, where)
-    # The file is not part of its content, so it is no field.
+    # The path of the file is not part of the configuration's contents, so it is not a field.
     config._file = file
     _warn_about_step(config)
     return config
@@ -175,7 +176,7 @@ def _extend(raw: dict[str, Any], section: str, **values: Sequence[str] | None) -
     if not isinstance(present, Mapping):
         return
     lists = {key: present.get(key, []) for key, value in values.items() if value}
-    # What is not a list stays as it is, for the validation to complain about.
+    # A value that is not a list is kept, so that validation reports it.
     raw[section] = dict(present) | {
         key: [*old, *(values[key] or ())] if isinstance(old, (list, tuple)) else old
         for key, old in lists.items()

@@ -1,4 +1,4 @@
-"""Where a relative path of the configuration points to."""
+"""Resolve and check paths of the configuration."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ def resolve_path(path: str | Path, base_dir: Path | None = None) -> Path:
     Parameters
     ----------
     path : str or Path
-        Absolute, or relative to the current directory or to `base_dir`.
+        A path that is absolute, or relative to the current directory or to `base_dir`.
     base_dir : Path, optional
         Folder of the config file.
 
     Returns
     -------
     Path
-        Absolute. A relative path is taken from the current directory when something exists there,
-        else from `base_dir` when something exists there, else from the current directory.
+        An absolute path. A relative path is resolved in the current directory if it exists there, else in
+        `base_dir` if it exists there, else in the current directory.
 
     Raises
     ------
     ConfigError
-        The encoding of file names has no such characters.
+        The encoding of file names lacks characters of the path.
     """
     require_encodable(path)
     here = Path.cwd() / path
@@ -40,10 +40,10 @@ def resolve_path(path: str | Path, base_dir: Path | None = None) -> Path:
 
 
 def require_encodable(path: str | Path) -> None:
-    """Refuse a path that no file can have here, and those that only look like the name of one.
+    """Refuse a path with characters that the encoding of file names lacks, or that could not be decoded.
 
-    Where Python is told not to use UTF-8, a name of other characters cannot be written, and one that the
-    system hands over reaches no library that wants text.
+    If Python does not use UTF-8, names with other characters cannot be written, and names from the system
+    that cannot be decoded cannot be passed to libraries as text.
 
     Raises
     ------
@@ -61,7 +61,7 @@ def require_encodable(path: str | Path) -> None:
 
 
 def expand_home(path: str | os.PathLike[str]) -> str:
-    """Replace a leading ``~`` or ``~user`` by the home folder, where there is such a user."""
+    """Replace a leading ``~`` or ``~user`` by the home folder if the user exists."""
     try:
         return str(Path(path).expanduser()) if str(path).startswith("~") else os.fspath(path)
     except RuntimeError:
@@ -69,5 +69,5 @@ def expand_home(path: str | os.PathLike[str]) -> str:
 
 
 def missing_hint(path: str | Path, hint: str) -> str:
-    """Return the hint about a missing path, after a word on backslashes where the path has some."""
+    """Return the hint about a missing path, with a remark on backslashes if the path contains any."""
     return f"write / instead of backslashes; {hint}" if os.sep == "/" and "\\" in str(path) else hint

@@ -1,4 +1,4 @@
-"""From pydantic's errors to lines a user can act on: the path, what is wrong, the nearest known name."""
+"""Convert pydantic's errors into lines for users: path, problem, nearest known name."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Sections: TypeAlias = Mapping[str, type[BaseModel]]
 
 _SPELLINGS = ("input_parametres", "input_parameters")
 
-# Where each section stands; a list index in a path is written as an empty pair of brackets.
+# The path of each section; a list index in a path is written as an empty pair of brackets.
 _SECTIONS: Sections = {
     "": Config,
     "model_parameters": ModelParameters,
@@ -48,14 +48,14 @@ _EXPECTED = {
 
 
 def describe_problems(error: ValidationError, sections: Sections = _SECTIONS) -> list[str]:
-    """Return one line per problem, in the order of what was checked.
+    """Return one line per problem, in the order of the checks.
 
     Parameters
     ----------
     error : ValidationError
-        From a model of pydantic.
+        An error of a pydantic model.
     sections : mapping of str to model
-        Where each model stands: ``a.list[]`` for the items of a list, ``operators.*`` for any operator.
+        The path of each model: ``a.list[]`` for the items of a list, ``operators.*`` for any operator.
     """
     return list(dict.fromkeys(_line(detail, sections) for detail in error.errors()))
 
@@ -108,7 +108,7 @@ def _path_text(location: Sequence[int | str]) -> str:
 
 
 def _section_of(location: Sequence[int | str]) -> str:
-    # The keys of a table of operators are names that its writer chooses.
+    # The keys of a table of operators are free names; the path of the section has an asterisk for each.
     named = {index + 1 for index, part in enumerate(location) if part == "operators"}
     parts = ["*" if index in named else part for index, part in enumerate(location[:-1])]
     generic = "".join("[]" if isinstance(part, int) else f".{part}" for part in parts).lstrip(".")

@@ -1,4 +1,4 @@
-"""What a configuration means where it is spelt otherwise than documented: comments, blanks, older names."""
+"""Normalise a configuration: remove comments and blank fields, and replace older names of fields."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ logger = logging.getLogger(__name__)
 COMMENT_PREFIXES = ("_", "//")
 
 OLDER_NAMES = {("model_parameters", "output_model_file_prefix"): "output_prefix"}
-"""Section and name of fields that older documentation spells otherwise, with today's name."""
+"""Older names of fields, as (section, name), with their present names."""
 
 
 def as_documented(raw: Mapping[str, Any]) -> dict[str, Any]:
     """Return a configuration in its documented form.
 
-    Keys that begin with ``_`` or ``//`` are comments. A field that holds ``""`` is left out, as in the
-    template of XSlim 2. Older names of fields become today's.
+    Keys that begin with ``_`` or ``//`` are comments. A field with the value ``""`` is left out, as in the
+    template of XSlim 2. Older names of fields are replaced by the present ones.
 
     Parameters
     ----------
     raw : mapping
-        The configuration as it was written; it stays as it is.
+        The configuration as the user wrote it; it is not changed.
 
     Raises
     ------
@@ -47,7 +47,7 @@ def as_documented(raw: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _without_blanks(value: Any) -> Any:
-    """Copy a value without comment keys and without fields and list items that hold an empty string."""
+    """Copy a value without comment keys and without fields and list items that are empty strings."""
     if isinstance(value, Mapping):
         return {
             key: _without_blanks(item)

@@ -1,4 +1,4 @@
-"""What a target takes, and what of it runs in int8: operator tables read from TOML."""
+"""Targets: operator tables in TOML that tell which operators a target runs, and which of them in int8."""
 
 from xslim.config.fields import target_names
 from xslim.targets.constraints import Constraint

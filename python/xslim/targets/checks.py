@@ -1,6 +1,7 @@
-"""What is wrong with a table that a user wrote: every problem at once, with the nearest known name.
+"""Check a user's operator table and report every problem at once, with the nearest known name.
 
-The fields are those of `Operator` and `Constraint`; a field that is added there may stand in a table.
+A table may have the fields of `Operator` and `Constraint`; a field that is added to these classes is allowed
+in tables.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def table_problems(table: Mapping[str, Any]) -> list[str]:
     root, sections = _forms()
     lines = []
     try:
-        # JSON has one kind of list, so that strict types take a list for a tuple.
+        # The table is validated as JSON, because strict pydantic types then accept a list for a tuple.
         root.model_validate_json(json.dumps(table, default=_date))
     except ValidationError as error:
         lines = describe_problems(error, sections)
@@ -37,13 +38,13 @@ def table_problems(table: Mapping[str, Any]) -> list[str]:
 
 
 def _date(value: object) -> dict[str, str]:
-    """Make an object of a date, which JSON does not have: no field of a table takes an object of texts."""
+    """Represent a date, which JSON lacks, by an object of a kind that no field of a table accepts."""
     return {"date": str(value)}
 
 
 @cache
 def _forms() -> tuple[type[BaseModel], dict[str, type[BaseModel]]]:
-    """Return the form of a whole table, and the form of each of its parts by its place."""
+    """Return the pydantic model of a whole table, and the models of its parts by their path."""
     constraint = _form(Constraint)
     constraints = tuple[constraint, ...]  # type: ignore[valid-type]
     changed: dict[str, Any] = {
@@ -77,7 +78,7 @@ def _forms() -> tuple[type[BaseModel], dict[str, type[BaseModel]]]:
 
 
 def _form(data: type, **changed: Any) -> type[BaseModel]:
-    """Return a form with the fields of a dataclass, none of them required."""
+    """Return a pydantic model with the fields of a dataclass, all of them optional."""
     hints = get_type_hints(data)
     content: dict[str, Any] = {
         field.name: (changed.get(field.name, hints[field.name]), None) for field in fields(data)
@@ -86,7 +87,7 @@ def _form(data: type, **changed: Any) -> type[BaseModel]:
 
 
 def _contradictions(table: Mapping[str, Any]) -> Iterator[str]:
-    """Say what no form can say: how fields of several places belong together."""
+    """Yield problems that types cannot express: contradictions between fields of several places."""
     types = table.get("types", {})
     sections = table.get("section")
     if sections == []:

@@ -1,4 +1,4 @@
-"""What a target demands of a node before it takes it: conditions on attributes and inputs, as data."""
+"""Conditions on attributes and inputs under which a target runs an operator, as data."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class Constraint:
     ----------
     attribute : str or None
         The attribute that must be `present`, have a value of `one_of`, hold at most `max_length` numbers,
-        or hold nothing but `zeros`. One that is absent has the default of the operator's schema.
+        or hold only `zeros`. A missing attribute has the default of the operator's schema.
     input, inputs_from : int or None
-        The input, or the first of the inputs, that must be constant (where given at all): an initializer, or
-        a DequantizeLinear of one.
+        The input, or the first of several inputs, that must be constant if the node has it: an initializer,
+        or a DequantizeLinear of one.
     unless : mapping of str to value
-        The condition does not apply where these attributes have these values.
+        The condition does not apply if these attributes have these values.
     """
 
     attribute: str | None = None
@@ -38,7 +38,7 @@ class Constraint:
     unless: Mapping[str, Scalar] | None = None
 
     def violation(self, node: ir.Node) -> str | None:
-        """Say what is wrong with the node, as the end of "the target needs ...", or None."""
+        """Return what the node violates, as the end of "the target needs ...", or None."""
         if self.unless and all(attribute(node, key) == value for key, value in self.unless.items()):
             return None
         if self.attribute is not None:

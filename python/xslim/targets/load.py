@@ -1,4 +1,4 @@
-"""Reading a target: a table of the package by its name, or a table of the user's by its path."""
+"""Read a target: a table of the package by its name, or a user's table by its path."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Operator tables as data: what a target takes, which role it has in int8, and under which constraints."""
+"""Operator tables as data: the operators that a target runs, their roles in int8, and constraints."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from xslim.targets.constraints import Constraint, Scalar
 
 @dataclass(frozen=True)
 class AxisRule:
-    """Channel axis of a weight, valid where the node's attributes have the values of `when`."""
+    """Channel axis of a weight, valid if the node's attributes have the values of `when`."""
 
     axis: int | None
     when: Mapping[str, Scalar]
@@ -33,56 +33,56 @@ class Operator:
     opset : int or None
         Version of the operator's definition that the target documents.
     types : frozenset of str
-        Element types that the target takes, in lower case (``float16``); empty means any.
+        Element types that the target supports, in lower case (``float16``); empty means any.
     constraints : tuple of Constraint
-        What must hold for the target to take the operator at all.
+        Conditions under which the target runs the operator, in any type.
     int8_constraints : tuple of Constraint
-        What must hold beyond that for the operator to be int8.
+        Further conditions under which the operator can be int8.
     half_constraints : tuple of Constraint
-        What must hold beyond `constraints` for the operator to be float16.
+        Further conditions under which the operator can be float16.
     data_inputs : tuple of int, or None
         Inputs that carry data and can be int8; the others (shapes, axes, indices) are never quantised.
-        None means all. Where there are none, only the output is int8.
+        None means all. If the tuple is empty, only the output is int8.
     weight_input : int or None
-        The input that is a weight when it is constant.
+        The input that is a weight if it is constant.
     weight_axis : tuple of AxisRule
-        Channel axis of the weight: the first rule that fits the node's attributes.
+        Channel axis of the weight, given by the first rule that fits the node's attributes.
     weight_rank : int or None
-        The only number of dimensions at which a weight is quantised per channel; None means any above 1.
+        The number of dimensions that a weight must have to be quantised per channel; None means any above 1.
     bias_input : int or None
         The input that is a bias vector per output channel.
     needs_integer_bias : bool
-        The target adds a float bias in float, and then computes all in float.
+        Whether the target computes the whole operator in float if its bias is float.
     channel_axis : int or None
-        Axis of input 0 along which the weight sums.
+        Axis of input 0 over which the operator sums.
     fuses_activation : bool
-        The target applies a following clamp before it quantises the output.
+        Whether the target applies a following clamp before it quantises the output.
     float_output : bool
-        The target can hand on the result in float, without a quantiser behind the operator.
+        Whether the operator can write float, without a quantiser behind it.
     fuses_bias : bool
-        The target adds a following constant vector before it quantises the output.
+        Whether the target adds a following constant vector before it quantises the output.
     adds_bias : bool
-        The operator is the sum that `fuses_bias` speaks of.
+        Whether the operator is the sum that other operators with `fuses_bias` absorb.
     bounds : pair of float, or None
         A clamp that a saturating quantiser can replace, such as ``(0, inf)`` for Relu.
     bounds_inputs : bool
-        The clamp's bounds are the node's constant inputs 1 and 2.
+        Whether the clamp's bounds are the node's constant inputs 1 and 2.
     output_range : pair of float, or None
-        Range of the output known without calibration.
+        Range of the output, if it is known without calibration.
     carries_mask : bool
-        An attention mask among the inputs is one in the output as well.
+        Whether the output holds an attention mask if an input does.
     passes_quantizers : bool
-        onnxruntime moves QuantizeLinear and DequantizeLinear from one side of the operator to the other.
+        Whether onnxruntime moves QuantizeLinear and DequantizeLinear across the operator.
     measures_shape : bool
-        The output describes the shape of the input, not its values.
+        Whether the output depends only on the shape of the input.
     absent : bool
-        The target does not take the operator; it is listed for its other properties.
+        Whether the target does not run the operator; the entry is only for its other properties.
     dynamic : str or None
         How dynamic quantisation writes the operator: ``matmul`` (DynamicQuantizeMatMul where the activation
         has one reader, else ``integer``), ``integer`` (DynamicQuantizeLinear and MatMulInteger), ``lstm``
         (DynamicQuantizeLSTM), or ``weights`` (int8 weights behind DequantizeLinear, float arithmetic).
     dynamic_inputs : tuple of int
-        The inputs that are weights then, where they are not `weight_input`.
+        The inputs that are weights in dynamic quantisation, if they differ from `weight_input`.
     """
 
     role: str
@@ -115,13 +115,13 @@ class Operator:
 
     @property
     def moves_data(self) -> bool:
-        """Whether the output holds values of the inputs and nothing else."""
+        """Whether the output holds only values of the inputs."""
         return self.role in ("passive", "concat")
 
     def clamp(self, node: ir.Node) -> tuple[float, float] | None:
-        """Interval into which this node clips its input; None for other operators and unknown bounds.
+        """Return the interval to which this node clips its input, or None if there is none or it is unknown.
 
-        Where the lower bound lies above the upper one, all values become the upper one.
+        If the lower bound is above the upper one, all values become the upper one.
         """
         if self.bounds is not None or not self.bounds_inputs:
             return self.bounds
@@ -134,7 +134,7 @@ class Operator:
         return self.dynamic_inputs or (() if self.weight_input is None else (self.weight_input,))
 
     def axis_of_weight(self, node: ir.Node) -> int | None:
-        """Channel axis of this node's weight, counted from 0; None means per tensor."""
+        """Return the channel axis of this node's weight, counted from 0; None means per tensor."""
         position = self.weight_input
         weight = node.inputs[position] if position is not None and position < len(node.inputs) else None
         if weight is None or weight.shape is None or len(weight.shape) < 2:
@@ -155,17 +155,17 @@ class Target:
     Attributes
     ----------
     name : str
-        As ``--target`` and the config name it.
+        Name of the target in ``--target`` and in configurations.
     provider : str
-        The execution provider that it describes.
+        The execution provider that the table describes.
     operators : mapping of str to Operator
-        By operator type, with the domain in front where it is not the standard one.
+        The entries by operator type; types of other domains than the standard have the domain in front.
     unsigned : bool
-        Activations are stored as uint8 instead of int8.
+        Whether activations are stored as uint8 and not as int8.
     takes_unlisted : bool
-        The target runs operators that the table does not list (in float).
+        Whether the target runs operators that the table does not list, in float.
     raises_opset_for : frozenset of str
-        Fused operators for which a higher opset is worth it.
+        Fused operators for which the opset of a model is raised.
     """
 
     name: str
@@ -181,11 +181,11 @@ class Target:
         return self.operators.get(key)
 
     def entry(self, node: ir.Node) -> Operator:
-        """Return the table's entry for a node's operator; one that is not listed is float."""
+        """Return the table's entry for a node's operator; operators that are not listed are float."""
         return self.find(node) or _UNLISTED
 
     def refusal(self, node: ir.Node) -> str | None:
-        """Say why the target does not take a node at all, not even in float; None when it does."""
+        """Return why the target does not run a node, not even in float, or None if it does."""
         operator = self.find(node)
         if operator is None or operator.absent:
             return None if self.takes_unlisted else f"{self.name} has no {node.op_type}"
@@ -198,7 +198,7 @@ class Target:
         return None
 
     def half_refusal(self, node: ir.Node) -> str | None:
-        """Say why the target does not take a float32 node in float16; None when it does."""
+        """Return why the target does not run a float32 node in float16, or None if it does."""
         operator = self.find(node)
         if operator is not None and operator.types and "float16" not in operator.types:
             return f"{self.name} has no {node.op_type} for float16"
