@@ -1,4 +1,4 @@
-"""Operators that onnx's converter does not raise rightly: they are rewritten here, and hidden from it."""
+"""Rewrite operators that onnx's version converter converts wrongly, and hide them from the converter."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import onnx_ir as ir
 from xslim.graph.ops import constant, opset, rank
 from xslim.passes.resizing import add_beside, resize_as_before
 
-# The converter leaves nodes of a domain that it does not know alone.
+# The converter does not change nodes of domains that it does not know.
 _HIDDEN = "xslim.raised"
 
 Mend = Callable[[ir.Graph, ir.Node], list[ir.Node]]
-"""Rewrites a node; returns those that have a new meaning now, none where it cannot."""
+"""Function that rewrites a node and returns the nodes in their new form, or none if it cannot do so."""
 
 
 def hide_raised(model: ir.Model, target: int) -> None:
-    """Write operators as they are from `target` on, and hide them from onnx's converter."""
+    """Rewrite operators to their form in opset `target`, and hide them from onnx's converter."""
     current = opset(model)
     for graph in model.graphs():
         for node in list(graph):
@@ -31,7 +31,7 @@ def hide_raised(model: ir.Model, target: int) -> None:
 
 
 def reveal_raised(model: ir.Model) -> None:
-    """Give hidden operators their own domain again."""
+    """Restore the domain of the hidden operators."""
     for node in model.graph.all_nodes():
         if node.domain == _HIDDEN:
             node.domain = ""
@@ -47,7 +47,7 @@ def _upsample(graph: ir.Graph, node: ir.Node) -> list[ir.Node]:
 
 
 def _hardmax(graph: ir.Graph, node: ir.Node) -> list[ir.Node]:
-    """Before opset 13 all axes from the given one on are one."""
+    """Before opset 13, Hardmax flattens all axes from the given one on to a single axis."""
     data, result, ndim = node.inputs[0], node.outputs[0], rank(node.inputs[0])
     axis = node.attributes.get_int("axis", 1)
     node.attributes.add(ir.AttrInt64("axis", -1))
@@ -65,7 +65,7 @@ def _hardmax(graph: ir.Graph, node: ir.Node) -> list[ir.Node]:
 
 
 def _group_normalization(graph: ir.Graph, node: ir.Node) -> list[ir.Node]:
-    """Before opset 21 there is one scale and one bias for a group, from then on one for a channel."""
+    """Before opset 21, scale and bias have one value per group; from opset 21 on, one per channel."""
     shape, groups = node.inputs[0].shape if node.inputs[0] else None, node.attributes.get_int("num_groups")
     channels = shape[1] if shape is not None and len(shape) > 1 else None
     if not isinstance(channels, int) or not groups:
@@ -93,7 +93,7 @@ def _repeated(graph: ir.Graph, node: ir.Node, value: ir.Value, count: int, role:
 def _before(
     graph: ir.Graph, node: ir.Node, operator: str, inputs: list[ir.Value | None], attributes: dict[str, int]
 ) -> ir.Value:
-    """Insert a node; return what it computes."""
+    """Insert a node before another one and return its output."""
     new = ir.node(operator, inputs, attributes=attributes)
     new.outputs[0].name = f"{node.outputs[0].name}.{operator.lower()}{len(graph)}"
     graph.insert_before(node, new)
@@ -106,4 +106,4 @@ MENDS: dict[str, tuple[int, Mend]] = {
     "Hardmax": (13, _hardmax),
     "GroupNormalization": (21, _group_normalization),
 }
-"""By operator: the opset that changed its meaning, and what writes it in the new way where it can."""
+"""For each operator: the opset that changed its meaning, and the function that rewrites it for this opset."""

@@ -66,7 +66,7 @@ class Output:
     source : ModelProto or Path
         The source of the float model: a path, or a model in memory.
     original : Original
-        The float model, and what it makes of random input.
+        The float model and its outputs for random input.
     comparison : list of OutputComparison
         The differences between the written model and the float model.
     """

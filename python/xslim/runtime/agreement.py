@@ -1,4 +1,4 @@
-"""Do two runs agree? One measure for arrays, sequences and strings."""
+"""Compare the outputs of two runs: one measure for arrays, sequences and strings."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ from typing import Any
 
 import numpy as np
 
-# Noise of rounding in a value that is zero in truth.
+# Rounding error of a value that is exactly zero without rounding.
 _FLOOR = 1e-6
 
 
 def disagreement(reference: Any, candidate: Any) -> tuple[float, str]:
-    """How far an output is from what it should be, and in what way.
+    """Return the difference between an output and its reference, as a number and in words.
 
     Parameters
     ----------
     reference, candidate : ndarray, list or None
-        What onnxruntime returns for one output.
+        Values that onnxruntime returns for one output.
 
     Returns
     -------
     float
-        Norm of the difference relative to the reference's; infinite where they cannot be compared.
+        Norm of the difference relative to that of the reference; infinite if they cannot be compared.
     str
-        The same in words, as the end of a sentence about the candidate.
+        The difference in words, as the end of a sentence about the candidate.
     """
     if isinstance(reference, list) and isinstance(candidate, list):
         if len(reference) != len(candidate):
