@@ -9,7 +9,7 @@ import onnx
 import onnx_ir as ir
 import onnxruntime as ort
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
@@ -125,6 +125,7 @@ def test_computed_paddings(
 
 
 @settings(max_examples=25, deadline=None)
+@example(start=-4, stop=-5, step=-2, first=0, last=1, indices=[0])
 @given(
     start=st.integers(-6, 6), stop=st.integers(-6, 6), step=st.sampled_from([-2, -1, 1, 2]),
     first=st.integers(-4, 3), last=st.integers(-4, 4),
@@ -136,6 +137,8 @@ def test_any_part_of_a_shape(
     """Slices and gathered sizes of shapes, and of parts of shapes, as onnxruntime computes them."""
     if len((7, 3, 8, 5)[first:last]) == 0:
         return
+    # onnxslim takes nothing where ONNX clamps such a start; the proof of the preparation then leaves it out.
+    assume(step > 0 or start >= -4)
     nodes = [
         helper.make_node("Shape", ["x"], ["shape"]),
         helper.make_node("Shape", ["x"], ["part"], start=first, end=last),

@@ -81,4 +81,7 @@ def _cut(node: ir.Node, shape: _Sizes) -> _Sizes | None:
         return None
     if len(first) != 1 or axes not in (None, [0], [-1]) or step == [0]:
         return None
+    # numpy takes nothing where ONNX clamps a bound below the first element, so such a Slice is left alone.
+    if step is not None and step[0] < 0 and first[0] < -len(shape):
+        return None
     return shape[first[0] : last[0] : step[0] if step else 1]
