@@ -7,6 +7,7 @@ has a process of its own, so that a crash ends only the job.
 from __future__ import annotations
 
 import faulthandler
+import gc
 import os
 import pkgutil
 import resource
@@ -98,6 +99,8 @@ def _wait(child: int, seconds: float) -> bool:
 
 def _be_child(job: Callable[[], int], log: Path, limits: Limits, folder: Path) -> None:
     status = ESCAPED
+    # The parent's sessions must not be collected here: they would wait for threads that only the parent has.
+    gc.freeze()
     try:
         os.setpgid(0, 0)
         output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
