@@ -102,6 +102,8 @@ def test_other_libraries_are_heard_with_debug_only(
     option: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(vars(xslim), "quantize_onnx_model", noisy)
+    # What onnxslim adds when it is used before the command runs.
+    monkeypatch.setattr(logging.getLogger("onnxslim"), "handlers", [logging.StreamHandler()])
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         assert main(["-i", "a.onnx", option]) == 0

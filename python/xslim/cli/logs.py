@@ -41,7 +41,7 @@ def logging_to_stderr(
         others = handler if debug else logging.NullHandler()
         stack.enter_context(_logger(None, others))
         for name in OWN_HANDLERS:
-            stack.enter_context(_logger(name, logging.NullHandler()))
+            stack.enter_context(_silenced(name))
         stack.enter_context(_captured(debug))
         yield
 
@@ -61,6 +61,18 @@ def _logger(
         logger.removeHandler(handler)
         logger.setLevel(before[0])
         logger.propagate = before[1]
+
+
+@contextmanager
+def _silenced(name: str) -> Iterator[None]:
+    """Put a handler that prints nothing in the place of those that a library has added to its logger."""
+    logger = logging.getLogger(name)
+    before = logger.handlers
+    logger.handlers = [logging.NullHandler()]
+    try:
+        yield
+    finally:
+        logger.handlers = before
 
 
 @contextmanager
