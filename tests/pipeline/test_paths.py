@@ -9,6 +9,7 @@ import pytest
 from xslim.config import load_config
 from xslim.errors import OutputError
 from xslim.files import write_whole
+from xslim.files.places import require_writable
 from xslim.pipeline.paths import OutputPaths, output_paths
 from xslim.pipeline.protect import prepare_files
 
@@ -72,3 +73,13 @@ def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="working_dir"):
         prepare_files([OutputPaths(tmp_path / "file", "net").model])
+
+
+@pytest.mark.parametrize("output", ["loop", "loop/net.onnx"])
+def test_a_link_to_itself_is_no_folder(output: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("loop").symlink_to("loop")
+    config = load_config({"quantization_parameters": {"precision_level": 100}})
+    paths = output_paths(config, Path("net.onnx"), output, given=True)
+    with pytest.raises(OutputError, match="cannot write here"):
+        require_writable(paths.folder)

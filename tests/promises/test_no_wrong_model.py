@@ -166,7 +166,7 @@ def with_output(declaration: str, node: str) -> onnx.ModelProto:
 @pytest.mark.parametrize("level", [0, 3, 4, 100])
 def test_an_output_of_any_kind_is_kept(kind: str, level: int, tmp_path: Path) -> None:
     proto = with_output(*OUTPUTS[kind])
-    config = {"quantization_parameters": {"precision_level": level, "analysis_enable": False}}
+    config = {"quantization_parameters": {"precision_level": level}}
     if level == 0:
         for index in range(10):
             np.save(tmp_path / f"{index}.npy", draw(1, 32, seed=index))
@@ -180,6 +180,15 @@ def test_an_output_of_any_kind_is_kept(kind: str, level: int, tmp_path: Path) ->
     (before, kept), (after, found) = (Session(m.SerializeToString()).run(x) for m in (proto, result))
     assert disagreement(before, after)[0] < 0.2
     assert disagreement(kept, found)[0] < 0.05
+
+
+@pytest.mark.parametrize("level", [3, 4, 100])
+def test_a_model_that_onnxruntime_cannot_load_needs_no_loadable_result(level: int, tmp_path: Path) -> None:
+    body = "a = Cast <to = 16> (x) b = MatMul (a, a) c = Cast <to = 1> (b) y = MatMul (c, w)"
+    proto = build(Form("", 18, body, "float[32,32] x", "float[32,32] y", {"w": WEIGHTS["w"]}), 18)
+    config = {"quantization_parameters": {"precision_level": level}}
+    result = xslim.quantize_onnx_model(config, proto, tmp_path / "out.onnx")
+    assert [node.op_type for node in result.graph.node].count("Cast") >= 2
 
 
 def reshaped(declared: list[int | str]) -> onnx.ModelProto:

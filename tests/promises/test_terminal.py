@@ -187,3 +187,28 @@ def test_json_is_json_whatever_the_names(tmp_path: Path, capsys: pytest.CaptureF
     file = models.save(evil_model(), tmp_path / "evil.onnx")
     assert main(["info", str(file), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["producer"].strip() == EVIL.strip()
+
+
+STREAMS = {
+    "nothing": "sys.stdout = sys.stderr = None",
+    "a class that only writes": "sys.stdout, sys.stderr = Tee(sys.stdout), Tee(sys.stderr)",
+}
+
+
+@pytest.mark.parametrize("level", [0, 1])
+@pytest.mark.parametrize("streams", STREAMS.values(), ids=STREAMS)
+def test_a_preprocessing_function_may_replace_the_streams(streams: str, level: int, tmp_path: Path) -> None:
+    space = make_workspace(tmp_path)
+    space.use_function(f"import sys; {streams}; return np.concatenate([np.load(path) for path in paths])")
+    with (tmp_path / "pre.py").open("a", encoding="utf-8") as file:
+        file.write(
+            "\nclass Tee:\n    def __init__(self, stream): self.stream = stream\n"
+            "    def write(self, text): self.stream.write(text)\n"
+        )
+    space.section("quantization")["finetune_level"] = level
+    run = subprocess.run(
+        [*XSLIM, "-c", str(space.write_config())], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert run.returncode == 0, run.stderr
+    assert "Traceback" not in run.stderr
+    assert list(space.output.glob("*.onnx"))

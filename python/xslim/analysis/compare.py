@@ -195,6 +195,9 @@ class _Worker:
             part.accumulated[name] = _sums(floats[name], arrays[self._local.accumulated[name]])
             part.local[name] = _sums(floats[name], arrays[self._local.local[name]])
         for name in self._outputs:
+            # An output may be a sequence or an optional value.
+            if not isinstance(floats[name], np.ndarray):
+                continue
             if floats[name].dtype.kind == "f" and floats[name].shape == arrays[name].shape:
                 part.outputs[name] = kernels.error_sums(floats[name], arrays[name])
         for name in self._sketched:

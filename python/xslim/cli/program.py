@@ -49,15 +49,19 @@ def run(argv: Sequence[str] | None) -> int:
 
 def _status(arguments: list[str], seen: interrupts.Interrupts) -> int:
     debug = "--debug" in arguments
+    # A preprocessing function may replace sys.stdout.
+    stdout = sys.stdout
     with nullcontext() if debug else only_our_lines():
         try:
             status = _run(arguments)
-            sys.stdout.flush()
+            stdout.flush()
         except SystemExit:
             raise
         except BaseException as error:  # noqa: BLE001 - the boundary: nothing passes it but an exit status
             # If Ctrl-C interrupts an import, the import may raise another error.
             return _failed(KeyboardInterrupt() if seen.any else error, debug)
+        finally:
+            sys.stdout = stdout
     return interrupts.STATUS if seen.any else status
 
 

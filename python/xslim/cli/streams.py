@@ -48,14 +48,15 @@ def only_our_lines() -> Iterator[None]:
         before.flush()
     os.dup2(nowhere, STDERR)
     os.close(nowhere)
-    if _number(before) == STDERR:
-        sys.stderr = _stream(shown, "w", before.encoding)
+    ours = _stream(shown, "w", before.encoding) if _number(before) == STDERR else before
+    sys.stderr = ours
     try:
         yield
     finally:
-        # If the disk is full, the lines are lost, but the run does not fail.
+        # If the disk is full, the lines are lost, but the run does not fail. A preprocessing function may
+        # have replaced sys.stderr.
         with suppress(OSError, ValueError):
-            sys.stderr.flush()
+            ours.flush()
         sys.stderr = before
         os.dup2(shown, STDERR)
         os.close(shown)

@@ -47,7 +47,7 @@ def run_float_model(
     lean: bool = False,
     unchecked: bool = False,
     samples: Sequence[Feeds] = (),
-) -> list[TrialRun]:
+) -> list[TrialRun] | None:
     """Run the float model on random input of the right type, and on samples.
 
     Parameters
@@ -67,9 +67,9 @@ def run_float_model(
 
     Returns
     -------
-    list of TrialRun
-        The runs. Empty, with a warning, if onnxruntime lacks an operator or the model runs on none of the
-        inputs.
+    list of TrialRun or None
+        The runs. Empty, with a warning, if the model runs on none of the inputs; None, with a warning, if
+        onnxruntime does not load the model, so that it need not load the result.
 
     Raises
     ------
@@ -80,7 +80,7 @@ def run_float_model(
     """
     if unknown := unknown_operators(model):
         logger.warning("onnxruntime has no operator %s: the result is neither run nor compared", unknown[0])
-        return []
+        return None
 
     def attempt(optimisation: str) -> list[TrialRun]:
         session = _load(source, model, isolated, lean=lean, optimisation=optimisation)
@@ -94,7 +94,7 @@ def run_float_model(
         if not (unchecked or is_gap(error)):
             raise
         logger.warning("the result is neither run nor compared: %s", error.what)
-    return []
+    return None
 
 
 def _run_on_random_input(session: Runs, model: ir.Model, *, known_to_run: bool) -> TrialRun | None:

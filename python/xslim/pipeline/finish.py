@@ -14,7 +14,7 @@ from xslim.export.proof import OutputComparison, prove
 from xslim.graph.io import release_weights, save_model
 from xslim.pipeline.original import Original
 from xslim.pipeline.paths import ModelSource, OutputPaths
-from xslim.runtime import Isolated, unknown_operators
+from xslim.runtime import Isolated
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +81,6 @@ class Output:
 
         def check(file: Path) -> None:
             original = self.original
-            loads = original.trial is not None or not unknown_operators(original.model)
             self.comparison = prove(
                 file,
                 original.source,
@@ -89,7 +88,7 @@ class Output:
                 original.isolated,
                 called="converted",
                 lean=original.lean,
-                loads=loads,
+                loads=original.loads,
             )
 
         save_model(model, self.path, check=check)

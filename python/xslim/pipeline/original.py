@@ -30,6 +30,8 @@ class Original:
         The process that runs it.
     trials : tuple of TrialRun
         Runs whose outputs a prepared model must reproduce; empty if the model cannot be run.
+    loads : bool
+        Whether onnxruntime loads the model; if not, nothing that is made from the model is run.
     lean : bool
         Whether the weights are so large that sessions must not keep a second copy of them.
     unchecked : bool
@@ -40,6 +42,7 @@ class Original:
     source: bytes | Path
     isolated: Isolated
     trials: tuple[TrialRun, ...] = ()
+    loads: bool = True
     lean: bool = False
     unchecked: bool = False
 
@@ -63,7 +66,7 @@ class Original:
         lean = weight_bytes(model) > LEAN_ABOVE
         file = source if isinstance(source, Path) else to_proto(model).SerializeToString()
         trials = run_float_model(file, model, isolated, lean=lean, unchecked=unchecked, samples=samples)
-        return cls(model, file, isolated, tuple(trials), lean, unchecked)
+        return cls(model, file, isolated, tuple(trials or ()), trials is not None, lean, unchecked)
 
     @property
     def trial(self) -> TrialRun | None:

@@ -111,7 +111,8 @@ def output_paths(config: Config, source: Path | None, output: str | Path | None,
             folder, prefix = target.parent, target.stem
         else:
             folder = target
-    paths = OutputPaths(folder.resolve(), prefix)
+    # Path.resolve raises RuntimeError for a link to itself.
+    paths = OutputPaths(Path(os.path.realpath(folder)), prefix)
     if source is not None and same_file(paths.model, source):
         paths = OutputPaths(paths.folder, f"{prefix}.q")
     return paths

@@ -36,7 +36,9 @@ def track(samples: Iterable[Feeds], total: int, rows: int = 1) -> Iterator[Feeds
 
 
 def _on_terminal() -> bool:
-    return sys.stderr.isatty() and logging.getLogger("xslim").isEnabledFor(logging.INFO)
+    # A preprocessing function may have replaced sys.stderr by something that only writes.
+    isatty = getattr(sys.stderr, "isatty", None)
+    return bool(isatty and isatty()) and logging.getLogger("xslim").isEnabledFor(logging.INFO)
 
 
 def _with_bar(samples: Iterable[Feeds], total: int, rows: int) -> Iterator[Feeds]:
