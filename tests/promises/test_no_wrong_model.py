@@ -257,7 +257,7 @@ def test_a_wrong_rewrite_is_our_fault(monkeypatch: pytest.MonkeyPatch, tmp_path:
 def test_onnxslim_is_left_out_where_it_is_wrong(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(preparation, "slim", wrong_relu)
+    monkeypatch.setattr(preparation, "run_onnxslim", wrong_relu)
     result = xslim.slim(build(RELU, 13), tmp_path / "out.onnx")
     assert "onnxslim changed the model's results and was left out: r differs" in caplog.text
     assert [node.op_type for node in result.graph.node] == ["MatMul", "Relu", "Neg"]
