@@ -47,6 +47,7 @@ CASES = {
     "depthwise": ("(float[1,4,8,9] x) => (float[1,8,6,7] y) {y = Conv <group=4> (x, w)}", (8, 1, 3, 3)),
     "one-dimensional": ("(float[1,4,9] x) => (float[1,6,9] y) {y = Conv <pads=[1,1]> (x, w)}", (6, 4, 3)),
     "product": ("(float[2,5,4] x) => (float[2,5,6] y) {y = MatMul(x, w)}", (4, 6)),
+    "one vector": ("(float[4] x) => (float[6] y) {y = MatMul(x, w)}", (4, 6)),
     "gemm": ("(float[5,4] x) => (float[5,6] y) {y = Gemm <transB=1> (x, w)}", (6, 4)),
     "plain gemm": ("(float[5,4] x) => (float[5,6] y) {y = Gemm(x, w)}", (4, 6)),
 }

@@ -59,8 +59,9 @@ class GramCollector:
             return
         for vectors, gram in self.grams.items():
             array = arrays[vectors.source]
-            if array.ndim < 2 or array.size == 0:
+            if array.ndim == 0 or array.size == 0:
                 continue
+            array = np.atleast_2d(array)
             count = max(LEAST_VECTORS, VECTORS_PER_COLUMN * vectors.columns)
             random = np.random.default_rng(number)
             if gram.is_finite:
