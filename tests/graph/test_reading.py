@@ -1,4 +1,4 @@
-"""Inconsistent sparse tensors are refused."""
+"""Inconsistent tensors are refused."""
 
 from __future__ import annotations
 
@@ -45,4 +45,16 @@ def test_a_tensor_without_a_type_or_with_too_few_bytes_is_refused() -> None:
         model = parsed("(float[2] x) => (float[2] y) { y = Relu(x) }")
         model.graph.node.append(node)
         with pytest.raises(ModelError, match=message):
+            load_model(model)
+
+
+@pytest.mark.parametrize("equal", [True, False])
+def test_initializers_of_one_name_are_kept_once_if_they_are_equal(equal: bool) -> None:
+    weights = [np.ones((4, 4), np.float32), np.full((4, 4), 1 if equal else 2, np.float32)]
+    model = parsed("(float[4,4] x) => (float[4,4] y) { y = Add(x, w) }")
+    model.graph.initializer.extend(numpy_helper.from_array(array, "w") for array in weights)
+    if equal:
+        assert list(load_model(model).graph.initializers) == ["w"]
+    else:
+        with pytest.raises(ModelError, match="two different initializers have the name 'w'"):
             load_model(model)

@@ -42,7 +42,8 @@ def normalise(proto: onnx.ModelProto, where: str) -> None:
     Raises
     ------
     ModelError
-        A sparse tensor is inconsistent or too large in dense form, or a value is a map.
+        A sparse tensor is inconsistent or too large in dense form, a value is a map, or two different
+        initializers have the same name.
     """
     for holder in (proto, *proto.functions):
         _spell_standard_domain(holder)
@@ -50,6 +51,7 @@ def normalise(proto: onnx.ModelProto, where: str) -> None:
     for graph in graphs:
         _refuse_maps(graph, where)
         _densify(graph, where)
+        _refuse_ambiguous(graph, where)
         _tell_apart(graph)
     listed = {value.name for graph in graphs for value in graph.input}
     if any(tensor.name not in listed for graph in graphs for tensor in graph.initializer):
@@ -157,6 +159,23 @@ def _refuse_maps(graph: onnx.GraphProto, where: str) -> None:
                 where=where,
                 hint="export a classifier of scikit-learn with options={'zipmap': False}",
             )
+
+
+def _refuse_ambiguous(graph: onnx.GraphProto, where: str) -> None:
+    """Keep one of equal initializers of a name; releases of onnxruntime take different ones of unequal."""
+    if len({tensor.name for tensor in graph.initializer}) == len(graph.initializer):
+        return
+    kept: dict[str, onnx.TensorProto] = {}
+    for tensor in graph.initializer:
+        if kept.setdefault(tensor.name, tensor) != tensor:
+            raise ModelError(
+                f"two different initializers have the name {tensor.name!r}",
+                where=where,
+                hint="export the model again",
+            )
+    tensors = [type(tensor).FromString(tensor.SerializeToString()) for tensor in kept.values()]
+    del graph.initializer[:]
+    graph.initializer.extend(tensors)
 
 
 def _dense(sparse: onnx.SparseTensorProto, name: str, where: str) -> onnx.TensorProto:
