@@ -263,6 +263,15 @@ def test_onnxslim_is_left_out_where_it_is_wrong(
     assert [node.op_type for node in result.graph.node] == ["MatMul", "Relu", "Neg"]
 
 
+def test_a_model_that_is_read_wrongly_is_our_fault(isolated: Isolated, tmp_path: Path) -> None:
+    file = tmp_path / "m.onnx"
+    onnx.save(build(RELU, 13), file)
+    read = wrong_relu(load_model(file))
+    original = Original.of(read, file, isolated, unchecked=False)
+    with pytest.raises(InternalError, match="reading the model changes what the model computes"):
+        prepare_proved(original, lambda steps, _: prepare(read, steps=steps))
+
+
 CHAOTIC = {
     "a fast wave": "c = Mul (h, big) y = Sin (c)",
     "a choice": "c = Mul (h, big) d = Sin (c) v, i = TopK <axis = 1> (d, three) y = Cast <to = 1> (i)",

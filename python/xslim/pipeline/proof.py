@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 Preparation = Callable[[Steps, bool], ir.Model]
 """Function that prepares the model, given an observer of the steps and whether onnxslim is left out."""
 
+READING = "reading the model"
 UNCHECKED = "--unchecked writes the result all the same"
 
 
@@ -49,6 +50,9 @@ def prepare_proved(original: Original, prepare: Preparation) -> ir.Model:
     judge = Judge(original)
     fault = judge.fault(prepared)
     if fault is None:
+        return prepared
+    if misread := judge.fault(original.model):
+        _complain(original, READING, misread, None)
         return prepared
     step, tensor = _first_wrong_step(judge, prepare)
     if step == ONNXSLIM:
