@@ -199,6 +199,7 @@ def test_a_mistake_gets_the_way_out(
     ("name", "content", "hint"),
     [
         ("c.json", "// 模型\n{}".encode("gbk"), "save the file as UTF-8"),
+        ("m.onnx", b"\x08\x07\xff", "named with -i"),
         ("c.yaml", b"model_parameters:\n  opset: 17\n", "only JSON is read"),
         ("c.json", rb'{"model_parameters": {"onnx_model": "C:\models\a.onnx"}}', "two backslashes"),
     ],

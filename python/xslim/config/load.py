@@ -120,7 +120,7 @@ def _read_json(path: Path) -> dict[str, Any]:
         ) from None
     except UnicodeDecodeError as error:
         raise ConfigError(
-            f"the config file is not UTF-8 text: {error}", where=str(path), hint="save the file as UTF-8"
+            f"the config file is not UTF-8 text: {error}", where=str(path), hint=_text_hint(path)
         ) from error
     except (OSError, ValueError) as error:
         raise ConfigError(f"cannot read the config file: {error}", where=str(path)) from error
@@ -144,6 +144,10 @@ def _read_json(path: Path) -> dict[str, Any]:
             hint="xslim init writes one to start from",
         )
     return raw
+
+
+def _text_hint(path: Path) -> str:
+    return "a model is named with -i" if path.suffix.lower() == ".onnx" else "save the file as UTF-8"
 
 
 def _json_hint(path: Path, error: json.JSONDecodeError) -> str:

@@ -109,7 +109,7 @@ def _data_refusal(node: ir.Node, operator: Operator, context: Context) -> str | 
     if not moving:
         return "all its inputs are constant"
     if any(value in context.masks for value in [*inputs, *node.outputs]):
-        return "it carries an attention mask"
+        return "it carries infinity, or values of 1e30 and more that stand for it, as an attention mask does"
     if all(value in context.shapes for value in moving):
         return "it computes with shapes, not with data"
     if any(_is_empty(value) for value in [*moving, *node.outputs]):
