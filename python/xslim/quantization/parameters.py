@@ -11,7 +11,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from xslim import kernels, observers
-from xslim.errors import InternalError
+from xslim.errors import DataError, InternalError
 from xslim.graph.scheme import (
     ConstantPlan,
     Quantization,
@@ -50,12 +50,23 @@ def find_parameters(model: ir.Model, plan: QuantPlan, sketches: Mapping[str, ker
 
 
 def activation_params(group: TensorGroup, sketches: Mapping[str, kernels.Sketch]) -> QuantParams:
-    """Search the range of one group of tensors over the merged sketch of its members."""
+    """Search the range of one group of tensors over the merged sketch of its members.
+
+    Raises
+    ------
+    DataError
+        The members have no finite value.
+    """
     if group.fixed_range is not None:
         return _fixed_params(*group.fixed_range)
     merged = sketches[group.observed[0]].copy()
     for name in group.observed[1:]:
         merged.merge(sketches[name])
+    if merged.is_empty:
+        raise DataError(
+            f"tensor {group.name!r} has no finite value on the calibration samples, so no scale fits it",
+            hint="look at the samples and their preprocessing, or keep its operator float: ignore_op_names",
+        )
     scale, zero_point = observers.search(merged, group.method, max_percentile=group.max_percentile)
     params = _per_tensor(scale, zero_point)
     return params if params.saturates_at(group.clamp) else _clamped(params, group.clamp)
