@@ -19,6 +19,9 @@ RUN_SECONDS = "XSLIM_RUN_SECONDS"
 RUN_MB = "XSLIM_RUN_MB"
 """Megabytes that the process may allocate in which models are tried and checked."""
 
+TRIAL_ELEMENTS = "XSLIM_TRIAL_ELEMENTS"
+"""Elements of all inputs and outputs, and of the largest other tensor, of a run on random input."""
+
 
 def _installed() -> int:
     """Megabytes of the machine's memory; more than any machine has where the system does not tell."""
@@ -33,6 +36,7 @@ _DEFAULTS: dict[str, Callable[[], int]] = {
     FOLD_MB: lambda: 256,
     RUN_SECONDS: lambda: 600,
     RUN_MB: _installed,
+    TRIAL_ELEMENTS: lambda: 1 << 26,
 }
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator, Sequence
 from itertools import product
 
@@ -11,8 +10,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from xslim.errors import ConfigError
 from xslim.graph.inputs import InputSpec, input_specs
+from xslim.graph.limits import TRIAL_ELEMENTS, limit
 from xslim.graph.ops import is_standard, static_shape
 from xslim.graph.trial_cost import elements_of_a_run
 from xslim.runtime.random_texts import draw_texts, known_texts
@@ -29,30 +28,11 @@ SMALLEST_TABLE = 2
 """Rows assumed for an integer input that indexes no table. Its values are 0 or 1, which suits masks and
 flags."""
 
-MOST_ELEMENTS = 1 << 26
-"""Elements of all inputs and of the largest tensor of a trial run together; more is not tried."""
-
 TEXTS = "O"
 """Kind of numpy's type for tensors of strings."""
 
 Array = NDArray[np.generic]
 Shapes = dict[str, tuple[int, ...]]
-
-
-def most_elements() -> int:
-    """Limit of the elements of a trial run: ``XSLIM_TRIAL_ELEMENTS``, else `MOST_ELEMENTS`.
-
-    Raises
-    ------
-    ConfigError
-        ``XSLIM_TRIAL_ELEMENTS`` is not a positive whole number.
-    """
-    given = os.environ.get("XSLIM_TRIAL_ELEMENTS")
-    if given is None:
-        return MOST_ELEMENTS
-    if not (given.isascii() and given.isdecimal() and len(given) < 19) or int(given) < 1:
-        raise ConfigError(f"{given[:40]!r} is not a positive whole number", where="XSLIM_TRIAL_ELEMENTS")
-    return int(given)
 
 
 def random_feeds(model: ir.Model) -> Iterator[dict[str, Array]]:
@@ -62,8 +42,8 @@ def random_feeds(model: ir.Model) -> Iterator[dict[str, Array]]:
     that they index, booleans are true or false alike, strings are words from the attributes of the model.
     Unknown first dimensions are 1, and so are dimensions of the same name. All other unknown dimensions have
     one common size, which differs from set to set, small sizes first. In the last sets only unknown last
-    dimensions are larger than 1. Sets that would need more than `most_elements` are left out. The same model
-    always gets the same numbers.
+    dimensions are larger than 1. Sets that would need more than ``XSLIM_TRIAL_ELEMENTS`` are left out.
+    The same model always gets the same numbers.
 
     Parameters
     ----------
@@ -100,20 +80,20 @@ def _sets(model: ir.Model, specs: Sequence[InputSpec]) -> Iterator[tuple[Shapes,
     sizes = IMAGE_SIZES if images else SEQUENCE_SIZES
     dims = {spec.name: _dims(model, spec) for spec in specs}
     batches = {shape[0] for shape in dims.values() if shape and isinstance(shape[0], str)}
-    limit, tried = most_elements(), []
+    most, tried = limit(TRIAL_ELEMENTS), []
     for last_only, size in product((False, True), sizes):
         shapes = {name: _fill(shape, size, batches, last_only=last_only) for name, shape in dims.items()}
         if shapes in tried:
             continue
         tried.append(shapes)
-        if sum(math.prod(shape) for shape in shapes.values()) > limit:
+        if sum(math.prod(shape) for shape in shapes.values()) > most:
             continue
         open_dims = any(isinstance(dim, str) for shape in dims.values() for dim in shape)
-        if open_dims and elements_of_a_run(model, shapes) > limit:
+        if open_dims and elements_of_a_run(model, shapes) > most:
             continue
         yield shapes, False
     if len(tried) == 1:
-        yield from ((shapes, True) for shapes in tried if sum(map(math.prod, shapes.values())) <= limit)
+        yield from ((shapes, True) for shapes in tried if sum(map(math.prod, shapes.values())) <= most)
 
 
 def _dims(model: ir.Model, spec: InputSpec) -> tuple[int | str, ...]:
