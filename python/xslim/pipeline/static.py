@@ -19,7 +19,7 @@ from xslim.export.qdq import export_qdq
 from xslim.export.trial import run_on_samples
 from xslim.graph.gains import StepGain
 from xslim.graph.inputs import input_specs
-from xslim.graph.io import save_model, to_proto
+from xslim.graph.io import save_model
 from xslim.graph.scheme import Quantization, QuantPlan
 from xslim.kernels import Sketch
 from xslim.pipeline.calibrate import calibrate
@@ -70,9 +70,11 @@ def run_static(
         No operator can be quantised, the data are wrong, the result does not pass its checks, or an output
         cannot be written.
     """
-    # The result is compared with the model's file if there is one; a model in memory is serialised for that.
-    original = source if isinstance(source, Path) else to_proto(model).SerializeToString()
-    prepared = prepare_model(model, config, _original(model, source, config, isolated))
+    known = _original(model, source, config, isolated)
+    original = known.source
+    prepared = prepare_model(model, config, known)
+    # The arrays of the trial runs are not needed during calibration.
+    del known
     run = _quantised(prepared, config, paths, sketch_files, isolated)
     try:
         comparison = run.compare(original, paths, isolated, fully_optimised=True)
