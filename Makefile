@@ -81,8 +81,8 @@ format: setup  ## rewrite the sources in the project's format
 bench: setup  ## kernel and pipeline benchmarks, one table
 	$(PY) benches/run.py
 
-accuracy: setup  ## accuracy table over the real models of ../shared
-	$(PY) benches/accuracy.py
+accuracy: setup  ## accuracy table over the models and tasks of ../shared
+	$(PY) -m benches.accuracy
 
 corpus: setup  ## every command over all models of a folder: make corpus FOLDER=models ARGS='--only *yolo*'
 	$(PY) -m tools.corpus $(FOLDER) $(ARGS)

@@ -1,0 +1,1 @@
+"""``make accuracy``: real models and tasks, on calibration lists drawn at random, beside other quantisers."""
