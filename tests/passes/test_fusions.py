@@ -23,6 +23,7 @@ GELU = {
 TANH = {
     "power": "q = Pow (x, three) c = Mul (k, q)",
     "product": "q = Mul (x, x) p = Mul (q, x) c = Mul (p, k)",
+    "constant inside": "q = Mul (x, k) p = Mul (x, q) c = Mul (x, p)",
 }
 
 

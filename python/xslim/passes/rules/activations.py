@@ -51,8 +51,8 @@ class GeluTanh(Rule):
     ----------
     half : {"last", "input", "inner"}
         Which product carries the factor 0.5.
-    cube : {"power", "product"}
-        ``Pow(x, 3)`` or ``x * (x * x)``.
+    cube : {"power", "product", "scaled"}
+        ``Pow(x, 3)``, ``x * (x * x)``, or ``x * (x * (c * x))`` with the constant inside, as JAX writes it.
     """
 
     def __init__(self, half: str, cube: str) -> None:
@@ -60,9 +60,12 @@ class GeluTanh(Rule):
         self._half, self._cube = half, cube
 
     def pattern(self, op: Any, x: Any, three: Any, c: Any, root: Any, one: Any, half: Any) -> Any:
-        """Every place of the factor, both ways to write the cube."""
-        cube = op.Pow(x, three) if self._cube == "power" else op.Mul(x, op.Mul(x, x))
-        inner = op.Mul(op.Add(x, op.Mul(cube, c)), root)
+        """Every place of the factor, all ways to write the cube."""
+        if self._cube == "scaled":
+            cubic = op.Mul(x, op.Mul(x, op.Mul(x, c)))
+        else:
+            cubic = op.Mul(op.Pow(x, three) if self._cube == "power" else op.Mul(x, op.Mul(x, x)), c)
+        inner = op.Mul(op.Add(x, cubic), root)
         return _half_times(op, x, op.Add(op.Tanh(inner), one), half, self._half)
 
     def require(
@@ -219,10 +222,10 @@ class Mish(Rule):
         return op.Mish(x)
 
 
-PLACES = ("last", "input", "inner")
+PLACES, CUBES = ("last", "input", "inner"), ("power", "product", "scaled")
 gelu = (
     *(rule for place in PLACES for rule in GeluErf.orders(place)),
-    *(rule for place in PLACES for cube in ("power", "product") for rule in GeluTanh.orders(place, cube)),
+    *(rule for place in PLACES for cube in CUBES for rule in GeluTanh.orders(place, cube)),
 )
 swish = (*Swish.orders(False), *Swish.orders(True))
 hard_sigmoid = (*HardSigmoid.orders(False), *HardSigmoid.orders(True))
