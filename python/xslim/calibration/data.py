@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Generator, Iterator, Sequence
+from copy import copy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -54,7 +56,10 @@ class CalibrationData:
     def __init__(
         self, specs: Sequence[InputSpec], parameters: CalibrationParameters, base_dir: Path | None = None
     ) -> None:
-        self.sources = make_sources(specs, parameters, base_dir)
+        self._adopt(make_sources(specs, parameters, base_dir))
+
+    def _adopt(self, sources: list[Source]) -> None:
+        self.sources = sources
         listed = _common_length(self.sources)
         self._rows = _rows_of_all(self.sources)
         if self._rows > listed:
@@ -65,6 +70,13 @@ class CalibrationData:
         self._left_out = listed % self._rows
         self._length = listed - self._left_out
         self._explained = False
+
+    def of_entries(self, entries: Sequence[list[Entry]]) -> CalibrationData:
+        """Return the data of other files, one list for every source, which are decoded in the same way."""
+        other = copy(self)
+        pairs = zip(self.sources, entries, strict=True)
+        other._adopt([replace(source, entries=files) for source, files in pairs])
+        return other
 
     def __len__(self) -> int:
         """Return the number of samples that are used; a fixed batch may leave some of the last ones out."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,6 +89,23 @@ def read_list(list_path: str, base_dir: Path | None) -> list[Entry]:
     if not entries:
         raise DataError("the list file names no file", where=str(path), hint="write one path per line")
     return entries
+
+
+MOST_UNSEEN = 8
+"""Largest number of samples on which a result is compared and that calibration does not use."""
+
+
+def beyond(entries: Sequence[Entry], limit: int) -> list[Entry]:
+    """Return a few existing files behind the first `limit` entries, evenly spread."""
+    rest = entries[limit:]
+    chosen = (rest[position] for position in evenly_spread(len(rest), MOST_UNSEEN))
+    return [entry for entry in chosen if _problem(entry.path) is None]
+
+
+def evenly_spread(available: int, wanted: int) -> list[int]:
+    """Return at most `wanted` positions, each in the middle of a part of the available ones."""
+    count = min(available, wanted)
+    return [(2 * number + 1) * available // (2 * count) for number in range(count)]
 
 
 def check_files(entries: list[Entry]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import numpy as np
 from xslim.calibration.arrays import is_float
 from xslim.calibration.decode import ImageDecoder, NpyDecoder, RawDecoder
 from xslim.calibration.geometry import ImageLayout, image_layout, show_shape
-from xslim.calibration.lists import Entry, check_files, read_list
+from xslim.calibration.lists import Entry, beyond, check_files, read_list
 from xslim.calibration.preprocess import UserFunction, load_function
 from xslim.config import CalibrationParameters, InputParameters
 from xslim.config.fields import PRESETS
@@ -42,6 +42,8 @@ class Source:
         A decoder reads one file, a user's function a batch of files.
     parameters : InputParameters
         The input's entry in the configuration.
+    beyond : list of Entry
+        A few files of the list that come after the first ``calibration_step`` ones.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Source:
     entries: list[Entry]
     reader: Decoder | UserFunction
     parameters: InputParameters
+    beyond: list[Entry] = field(default_factory=list)
 
     @property
     def is_free(self) -> bool:
@@ -150,9 +153,10 @@ def _source(spec: InputSpec, entry: InputParameters, where: str, limit: int, bas
             where=f"{where}.data_list_path",
             hint="name the text file that lists the calibration files, one path per line",
         )
-    entries = read_list(entry.data_list_path, base_dir)[:limit]
+    listed = read_list(entry.data_list_path, base_dir)
+    entries = listed[:limit]
     check_files(entries)
-    source = Source(spec.name, shape, entries, reader, entry)
+    source = Source(spec.name, shape, entries, reader, entry, beyond(listed, limit))
     _check_shapes(source)
     return source
 
@@ -190,20 +194,20 @@ def _reader(
 
 
 def _check_normalisation(spec: InputSpec, entry: InputParameters, layout: ImageLayout, where: str) -> None:
-    for field in ("mean_value", "std_value"):
-        values = getattr(entry, field)
+    for name in ("mean_value", "std_value"):
+        values = getattr(entry, name)
         if values is None:
             continue
         if len(values) not in (1, layout.channels):
             raise ConfigError(
                 f"has {len(values)} values but the input {spec.name} has {layout.channels} channels",
-                where=f"{where}.{field}",
+                where=f"{where}.{name}",
                 hint="give one value, or one per channel",
             )
         if not is_float(spec.dtype):
             raise ConfigError(
                 f"makes floats of an image but the input {spec.name} is {spec.dtype.name}",
-                where=f"{where}.{field}",
+                where=f"{where}.{name}",
                 hint="leave mean_value and std_value out",
             )
 

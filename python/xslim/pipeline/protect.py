@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from itertools import islice
 from pathlib import Path
 
 import onnx_ir as ir
 
-from xslim.calibration.lists import read_list
+from xslim.calibration.lists import beyond, read_list
 from xslim.config import Config, resolve_path
 from xslim.config.fields import PRESETS, is_table_path
 from xslim.errors import DataError
@@ -103,7 +102,8 @@ def calibration_files(config: Config) -> Iterator[InputFile]:
         yield InputFile(resolve_path(entry.data_list_path, config.base_dir), "the list")
         with suppress(DataError):
             entries = read_list(entry.data_list_path, config.base_dir)
-            for sample in islice(entries, calibration.calibration_step):
+            limit = calibration.calibration_step
+            for sample in [*entries[:limit], *beyond(entries, limit)]:
                 yield InputFile(sample.path, "the calibration file")
 
 
