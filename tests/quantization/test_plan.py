@@ -214,11 +214,11 @@ def test_a_normalisation_reads_float() -> None:
     assert not {"sum", "out"} & tensors(plan)
 
 
-def test_known_output_ranges_are_not_observed() -> None:
+def test_known_output_ranges_are_observed_as_well() -> None:
     plan = plan_of(prepared(graph(ATTENTION, attention_weights())))
     (group,) = [group for group in plan.groups if "probabilities" in group.tensors]
     assert group.fixed_range == (0.0, 1.0)
-    assert group.observed == ()
+    assert group.observed == ("probabilities",)
 
 
 def test_a_quotient_by_a_tensor_stays_float() -> None:

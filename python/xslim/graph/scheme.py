@@ -85,7 +85,7 @@ class TensorGroup:
     observed : tuple of str
         The members whose values determine the range; the other members only hold values of these.
     fixed_range : pair of float, or None
-        A range that is known without calibration; the members are not observed then.
+        A range that is known without calibration; refinement may prefer the observed one.
     clamp : pair of float, or None
         Bounds of an activation function that the saturation of the quantiser can replace.
     method, max_percentile : str, float

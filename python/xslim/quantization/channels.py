@@ -148,7 +148,11 @@ def _own_weight(node: ir.Node) -> bool:
 
 def _same(node: ir.Node, trace: _Trace) -> bool:
     """The output is scaled as the input is."""
-    source = trace.of(node.inputs[0])
+    return _same_as(node.inputs[0], node, trace)
+
+
+def _same_as(value: ir.Value | None, node: ir.Node, trace: _Trace) -> bool:
+    source = trace.of(value)
     if source is None:
         return True
     trace.channels[node.outputs[0]] = source
@@ -232,21 +236,53 @@ def _sum(node: ir.Node, trace: _Trace) -> bool:
 
 
 def _scale(node: ir.Node, trace: _Trace) -> bool:
-    """A product with a constant vector absorbs any scale."""
+    """A product with a constant vector absorbs any scale; a product of activations passes one scale on."""
     first, second = node.inputs
-    if first is None or second is None or not is_constant(second):
+    if first is None or second is None:
         return False
+    if not is_constant(second):
+        return _gate(node, trace)
     source, rank = trace.of(first), _rank(node.outputs[0])
     if source is None:
-        array = constant(second)
-        if array is None or rank is None or array.ndim != 1 or array.size < 2 or len(second.uses()) > 1:
+        axis = _vector_axis(constant(second), rank)
+        if axis is None or len(second.uses()) > 1:
             return True
-        trace.free(node.outputs[0], rank - 1, array.size)
+        trace.free(node.outputs[0], axis, _size(second))
         return True
     if not _scalable_operand(second, source, rank):
         return False
     trace.free(node.outputs[0], source.axis, len(source.ids))
     return True
+
+
+def _gate(node: ir.Node, trace: _Trace) -> bool:
+    """A product of two activations is scaled as one of them is, if the scale of the other one is 1."""
+    scaled = [value for value in node.inputs if trace.of(value) is not None]
+    rank = _rank(node.outputs[0])
+    if not scaled:
+        return True
+    # The operand that is gated is as large as the product; a gate may be broadcast over the positions.
+    large = [value for value in scaled if _dims(value) == _dims(node.outputs[0])]
+    first, second = node.inputs
+    if not large or rank is None or first is None or is_constant(first) or first is second:
+        return False
+    for value in scaled:
+        if value is not large[0]:
+            trace.pin(value)
+    return _same_as(large[0], node, trace)
+
+
+def _vector_axis(array: NDArray[Any] | None, rank: int | None) -> int | None:
+    """Return the axis of a tensor of this rank along which a constant varies, if there is exactly one."""
+    if array is None or rank is None or array.ndim > rank:
+        return None
+    axes = [rank - array.ndim + axis for axis, size in enumerate(array.shape) if size > 1]
+    return axes[0] if len(axes) == 1 else None
+
+
+def _size(value: ir.Value) -> int:
+    array = constant(value)
+    return 0 if array is None else array.size
 
 
 def _scalable_operand(value: ir.Value, channels: Channels, rank: int | None) -> bool:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import onnx_ir as ir
 
 from xslim.config import PrecisionLevel
+from xslim.graph.factors import is_factor
 from xslim.graph.ops import is_constant
 from xslim.graph.scheme import OperatorPlan
 from xslim.quantization.protected import FLOAT_TYPES
@@ -27,6 +28,7 @@ class Context:
     settings: dict[ir.Node, OperatorSettings]
     masks: Collection[ir.Value]
     shapes: Collection[ir.Value]
+    kept_float: Mapping[str, str]
 
 
 def data_positions(node: ir.Node, operator: Operator) -> list[int]:
@@ -62,6 +64,8 @@ def max_level(node: ir.Node, operator: Operator) -> int:
 
     A compute operator without constant weights is a product of two activations; it is float from level 2 on.
     """
+    if operator.square_level is not None and len(node.inputs) == 2 and node.inputs[0] is node.inputs[1]:
+        return operator.square_level
     if operator.role != "compute":
         return operator.max_level
     inputs = data_inputs(node, operator)
@@ -73,12 +77,23 @@ def classify(node: ir.Node, context: Context) -> OperatorPlan:
     operator = context.target.entry(node)
     reason = (
         context.ignored.get(node)
+        or _factor_refusal(node, operator)
         or _target_refusal(node, operator, context.target)
         or _level_refusal(node, operator, context.settings[node].precision_level)
         or _data_refusal(node, operator, context)
     )
     outputs = tuple(output.name for output in node.outputs if output.name)
     return OperatorPlan(node.name or "", node.op_type, reason is None, reason or "int8", outputs)
+
+
+def _factor_refusal(node: ir.Node, operator: Operator) -> str | None:
+    if is_factor(node):
+        return "equalisation inserted it, and its operand must not be rounded before"
+    if operator.role == "activation" and any(
+        value is not None and is_factor(value.producer()) for value in node.inputs
+    ):
+        return "it reads the result of an inserted factor, which is not rounded"
+    return None
 
 
 def _target_refusal(node: ir.Node, operator: Operator, target: Target) -> str | None:
@@ -112,9 +127,19 @@ def _data_refusal(node: ir.Node, operator: Operator, context: Context) -> str | 
         return "it carries infinity, or values of 1e30 and more that stand for it, as an attention mask does"
     if all(value in context.shapes for value in moving):
         return "it computes with shapes, not with data"
+    if (kept := _kept_float(node, operator, context.kept_float)) is not None:
+        return kept
     if any(_is_empty(value) for value in [*moving, *node.outputs]):
         return "it has an empty tensor"
     return None
+
+
+def _kept_float(node: ir.Node, operator: Operator, kept: Mapping[str, str]) -> str | None:
+    """Return why the node stays float if it reads or writes a tensor that refinement leaves float."""
+    touched = [value.name or "" for value in moving_inputs(node, operator)]
+    if not operator.float_output:
+        touched += [value.name or "" for value in node.outputs]
+    return next((kept[name] for name in touched if name in kept), None)
 
 
 def _float_inputs(node: ir.Node) -> list[ir.Value]:

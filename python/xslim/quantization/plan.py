@@ -17,6 +17,7 @@ from xslim.quantization.operators import Context, classify, data_inputs, is_weig
 from xslim.quantization.protected import mask_values, shape_values
 from xslim.quantization.regions import settings_by_node
 from xslim.quantization.rules import OperatorSettings, Rules
+from xslim.quantization.signal import signal_values
 from xslim.targets import Target
 
 logger = logging.getLogger(__name__)
@@ -56,6 +57,7 @@ def make_plan(model: ir.Model, target: Target, rules: Rules, *, mention: bool = 
         settings=settings_by_node(graph, rules, mention=mention),
         masks=mask_values(graph, target, rules.masks),
         shapes=shape_values(graph, target),
+        kept_float={**signal_values(graph), **rules.kept_float},
     )
     flow = trace(graph, context, {node: classify(node, context) for node in graph})
     return QuantPlan(
@@ -104,7 +106,7 @@ def _group(root: ir.Value, values: list[ir.Value], flow: Flow, default: Operator
     absorbed = node is not None and any(value in flow.fused for value in node.inputs[:1])
     return TensorGroup(
         tensors=tuple(value.name or "" for value in values),
-        observed=() if fixed else (root.name or "",),
+        observed=(root.name or "",),
         method=settings.method,
         max_percentile=settings.max_percentile,
         fixed_range=fixed,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 import onnx_ir as ir
@@ -53,6 +53,8 @@ class Rules:
         Exact names or shell patterns of operators that stay float, whatever the settings say.
     masks : frozenset of str
         Tensors in which calibration found infinities.
+    kept_float : mapping of str to str
+        Tensors that refinement leaves float, each with the reason in words.
     """
 
     settings: OperatorSettings
@@ -60,6 +62,7 @@ class Rules:
     ignore_op_types: Sequence[str] = ()
     ignore_op_names: Sequence[str] = ()
     masks: frozenset[str] = frozenset()
+    kept_float: Mapping[str, str] = field(default_factory=dict)
 
     def ignored(self, node: ir.Node) -> str | None:
         """Return the name of the ignore list that contains the operator, or None."""

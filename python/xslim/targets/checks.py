@@ -50,6 +50,7 @@ def _forms() -> tuple[type[BaseModel], dict[str, type[BaseModel]]]:
     changed: dict[str, Any] = {
         "role": Literal["compute", "elementwise", "activation", "concat", "passive", "float"],
         "max_level": Annotated[int, Field(ge=-1, le=2)],
+        "square_level": Annotated[int, Field(ge=-1, le=2)],
         "dynamic": Literal["matmul", "integer", "lstm", "weights"],
         "types": Name,
         "weight_axis": tuple[dict[str, Scalar], ...],

@@ -30,6 +30,8 @@ class Operator:
         ``compute``, ``elementwise``, ``activation``, ``concat``, ``passive`` or ``float``.
     max_level : int
         Highest precision level at which the operator is int8.
+    square_level : int or None
+        The same for a product of a tensor with itself, if it differs.
     opset : int or None
         Version of the operator's definition that the target documents.
     types : frozenset of str
@@ -87,6 +89,7 @@ class Operator:
 
     role: str
     max_level: int = -1
+    square_level: int | None = None
     opset: int | None = None
     types: frozenset[str] = frozenset()
     constraints: tuple[Constraint, ...] = ()
