@@ -69,6 +69,7 @@ def make_subject(
         sketches=result.sketches,
         samples=result.samples,
         calibration_samples=result.calibration_samples,
+        unseen=result.unseen,
         config=load_config(raw),
         early_ranges=result.early_ranges,
         steps=result.gains,

@@ -160,8 +160,9 @@ def test_summary_counts_what_is_int8(subject: Subject, report: Report) -> None:
     assert report.model.macs == 8 * 27 * 64 + 16 * 72 * 16 + 160
     assert report.model.int8_macs == report.model.macs
     assert report.model.int8_operators == len(subject.plan.int8_operators)
-    assert report.compared_samples == 2
-    assert report.calibration_samples == 32
+    assert report.compared_samples == 4
+    assert report.compared_unseen
+    assert report.calibration_samples == 28
 
 
 def test_symbolic_sizes_are_those_of_the_samples(tmp_path: Path) -> None:

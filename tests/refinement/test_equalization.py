@@ -11,13 +11,13 @@ from tests.refinement.test_steps import config, uneven_model
 from xslim.calibration.grams import ChannelRanges
 from xslim.graph.scheme import TensorGroup
 from xslim.pipeline.static import quantize_static
-from xslim.refinement.equalization import _FoldedRanges, has_room
+from xslim.refinement.activation_trials import FoldedRanges, has_room
 
 
 @pytest.mark.parametrize(("count", "step"), [(4, 1), (3, 2), (1, 1)])
 def test_a_fold_has_no_part_in_the_ranges_that_judge_it(count: int, step: int) -> None:
     arrays = [np.random.default_rng(seed).standard_normal((1, 3, 5)).astype(np.float32) for seed in range(9)]
-    folded = _FoldedRanges({"t": 1}, count, step)
+    folded = FoldedRanges({"t": 1}, count, step)
     for array in arrays:
         folded.update({"t": array})
     for fold in [None, *range(count)]:

@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,6 +22,7 @@ from xslim.refinement import steps as module
 from xslim.refinement.candidate import Candidate, Material, Scores
 from xslim.refinement.effort import EFFORT, LEVELS
 from xslim.refinement.judge import METRIC, Split
+from xslim.refinement.outcome import MOST_DB, Outcome
 from xslim.refinement.steps import STEPS, Stage, Step, refine
 
 BEFORE, AFTER = Stage.BEFORE_CALIBRATION, Stage.AFTER_CALIBRATION
@@ -56,8 +58,18 @@ def value_of(candidate: Candidate, _: Material | None = None) -> float:
     return float(value)
 
 
-def doubled(candidate: Candidate, _: Material | None = None) -> float:
-    return 2 * value_of(candidate)
+def outcome(db: float, samples: int = 4) -> Outcome:
+    """Equal noise on all samples."""
+    ones = np.ones((samples, 1))
+    return Outcome(ones, ones * 10.0 ** (-db / 10.0), np.array([MOST_DB]))
+
+
+def judged_value(candidate: Candidate, _: Material | None = None) -> Outcome:
+    return outcome(value_of(candidate))
+
+
+def doubled(candidate: Candidate, _: Material | None = None) -> Outcome:
+    return outcome(2 * value_of(candidate))
 
 
 def step(name: str, change: float, *, own: bool = False, **fields: Any) -> Step:
@@ -68,9 +80,13 @@ def step(name: str, change: float, *, own: bool = False, **fields: Any) -> Step:
             return start
         before = value_of(start)
         changed = replace(start, model=valued(before + change).model)
-        return replace(changed, measured=Scores(before, before + change, "own")) if own else changed
+        return (
+            replace(changed, measured=Scores(outcome(before), outcome(before + change), "own"))
+            if own
+            else changed
+        )
 
-    return Step(name, **{"levels": LEVELS, "run": run, "measure": value_of, **fields})
+    return Step(name, **{"levels": LEVELS, "run": run, "measure": judged_value, **fields})
 
 
 STEP = st.builds(
@@ -78,7 +94,7 @@ STEP = st.builds(
     st.sampled_from("abc"),
     st.sampled_from([-2.0, 0.0, 0.125, 0.25, 2.0]),
     own=st.booleans(),
-    measure=st.sampled_from([value_of, doubled]),
+    measure=st.sampled_from([judged_value, doubled]),
     levels=st.sampled_from([LEVELS, LEVELS, (2, 3)]),
     least_gain_db=st.sampled_from([0.0, 0.25, None]),
     stage=st.sampled_from([AFTER, AFTER, BEFORE]),
@@ -95,21 +111,21 @@ def expected(
     for item in steps:
         runs = item.stage is stage and level in item.levels and (judged or item.without_judge)
         found = item.run(valued(value), material()) if runs else valued(value)
-        kept_names = [gain.step for gain in gains if gain.kept]
+        kept_names = [gain.step.split(" (")[0] for gain in gains if gain.kept]
         if value_of(found) == value or (item.after is not None and item.after not in kept_names):
             continue
         if not judged or item.least_gain_db is None:
             value = value_of(found)
             continue
-        name, before, after = f"{item.name} (own)", value, value_of(found)
-        if found.measured is None:
-            name, before, after = (
-                item.name,
-                item.measure(valued(value), material()),
-                item.measure(found, material()),
-            )
-        kept = after >= before + item.least_gain_db
-        gains.append(StepGain(name, METRIC, before, after, kept))
+        name, scores = f"{item.name} (own)", found.measured
+        if scores is None:
+            name = item.name
+            scores = Scores(item.measure(valued(value), material()), item.measure(found, material()), "")
+        before, after = scores.before.score, scores.after.score
+        gain = scores.before.gain_of(scores.after)
+        assert gain.db <= after - before + 1e-9
+        kept = gain.db >= item.least_gain_db
+        gains.append(StepGain(name, METRIC, before, after, kept, gain.db, gain.deviation))
         value = value_of(found) if kept else value
     return value, gains
 
@@ -133,9 +149,9 @@ def test_a_candidate_is_scored_once() -> None:
     """A score costs a run of all samples that judge: one for the start and one for each change."""
     scored: list[float] = []
 
-    def measure(candidate: Candidate, _: Material) -> float:
+    def measure(candidate: Candidate, _: Material) -> Outcome:
         scored.append(value_of(candidate))
-        return scored[-1]
+        return outcome(scored[-1])
 
     changes = [1.0, -1.0, 0.5, -3.0]
     steps = [step(str(change), change, measure=measure) for change in changes]
@@ -170,7 +186,7 @@ def test_steps_wait_only_for_earlier_ones() -> None:
 def test_every_file_of_a_step_is_in_the_tuple() -> None:
     """A file that no line of `STEPS` names would never run."""
     folder = Path(xslim.refinement.__file__).parent
-    shared = {"__init__", "candidate", "effort", "judge", "steps"}
+    shared = {"__init__", "candidate", "effort", "judge", "steps", "activation_trials", "noise", "outcome"}
     assert {path.stem for path in folder.glob("*.py")} - shared == set(map(_file, STEPS))
 
 

@@ -96,10 +96,13 @@ def test_higher_levels_do_not_lose(tmp_path: Path, level: int) -> None:
 
 
 def test_only_what_gains_is_kept(tmp_path: Path) -> None:
+    certainty = {"factors": -1, "second-order": -1, "bias": -1, "biases": 1}
     for gain in quantized(tmp_path, 3).gains:
-        formula = gain.step.startswith(("equalisation", "second-order rounding", "bias correction"))
-        least = 0.05 if formula else 0.2
-        assert gain.kept == (gain.after >= gain.before + least)
+        needed = certainty.get(gain.step.split()[0], 2)
+        if needed > 0:
+            assert gain.kept == (gain.gain >= max(0.2, needed * gain.deviation))
+        elif gain.kept:
+            assert gain.gain >= -1.0 - gain.deviation
 
 
 def test_the_float_model_is_only_rescaled(tmp_path: Path) -> None:
@@ -123,7 +126,7 @@ def test_the_float_model_is_only_rescaled(tmp_path: Path) -> None:
         (100, 150_528, 10, 2, 25),
         (100, 384, 384 * 128, 1, 7),
         (100, 384, 384 * 128, 2, 25),
-        (8, 10**7, 10, 3, 1),
+        (8, 10**7, 10, 3, 2),
     ],
 )
 def test_batches_are_held_back_where_there_are_enough(
@@ -158,11 +161,11 @@ def test_the_measure_is_that_of_the_outputs(tmp_path: Path) -> None:
     settings = config(tmp_path, finetune_level=0)
     result = quantize_static(uneven_model(), settings, tmp_path / "store")
     data = start_static(uneven_model(), settings).data
-    held = Judge(uneven_model(), data, calibration_settings(settings), split(24, 192, 10))
-    assert len(held.feeds) == 6
+    held = Judge(uneven_model(), data, calibration_settings(settings), split(21, 192, 10))
+    assert len(held.feeds) == 5
     total = ErrorMetrics()
     expected = Session(to_proto(uneven_model()).SerializeToString())
     found = Session(to_proto(result.model).SerializeToString(), qdq_as_written=True)
     for feeds in held.feeds:
         total.update(expected.run(feeds)[0], found.run(feeds)[0])
-    assert held.score(result.model) == pytest.approx(total.sqnr_db)
+    assert held.judge(result.model).score == pytest.approx(total.sqnr_db)

@@ -13,6 +13,7 @@ from xslim.analysis.compare import Comparison, compare, symbol_sizes
 from xslim.analysis.constants import constant_reports
 from xslim.analysis.measures import chosen_of, errors_of, histogram_of, range_of, relative_noise
 from xslim.analysis.report import ModelSummary, OutputReport, Report, TensorReport, judge
+from xslim.analysis.saturated import compare_behind
 from xslim.analysis.subject import Subject
 from xslim.graph.cost import ModelCost, model_cost
 from xslim.graph.io import weight_bytes
@@ -57,7 +58,7 @@ def analyse(subject: Subject) -> Report:
         One of the models does not run.
     """
     tensors = list(subject.quantization.activations)
-    compared = subject.samples[: analysed_samples(subject.calibration_samples)]
+    compared = subject.samples[: subject.unseen or analysed_samples(subject.calibration_samples)]
     comparison = compare(
         subject.reference,
         subject.exported,
@@ -68,13 +69,17 @@ def analyse(subject: Subject) -> Report:
         channel_axes=_closer_look(subject),
     )
     depths = {node.name or "": index for index, node in enumerate(subject.reference.graph)}
-    outputs = tuple(OutputReport(name, errors_of(sums)) for name, sums in comparison.outputs.items())
+    outputs = (
+        *(OutputReport(name, errors_of(sums)) for name, sums in comparison.outputs.items()),
+        *compare_behind(subject.reference, subject.exported, compared),
+    )
     report = Report(
         version=subject.version,
         model=_summary(subject),
         verdict=judge(outputs, subject.config.quantization_parameters.finetune_level),
         calibration_samples=subject.calibration_samples,
         compared_samples=len(compared),
+        compared_unseen=subject.unseen > 0,
         outputs=outputs,
         tensors=tuple(_tensor_reports(subject, comparison, depths)),
         constants=constant_reports(subject.reference, subject.quantization, depths),

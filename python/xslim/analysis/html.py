@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from xslim.analysis import numbers
 from xslim.analysis.charts import channel_bars, depth_chart, spark
-from xslim.analysis.report import COSINE_LIMIT, FAIR_DB, FIRST_THINGS_FIRST, NOISE_LIMIT, Report
+from xslim.analysis.report import (
+    COSINE_LIMIT,
+    FAIR_DB,
+    FIRST_THINGS_FIRST,
+    NOISE_LIMIT,
+    Report,
+    compared_words,
+)
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -24,6 +31,7 @@ def to_html(report: Report) -> str:
     """
     template = _environment().from_string(_text("report.html.j2"))
     return template.render(
+        compared=compared_words(report),
         report=report,
         charts=[
             depth_chart(report.tensors, "wide", 960, 300),

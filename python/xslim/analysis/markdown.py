@@ -16,6 +16,7 @@ from xslim.analysis.report import (
     Range,
     Report,
     TensorReport,
+    compared_words,
 )
 
 COLUMNS = ("Op", "Var", "SNR", "MSE", "Cosine", "Q.MinMax", "F.MinMax", "F.Hist")
@@ -45,7 +46,7 @@ def _summary(report: Report) -> Iterator[str]:
     yield f"- int8: {model.int8_operators} of {model.operators} operators, "
     yield f"  {percent(model.int8_macs, model.macs)} of the multiply-accumulate operations"
     yield f"- constants: {model.float_bytes:,} bytes before, {model.quantized_bytes:,} after"
-    yield f"- samples: {report.calibration_samples} for calibration, {report.compared_samples} compared"
+    yield f"- samples: {report.calibration_samples} for calibration, {compared_words(report)}"
     for output in report.outputs:
         errors = output.errors
         yield f"- output `{output.name}`: {decibels(errors.sqnr_db)}, cosine {errors.cosine:.5f}"

@@ -236,6 +236,8 @@ class Report:
     verdict : Verdict
     calibration_samples, compared_samples : int
         Number of samples that the ranges were calibrated on, and of samples that both models ran on.
+    compared_unseen : bool
+        Whether calibration has seen none of the samples that both models ran on.
     outputs : tuple of OutputReport
     tensors : tuple of TensorReport
         Along the network.
@@ -254,12 +256,20 @@ class Report:
     verdict: Verdict
     calibration_samples: int
     compared_samples: int
+    compared_unseen: bool
     outputs: tuple[OutputReport, ...]
     tensors: tuple[TensorReport, ...]
     constants: tuple[ConstantReport, ...]
     findings: tuple[Finding, ...]
     steps: tuple[StepGain, ...]
     config: Mapping[str, Any]
+
+
+def compared_words(report: Report) -> str:
+    """Return how many samples were compared, and whether the figures flatter."""
+    if report.compared_unseen:
+        return f"{report.compared_samples} others compared"
+    return f"{report.compared_samples} of them compared, so figures on new samples are lower"
 
 
 def judge(outputs: tuple[OutputReport, ...], finetune_level: int = HIGHEST_FINETUNE) -> Verdict:

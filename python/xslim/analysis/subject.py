@@ -37,6 +37,9 @@ class Subject:
         Sketches of the observed tensors over all calibration samples.
     samples : sequence of feeds
         At most 16 samples; `analysed_samples` tells how many of them the models run on.
+    unseen : int
+        Number of the first samples among these that calibration has not seen; the models run on these only,
+        if there are any.
     calibration_samples : int
         Number of samples that the ranges were calibrated on.
     config : Config
@@ -60,3 +63,4 @@ class Subject:
     config: Config
     early_ranges: Mapping[str, Range] = field(default_factory=dict)
     steps: tuple[StepGain, ...] = ()
+    unseen: int = 0

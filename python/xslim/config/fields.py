@@ -181,6 +181,7 @@ TargetName = Annotated[
     WithJsonSchema({"anyOf": [{"enum": list(target_names())}, {"type": "string", "pattern": r"\.toml$"}]}),
 ]
 Percentile = Annotated[float, Field(ge=0.99, le=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
 GlobalLevel = Annotated[PrecisionLevel, _level_of(PrecisionLevel)]
 RegionLevel = Annotated[PrecisionLevel, _level_of(PrecisionLevel, PrecisionLevel.SLIM)]
 Effort = Annotated[FinetuneLevel, _level_of(FinetuneLevel)]

@@ -178,6 +178,8 @@ class QuantizationParameters(_Section):
     """Compare the result with the float model, tensor by tensor, and write a report."""
     max_percentile: f.Percentile = 0.9999
     """Share of the values inside the range that `percentile` chooses."""
+    max_float_share: f.Share = 0.05
+    """Largest share of the multiply-accumulates that refinement may leave in float."""
     custom_setting: Annotated[tuple[CustomSetting, ...], Field(strict=False)] | None = None
     """Parts of the graph with settings of their own."""
     truncate_var_names: f.Texts = ()

@@ -19,6 +19,11 @@ class StepGain:
         The measure without and with the step, on samples that the step was not fitted to.
     kept : bool
         Whether the change is part of the result.
+    gain : float
+        Mean gain in dB over the samples, which decides. A single sample with much noise moves it less than
+        the difference of `before` and `after`.
+    deviation : float
+        Standard deviation of `gain`, estimated by bootstrap over the samples; 0 for a single sample.
     """
 
     step: str
@@ -26,3 +31,5 @@ class StepGain:
     before: float
     after: float
     kept: bool
+    gain: float = 0.0
+    deviation: float = 0.0

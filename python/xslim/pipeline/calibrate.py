@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -16,6 +15,8 @@ from xslim.calibration.fingerprint import calibration_key
 from xslim.calibration.grams import GramCollector
 from xslim.calibration.merge import found_masks, merge_shards
 from xslim.calibration.observe import Settings, observe, watch
+from xslim.calibration.unseen import divide
+from xslim.calibration.whiteness import looks_like_noise
 from xslim.config import Config
 from xslim.errors import ModelError
 from xslim.graph.inputs import input_specs
@@ -50,6 +51,8 @@ class Start:
         The float model that calibration runs, prepared and perhaps equalised, and its plan.
     data : CalibrationData
         The samples.
+    unseen : list of feeds
+        Samples that calibration does not use, for the comparison at the end.
     target : Target
         The operator table.
     material : Material or None
@@ -61,6 +64,7 @@ class Start:
 
     candidate: Candidate
     data: CalibrationData
+    unseen: list[Feeds]
     target: Target
     material: Material | None
     exposed: tuple[str, ...]
@@ -82,6 +86,8 @@ class Calibrated:
         Sketches of the observed tensors.
     samples : sequence of feeds
         At most 16 samples, one by one.
+    unseen : int
+        Number of the first samples among these that calibration has not seen.
     calibration_samples : int
         Number of samples that the ranges were calibrated on.
     early_ranges : dict of str to (low, high)
@@ -93,6 +99,7 @@ class Calibrated:
     material: Material | None
     sketches: dict[str, Sketch]
     samples: Sequence[Feeds]
+    unseen: int
     calibration_samples: int
     early_ranges: dict[str, tuple[float, float]]
 
@@ -126,11 +133,13 @@ def calibrate(
         masks = agreed or masks
     while True:
         start = start_static(prepared, config, masks, isolated)
-        samples = list(islice(start.data.batches(1, workers=1), KEPT_SAMPLES))
+        seen = islice(start.data.batches(1, workers=1), KEPT_SAMPLES - len(start.unseen))
+        samples = [*start.unseen, *seen]
         settings = replace(calibration_settings(config), store=None if sketch_files else store, masks=masks)
         collected = _collect(start, settings, sketch_files)
         further = further_masks(collected.sketches)
         if not further:
+            warn_about_noise(samples)
             return _search(start, collected, samples)
         masks, sketch_files = masks | further, ()
 
@@ -145,21 +154,27 @@ def start_static(
 
     Parameters and errors are those of `plan_static` and `quantize_static`.
     """
-    plan, data = plan_static(prepared, config, masks)
+    plan, given = plan_static(prepared, config, masks)
+    divided = divide(given)
+    data = divided.seen
     if isolated:
         visible = list(dict.fromkeys([*_exposed(prepared, plan), *plan.observed]))
         session = isolated.session(with_outputs(prepared, visible), visible[:1], threads=1)
         session.run(next(iter(data.batches(1, workers=1))))
     target = target_of(config)
-    level = config.quantization_parameters.finetune_level
+    wanted = config.quantization_parameters
+    level = wanted.finetune_level
     if level == 0:
-        return Start(Candidate(prepared, plan), data, target, None, _exposed(prepared, plan))
+        return Start(Candidate(prepared, plan), data, divided.unseen, target, None, _exposed(prepared, plan))
     settings = calibration_settings(config)
     rules = replace(rules_from(config), masks=masks)
-    planner = partial(make_plan, target=target, rules=rules, mention=False)
-    material = Material.of(prepared, data, settings, planner, target, level)
+
+    def planner(model: ir.Model, kept_float: Mapping[str, str]) -> QuantPlan:
+        return make_plan(model, target, replace(rules, kept_float=kept_float), mention=False)
+
+    material = Material.of(prepared, data, settings, planner, target, level, wanted.max_float_share)
     candidate = refine(Candidate(prepared, plan), material, Stage.BEFORE_CALIBRATION)
-    return Start(candidate, data, target, material, _exposed(candidate.model, candidate.plan))
+    return Start(candidate, data, divided.unseen, target, material, _exposed(candidate.model, candidate.plan))
 
 
 def _exposed(model: ir.Model, plan: QuantPlan) -> tuple[str, ...]:
@@ -221,7 +236,14 @@ def _search(start: Start, collected: _Collected, samples: Sequence[Feeds]) -> Ca
     if material and collected.grams:
         material = with_grams(replace(material, reference=model, sketches=sketches), plan, collected.grams)
     return Calibrated(
-        candidate, start.target, material, sketches, samples, len(start.data), collected.early_ranges
+        candidate=candidate,
+        target=start.target,
+        material=material,
+        sketches=sketches,
+        samples=samples,
+        unseen=len(start.unseen),
+        calibration_samples=len(start.data),
+        early_ranges=collected.early_ranges,
     )
 
 
@@ -232,6 +254,17 @@ def further_masks(sketches: Mapping[str, Sketch]) -> frozenset[str]:
         names = ", ".join(sorted(found))
         logger.warning("planning again, as these tensors hold infinities and so stay float: %s", names)
     return found
+
+
+def warn_about_noise(samples: Sequence[Feeds]) -> None:
+    """Warn if an input holds white noise, on which every figure flatters."""
+    for name in samples[0] if samples else ():
+        if looks_like_noise(samples, name):
+            logger.warning(
+                "the samples of input %s look like white noise: ranges found with them do not fit real "
+                "inputs, and the figures below hold for noise only. List files of real inputs",
+                name,
+            )
 
 
 def calibration_settings(config: Config) -> Settings:

@@ -20,6 +20,8 @@ logger = logging.getLogger(__name__)
 
 MOST_OUTPUTS = 6
 
+UNSEEN, SEEN = " that calibration has not seen", " of the calibration (figures on new samples are lower)"
+
 
 def convert_without_data(
     convert: Conversion,
@@ -100,8 +102,13 @@ Conversion = Callable[[ir.Model, Config, Output], ir.Model]
 """Function that converts a float model, writes the result and returns it."""
 
 
-def log_comparison(rows: Sequence[OutputComparison], samples: int | None = None) -> None:
-    """Log the errors of the outputs; of many outputs, only the worst."""
+def log_comparison(
+    rows: Sequence[OutputComparison], samples: int | None = None, *, unseen: bool = False
+) -> None:
+    """Log the errors of the outputs; of many outputs, only the worst.
+
+    `samples` is the number of samples that were compared, `unseen` whether calibration has not seen them.
+    """
     if not rows:
         return
     worst = sorted(range(len(rows)), key=lambda index: rows[index].sqnr_db)[:MOST_OUTPUTS]
@@ -116,5 +123,5 @@ def log_comparison(rows: Sequence[OutputComparison], samples: int | None = None)
     ]
     if len(rows) > len(shown):
         lines.append(f"and {len(rows) - len(shown)} outputs that are closer")
-    on = f" on {samples} sample{'s' if samples > 1 else ''}" if samples else ""
+    on = f" on {samples} sample{'s' if samples > 1 else ''}{UNSEEN if unseen else SEEN}" if samples else ""
     logger.info("compared with the float model%s:\n%s", on, "\n".join(lines))

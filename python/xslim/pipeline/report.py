@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 
 from xslim.analysis import Report, report_files
+from xslim.analysis.report import OutputReport
 from xslim.errors import OutputError
 from xslim.export.proof import OutputComparison
 from xslim.files import write_whole
@@ -40,12 +41,18 @@ def write_report(report: Report, paths: OutputPaths) -> list[Path]:
     return written
 
 
+def comparison_of(output: OutputReport) -> OutputComparison:
+    """Return the errors of an output in the form of the comparison at the end of a run."""
+    errors = output.errors
+    return OutputComparison(output.name, errors.sqnr_db, errors.cosine, errors.max_abs_error)
+
+
 def log_report(report: Report, written: list[Path]) -> None:
     """Log the errors of the outputs, the advice of the report, and the path of the report."""
-    errors = [(output.name, output.errors) for output in report.outputs]
     log_comparison(
-        [OutputComparison(name, item.sqnr_db, item.cosine, item.max_abs_error) for name, item in errors],
+        [comparison_of(output) for output in report.outputs],
         report.compared_samples,
+        unseen=report.compared_unseen,
     )
     for finding in report.findings[:MOST_FINDINGS]:
         where = f" ({', '.join(finding.where[:3])})" if finding.where else ""

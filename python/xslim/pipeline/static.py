@@ -11,6 +11,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from xslim.analysis import Report, Subject, analyse
+from xslim.analysis.saturated import compare_behind
 from xslim.calibration.data import CalibrationData
 from xslim.config import Config
 from xslim.errors import ModelError, XSlimError
@@ -29,8 +30,9 @@ from xslim.pipeline.finish import log_comparison
 from xslim.pipeline.original import Original
 from xslim.pipeline.paths import SKETCHES, ModelSource, OutputPaths
 from xslim.pipeline.prepare import prepare_model
-from xslim.pipeline.report import log_report, write_report
+from xslim.pipeline.report import comparison_of, log_report, write_report
 from xslim.quantization.integer_bias import integer_biases
+from xslim.refinement.float_tensors import log_left_float
 from xslim.refinement.steps import Stage, log_gains, refine
 from xslim.runtime import Feeds, Isolated, unknown_operators
 
@@ -85,13 +87,14 @@ def run_static(
         comparison = run.compare(original, paths, isolated)
     part, result, whole = run.part, run.result, run.whole
     log_gains(result.gains)
+    log_left_float(result.plan)
     wanted = config.quantization_parameters.analysis_enable
     # The report, including its sizes, describes the converted part only.
     before = model if part.parts is None else part.model
     report = _analyse(before, result, config, paths) if wanted else None
     save_model(whole, paths.model)
     if report is None or part.parts is not None:
-        log_comparison(comparison, min(len(result.samples), COMPARED_SAMPLES))
+        log_comparison(comparison, len(result.compared), unseen=result.unseen > 0)
     if report is not None:
         log_report(report, write_report(report, paths))
     return whole
@@ -113,6 +116,8 @@ class StaticResult:
         Sketches of the observed tensors.
     samples : sequence of feeds
         At most 16 samples, one by one.
+    unseen : int
+        Number of the first samples among these that calibration has not seen.
     calibration_samples : int
         Number of samples that the ranges were calibrated on.
     gains : tuple of StepGain
@@ -127,9 +132,15 @@ class StaticResult:
     quantization: Quantization
     sketches: dict[str, Sketch]
     samples: Sequence[Feeds]
+    unseen: int
     calibration_samples: int
     gains: tuple[StepGain, ...] = ()
     early_ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+    @property
+    def compared(self) -> Sequence[Feeds]:
+        """The samples to compare on: those that calibration has not seen, or else a few of the others."""
+        return self.samples[: self.unseen or COMPARED_SAMPLES]
 
 
 def quantize_static(
@@ -180,6 +191,7 @@ def quantize_static(
         quantization=quantization,
         sketches=found.sketches,
         samples=found.samples,
+        unseen=found.unseen,
         calibration_samples=found.calibration_samples,
         gains=refined.gains,
         early_ranges=found.early_ranges,
@@ -198,7 +210,7 @@ class _Quantised:
         self, original: bytes | Path, paths: OutputPaths, isolated: Isolated, *, fully_optimised: bool = False
     ) -> list[OutputComparison]:
         """Check the result and compare it with the float model, if onnxruntime can run the whole model."""
-        samples = self.result.samples[:COMPARED_SAMPLES]
+        samples = self.result.compared
         with serialised(self.whole, paths.model) as quantized:
             unknown = unknown_operators(self.whole)
             rows = prove(
@@ -211,6 +223,9 @@ class _Quantised:
                 fully_optimised=fully_optimised,
                 survives=ModelError,
             )
+        if rows:
+            behind = compare_behind(self.result.reference, self.result.model, samples)
+            rows = [*rows, *(comparison_of(output) for output in behind)]
         if unknown:
             logger.warning(
                 "onnxruntime has no operator %s: the result is neither run nor compared", unknown[0]
@@ -270,6 +285,7 @@ def _analyse(original: ir.Model, result: StaticResult, config: Config, paths: Ou
             quantization=result.quantization,
             sketches=result.sketches,
             samples=result.samples,
+            unseen=result.unseen,
             calibration_samples=result.calibration_samples,
             config=config,
             early_ranges=result.early_ranges,

@@ -8,18 +8,24 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import onnx_ir as ir
 
 from xslim.calibration.data import CalibrationData
 from xslim.calibration.observe import Settings
 from xslim.export.qdq import export_qdq
+from xslim.graph.factors import products
 from xslim.graph.gains import StepGain
 from xslim.graph.layers import Vectors
 from xslim.graph.scheme import Quantization, QuantPlan
 from xslim.kernels import Gram, Sketch
+from xslim.quantization.balancing import insert_factors
+from xslim.quantization.equalization import Vector, channels_to_observe
+from xslim.refinement.activation_trials import ActivationTrials
 from xslim.refinement.effort import EFFORT, Effort
 from xslim.refinement.judge import Judge, output_elements, split
+from xslim.refinement.outcome import Outcome
 from xslim.targets import Target
 
 logger = logging.getLogger(__name__)
@@ -30,8 +36,8 @@ UNJUDGED = (
 )
 
 
-Planner = Callable[[ir.Model], QuantPlan]
-"""Function that makes the plan of a float model, with the target and the rules of the run."""
+Planner = Callable[[ir.Model, Mapping[str, str]], QuantPlan]
+"""Makes the plan of a float model; the mapping names tensors that stay float, each with the reason."""
 
 
 @dataclass(frozen=True)
@@ -52,18 +58,18 @@ class Room:
 
 @dataclass(frozen=True)
 class Scores:
-    """Scores in dB that a step has measured itself.
+    """Outcomes that a step has measured itself.
 
     Attributes
     ----------
-    before, after : float
-        The scores without and with the change.
+    before, after : Outcome
+        The outcomes without and with the change.
     detail : str
         The choice of the step in words, for the table of gains.
     """
 
-    before: float
-    after: float
+    before: Outcome
+    after: Outcome
     detail: str
 
 
@@ -81,6 +87,16 @@ class Candidate:
         Scales, zero points and int8 constants; empty before calibration.
     room : Room
         The factor by which equalisation wants the calibrated ranges to be widened.
+    scales : mapping of str to float64 array
+        The divisor of every channel of the tensors that equalisation scaled.
+    strength : float
+        The strength of the equalisation.
+    everywhere : bool
+        Whether factors stand around int8 operators too, which then became float.
+    noise : mapping of str to float64 array
+        Noise over signal, for every output, of each int8 activation alone; empty if it was not measured.
+    kept_float : mapping of str to str
+        The tensors that refinement leaves float, each with the reason.
     gains : tuple of StepGain
         The gains of all steps that were judged so far.
     measured : Scores or None
@@ -91,12 +107,17 @@ class Candidate:
     plan: QuantPlan
     quantization: Quantization = field(default_factory=lambda: Quantization({}, {}))
     room: Room = Room()
+    scales: Mapping[str, Vector] = field(default_factory=dict)
+    strength: float = 0.0
+    everywhere: bool = False
+    noise: Mapping[str, Vector] = field(default_factory=dict)
+    kept_float: Mapping[str, str] = field(default_factory=dict)
     gains: tuple[StepGain, ...] = ()
     measured: Scores | None = None
 
     def has_kept(self, step: str) -> bool:
         """Whether a step of this name was judged and kept."""
-        return any(gain.kept and gain.step == step for gain in self.gains)
+        return any(gain.kept and gain.step.split(" (")[0] == step for gain in self.gains)
 
 
 @dataclass(frozen=True)
@@ -117,6 +138,8 @@ class Material:
         The limits of time, memory and samples of the finetune level.
     judge : Judge
         Scores candidates on samples to which no step is fitted.
+    float_share : float
+        Largest share of the int8 multiply-accumulates that may become float.
     sketches : mapping of str to Sketch
         Sketches of the observed tensors; empty before calibration.
     grams : mapping of Vectors to Gram
@@ -130,6 +153,7 @@ class Material:
     target: Target
     effort: Effort
     judge: Judge
+    float_share: float = 0.0
     sketches: Mapping[str, Sketch] = field(default_factory=dict)
     grams: Mapping[Vectors, Gram] = field(default_factory=dict)
 
@@ -141,6 +165,7 @@ class Material:
         planner: Planner,
         target: Target,
         level: int,
+        float_share: float,
     ) -> Material:
         """Collect the material that exists before calibration; the float model runs on the judge's samples.
 
@@ -152,23 +177,38 @@ class Material:
         judge = Judge(prepared, data, settings, split(data.runs, inputs, outputs, effort))
         if not judge.can_judge:
             logger.warning(UNJUDGED)
-        return Material(prepared, data, replace(settings, store=None), planner, target, effort, judge)
+        return Material(
+            prepared, data, replace(settings, store=None), planner, target, effort, judge, float_share
+        )
+
+    @cached_property
+    def trials(self) -> ActivationTrials:
+        """Trials with int8 activations alone; the first use runs the float model on the samples."""
+        plan = self.planner(self.reference, {})
+        extended = insert_factors(self.reference, plan, everywhere=True)
+        wide = self.planner(extended, {})
+        product = products(extended)
+        tensors: dict[str, int | None] = dict.fromkeys([*plan.observed, *wide.observed])
+        tensors.update(channels_to_observe(self.reference, plan))
+        tensors.update(channels_to_observe(extended, wide))
+        sources = {product.get(name, name): axis for name, axis in tensors.items()}
+        return ActivationTrials(self.reference, sources, self.data, self.settings, self.judge, self.target)
 
     def export(self, candidate: Candidate) -> ir.Model:
         """Return the quantised model of a candidate."""
         return export_qdq(candidate.model, candidate.plan, candidate.quantization, self.target)
 
 
-Measure = Callable[[Candidate, Material], float]
-"""Scores a candidate in dB; higher is better."""
+Measure = Callable[[Candidate, Material], Outcome]
+"""Judges a candidate."""
 
 
-def score_of_outputs(candidate: Candidate, material: Material) -> float:
-    """Score the outputs of the quantised model."""
-    return material.judge.score(material.export(candidate))
+def judge_outputs(candidate: Candidate, material: Material) -> Outcome:
+    """Judge the outputs of the quantised model."""
+    return material.judge.judge(material.export(candidate))
 
 
-def score_of_activations(candidate: Candidate, material: Material) -> float:
-    """Score the outputs of the model whose activations alone are int8."""
+def judge_activations(candidate: Candidate, material: Material) -> Outcome:
+    """Judge the outputs of the model whose activations alone are int8."""
     activations = Quantization(candidate.quantization.activations, {})
-    return score_of_outputs(replace(candidate, quantization=activations), material)
+    return judge_outputs(replace(candidate, quantization=activations), material)

@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from xslim import kernels
 from xslim.calibration.data import CalibrationData
 from xslim.calibration.observe import Settings
-from xslim.refinement.effort import EFFORT, FAIR_OUTPUTS, FEWEST_RUNS, LEAST_STRIDE, Effort
+from xslim.graph.outputs import values_by_name
+from xslim.graph.saturation import saturated_outputs
+from xslim.refinement.effort import EFFORT, FAIR_OUTPUTS, FEWEST_AFFORDABLE, FEWEST_RUNS, LEAST_STRIDE, Effort
+from xslim.refinement.outcome import MOST_DB, SATURATED_DB, Outcome
 from xslim.runtime import Feeds, Session, thread_count
 
 METRIC = "output SQNR (dB)"
-MOST_DB = 200.0
-"""The score of outputs without error."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def split(runs: int, inputs: int, outputs: int, effort: Effort = EFFORT[1]) -> S
     if runs < FEWEST_RUNS:
         return Split(None)
     fair = max(effort.judging_runs, math.ceil(FAIR_OUTPUTS / max(outputs, 1)))
-    affordable = max(1, effort.judging_inputs // max(inputs, 1))
+    affordable = max(FEWEST_AFFORDABLE, effort.judging_inputs // max(inputs, 1))
     stride = max(LEAST_STRIDE, math.ceil(runs / min(fair, affordable)))
     return Split(min(stride, runs))
 
@@ -79,7 +80,10 @@ def output_elements(model: ir.Model) -> int:
 
 
 class Judge:
-    """Scores quantised models against the outputs of the float model on the samples held back.
+    """Scores quantised models against the float model on the samples held back.
+
+    The outputs are judged, and behind an output of a saturating function, the input of the function as well:
+    samples on which the function saturates hide the error, and the few others outweigh them.
 
     Parameters
     ----------
@@ -103,8 +107,13 @@ class Judge:
     def __init__(self, model: ir.Model, data: CalibrationData, settings: Settings, chosen: Split) -> None:
         self.split = chosen
         self.feeds: list[Feeds] = list(data.samples(settings.batch_size, thread_count(), chosen.shard))
-        session = Session(model, threads=1)
-        self._outputs = session.outputs
+        saturated = saturated_outputs(model.graph)
+        self._functions = [node.name or "" for nodes in saturated.values() for node in nodes]
+        outputs = [value.name or "" for value in model.graph.outputs]
+        self._outputs = outputs
+        most = [SATURATED_DB if name in saturated else MOST_DB for name in outputs]
+        self._most_db = np.array([*most, *(MOST_DB for _ in self._functions)])
+        session = self._session(model)
         self._expected = list(session.run_all(self.feeds))
 
     @property
@@ -112,25 +121,42 @@ class Judge:
         """Whether any samples are held back."""
         return self.split.stride is not None
 
-    def score(self, quantized: ir.Model) -> float:
-        """Return the signal-to-noise ratio in dB of a quantised model, averaged over its outputs."""
-        session = Session(quantized, self._outputs, threads=1, qdq_as_written=True)
-        totals = output_errors(session, self.feeds, self._expected)
-        measured = [min(total.sqnr_db, MOST_DB) for total in totals if total.count]
-        return sum(measured) / len(measured) if measured else MOST_DB
+    def judge(self, quantized: ir.Model) -> Outcome:
+        """Return the errors of a quantised model."""
+        errors = output_errors(self._session(quantized, qdq_as_written=True), self.feeds, self._expected)
+        counted = np.array(
+            [any(row[column].count for row in errors) for column in range(len(self._expected[0]))]
+        )
+        signal = np.array([[item.reference_energy for item in row] for row in errors])
+        noise = np.array([[item.noise_energy for item in row] for row in errors])
+        return Outcome(signal[:, counted], noise[:, counted], self._most_db[counted])
+
+    def _session(self, model: ir.Model, *, qdq_as_written: bool = False) -> Session:
+        """Return a session of the judged tensors."""
+        readers = {node.name: node for node in model.graph}
+        inner = [readers[name].inputs[0] for name in self._functions]
+        extended = model.clone()
+        values = values_by_name(extended.graph)
+        names = [*self._outputs, *(value.name or "" for value in inner if value is not None)]
+        known = {value.name for value in extended.graph.outputs}
+        further = dict.fromkeys(name for name in names if name not in known)
+        extended.graph.outputs.extend(values[name] for name in further)
+        return Session(extended, names, threads=1, qdq_as_written=qdq_as_written)
 
 
 def output_errors(
     session: Session, samples: Sequence[Feeds], expected: Sequence[Sequence[NDArray[np.generic]]]
-) -> list[kernels.ErrorMetrics]:
-    """Errors of every output of a session over all samples; only arrays of floats are counted."""
-    totals = [kernels.ErrorMetrics() for _ in session.outputs]
+) -> list[list[kernels.ErrorMetrics]]:
+    """Errors of every output of a session, for every sample; only arrays of floats are counted."""
+    rows = []
     for references, outputs in zip(expected, session.run_all(samples), strict=True):
-        for total, reference, found in zip(totals, references, outputs, strict=True):
+        row = [kernels.ErrorMetrics() for _ in session.outputs]
+        for metrics, reference, found in zip(row, references, outputs, strict=True):
             # A sequence or an optional output is no array.
             if isinstance(reference, np.ndarray) and reference.dtype.kind == "f":
-                total.update(reference, _found_for(reference, found))
-    return totals
+                metrics.update(reference, _found_for(reference, found))
+        rows.append(row)
+    return rows
 
 
 def _found_for(reference: NDArray[np.generic], found: NDArray[np.generic]) -> NDArray[np.generic]:

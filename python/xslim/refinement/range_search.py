@@ -23,6 +23,7 @@ from xslim.graph.ops import is_constant
 from xslim.graph.outputs import with_outputs
 from xslim.graph.quantizers import Pair, quantizer_pairs
 from xslim.graph.scheme import QuantPlan, TensorGroup, representable
+from xslim.kernels import ErrorMetrics
 from xslim.refinement.candidate import Candidate, Material
 from xslim.refinement.effort import LEAST_PROGRESS, PROBES, RANGE_STEPS
 from xslim.refinement.judge import output_errors
@@ -164,7 +165,8 @@ class _Adjustable:
     def error(self, scales: Mapping[str, Scale]) -> float:
         """Return noise over signal energy, summed over the outputs, plus its mean over the inner tensors."""
         given = {name: self._given(scales[tensor], name) for name, tensor in self._tensors.items()}
-        totals = output_errors(self._session, [{**feeds, **given} for feeds in self._feeds], self._expected)
+        rows = output_errors(self._session, [{**feeds, **given} for feeds in self._feeds], self._expected)
+        totals = [_merged(column) for column in zip(*rows, strict=True)]
         return sum(
             weight * total.noise_energy / max(total.reference_energy, 1e-30)
             for weight, total in zip(self._weights, totals, strict=True)
@@ -173,6 +175,13 @@ class _Adjustable:
     def _given(self, scale: Scale, name: str) -> NDArray[np.generic]:
         """Return a scale in the type of its input, rounded as in the export."""
         return representable(scale, np.float16 if name in self._half else np.float32)
+
+
+def _merged(parts: Sequence[ErrorMetrics]) -> ErrorMetrics:
+    total = ErrorMetrics()
+    for part in parts:
+        total.merge(part)
+    return total
 
 
 def _probes(groups: Sequence[TensorGroup]) -> list[str]:

@@ -16,7 +16,10 @@ from functools import partial
 from xslim.graph.gains import StepGain
 from xslim.refinement import (
     equalization,
+    factor_choice,
+    float_tensors,
     full_ranges,
+    observed_bounds,
     range_search,
     rounding,
     sequential_bias,
@@ -25,11 +28,24 @@ from xslim.refinement.candidate import (
     Candidate,
     Material,
     Measure,
-    score_of_activations,
-    score_of_outputs,
+    Scores,
+    judge_activations,
+    judge_outputs,
 )
-from xslim.refinement.effort import CHOICE_GAIN_DB, EFFORT, FORMULA_GAIN_DB, LEVELS
+from xslim.refinement.effort import (
+    CHOICE_GAIN_DB,
+    CHOSEN,
+    COMPUTED,
+    EFFORT,
+    FEW_JUDGES,
+    FEW_JUDGES_GAIN_DB,
+    FITTED,
+    FORMULA_GAIN_DB,
+    LARGEST_LOSS_DB,
+    LEVELS,
+)
 from xslim.refinement.judge import METRIC
+from xslim.refinement.outcome import Outcome
 
 logger = logging.getLogger(__name__)
 
@@ -55,8 +71,12 @@ class Step:
         Returns the changed candidate, or the given candidate if there is nothing to change.
     least_gain_db : float or None
         The least gain in dB for which the change is kept; None if another step has judged the change already.
-    measure : callable of Candidate and Material to float
-        The function that scores a candidate.
+    certainty : float
+        Number of standard deviations that the gain must exceed as well. A step that chooses the best of
+        several alternatives needs two, because the best of several scores is better by chance alone. If
+        negative, the gain may fall short of the least gain by this number of standard deviations.
+    measure : callable of Candidate and Material to Outcome
+        The function that judges a candidate.
     stage : Stage
         The stage in which the step runs.
     after : str or None
@@ -69,7 +89,8 @@ class Step:
     levels: tuple[int, ...]
     run: Callable[[Candidate, Material], Candidate]
     least_gain_db: float | None = CHOICE_GAIN_DB
-    measure: Measure = score_of_outputs
+    certainty: float = CHOSEN
+    measure: Measure = judge_outputs
     stage: Stage = Stage.AFTER_CALIBRATION
     after: str | None = None
     without_judge: bool = False
@@ -80,18 +101,34 @@ TWO, THREE = EFFORT[2].scales, EFFORT[3].scales
 RANGES = "reconstruction of ranges"
 
 STEPS: tuple[Step, ...] = (
+    Step("equalisation", ALL, equalization.equalize_channels, stage=Stage.BEFORE_CALIBRATION),
     Step(
-        "equalisation", ALL, equalization.equalize_channels, FORMULA_GAIN_DB, stage=Stage.BEFORE_CALIBRATION
+        "factors that pay",
+        ALL,
+        factor_choice.keep_what_pays,
+        LARGEST_LOSS_DB,
+        certainty=COMPUTED,
+        stage=Stage.BEFORE_CALIBRATION,
+        after="equalisation",
     ),
-    Step("full ranges", ALL, full_ranges.clip_nothing, measure=score_of_activations),
+    Step("tensors left float", ALL, float_tensors.leave_float, stage=Stage.BEFORE_CALIBRATION),
+    Step("full ranges", ALL, full_ranges.clip_nothing, measure=judge_activations),
+    Step("observed bounds", ALL, observed_bounds.use_observed, measure=judge_activations),
     Step("room for values not seen", ALL, equalization.leave_room, least_gain_db=None),
-    Step("second-order rounding", ALL, rounding.round_weights, FORMULA_GAIN_DB),
+    Step("second-order rounding", ALL, rounding.round_weights, FORMULA_GAIN_DB, certainty=COMPUTED),
     Step(f"{len(TWO)} scales per channel", (2, 3), partial(rounding.round_weights, scales=TWO)),
     Step(f"{len(THREE)} scales per channel", (3,), partial(rounding.round_weights, scales=THREE)),
-    Step("bias correction", ALL, rounding.correct_means, FORMULA_GAIN_DB, without_judge=True),
-    Step("biases in sequence", ALL, sequential_bias.follow),
+    Step(
+        "bias correction",
+        ALL,
+        rounding.correct_means,
+        FORMULA_GAIN_DB,
+        certainty=COMPUTED,
+        without_judge=True,
+    ),
+    Step("biases in sequence", ALL, sequential_bias.follow, certainty=FITTED),
     Step(RANGES, (2, 3), range_search.reconstruct),
-    Step("biases in sequence", (2, 3), sequential_bias.follow, after=RANGES),
+    Step("biases in sequence", (2, 3), sequential_bias.follow, certainty=FITTED, after=RANGES),
 )
 """All steps in order. A new step needs a file with its function, and an entry here."""
 
@@ -118,17 +155,17 @@ def refine(
         The candidate with all changes that were kept, and with the gains of all judged steps.
     """
     candidate = start
-    scores: dict[Measure, float] = {}
+    known: dict[Measure, Outcome] = {}
     for step in STEPS if steps is None else steps:
         if step.stage is not stage or material.effort.level not in step.levels:
             continue
         if step.after is None or candidate.has_kept(step.after):
-            candidate = _take(step, candidate, material, scores)
+            candidate = _take(step, candidate, material, known)
     return candidate
 
 
-def _take(step: Step, start: Candidate, material: Material, scores: dict[Measure, float]) -> Candidate:
-    """Run one step and keep its result if the score gains; `scores` caches those of the current candidate."""
+def _take(step: Step, start: Candidate, material: Material, known: dict[Measure, Outcome]) -> Candidate:
+    """Run one step and keep its result if it gains; `known` caches the outcomes of the current candidate."""
     judged = material.judge.can_judge
     if not judged and not step.without_judge:
         return start
@@ -136,28 +173,32 @@ def _take(step: Step, start: Candidate, material: Material, scores: dict[Measure
     if found is start:
         return start
     if not judged or step.least_gain_db is None:
-        scores.clear()
+        known.clear()
         return replace(found, measured=None)
-    gain = _judge(step, start, found, material, scores)
+    own = found.measured
+    if own is None:
+        if step.measure not in known:
+            known[step.measure] = step.measure(start, material)
+        own = Scores(known[step.measure], step.measure(found, material), "")
+    gain = _gain(step, own)
     if gain.kept:
-        scores.clear()
+        known.clear()
         if found.measured is None:
-            scores[step.measure] = gain.after
+            known[step.measure] = own.after
     return replace(found if gain.kept else start, gains=(*start.gains, gain), measured=None)
 
 
-def _judge(
-    step: Step, start: Candidate, found: Candidate, material: Material, scores: dict[Measure, float]
-) -> StepGain:
-    name, own = step.name, found.measured
-    if own is not None:
-        name, before, after = f"{name} ({own.detail})", own.before, own.after
-    else:
-        if step.measure not in scores:
-            scores[step.measure] = step.measure(start, material)
-        before, after = scores[step.measure], step.measure(found, material)
-    kept = after >= before + (step.least_gain_db or 0.0)
-    return StepGain(name, METRIC, before, after, kept)
+def _gain(step: Step, scores: Scores) -> StepGain:
+    gain = scores.before.gain_of(scores.after)
+    least = step.least_gain_db or 0.0
+    if len(scores.before.signal) >= FEW_JUDGES:
+        wanted = step.certainty * gain.deviation
+        least = max(least, wanted) if wanted > 0 else least + wanted
+    elif step.certainty > 0:
+        least = max(least, FEW_JUDGES_GAIN_DB)
+    name = f"{step.name} ({scores.detail})" if scores.detail else step.name
+    before, after = scores.before.score, scores.after.score
+    return StepGain(name, METRIC, before, after, gain.db >= least, gain.db, gain.deviation)
 
 
 def log_gains(gains: Sequence[StepGain]) -> None:
@@ -165,8 +206,9 @@ def log_gains(gains: Sequence[StepGain]) -> None:
     if not gains:
         return
     width = max(len("step"), *(len(gain.step) for gain in gains))
-    lines = [f"{'step':<{width}}   before    after"]
-    for gain in gains:
-        undone = "" if gain.kept else "   undone"
-        lines.append(f"{gain.step:<{width}}  {gain.before:7.2f}  {gain.after:7.2f}{undone}")
+    lines = [f"{'step':<{width}}   before    after           gain"]
+    for item in gains:
+        gain = f"{item.gain:.2f} ± {item.deviation:.2f}"
+        undone = "" if item.kept else "   undone"
+        lines.append(f"{item.step:<{width}}  {item.before:7.2f}  {item.after:7.2f}  {gain:>13}{undone}")
     logger.info("%s on samples held back from the fit:\n%s", METRIC, "\n".join(lines))

@@ -1,0 +1,213 @@
+"""Trials before calibration: candidates whose activations alone are int8, with ranges from a few samples.
+
+A channel that is small on the observed samples may be large on a later one. A trial must therefore be scored
+on other samples than those that determined its ranges. If there are few samples, each half of them judges the
+ranges of the other half.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from xslim.calibration.collectors import Arrays
+from xslim.calibration.data import CalibrationData
+from xslim.calibration.grams import ChannelRanges
+from xslim.calibration.observe import Settings
+from xslim.calibration.runner import stream
+from xslim.export.qdq import export_qdq
+from xslim.graph.factors import products
+from xslim.graph.scheme import Quantization, QuantParams, QuantPlan, TensorGroup
+from xslim.quantization.equalization import Vector, channels_to_observe
+from xslim.quantization.parameters import activation_params, params_of_range
+from xslim.refinement.effort import FOLDS, MANY_RUNS, RANGE_RUNS
+from xslim.refinement.judge import Judge, Split
+from xslim.refinement.outcome import Outcome
+from xslim.runtime import thread_count
+from xslim.targets import Target
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A model whose activations are to be int8.
+
+    Attributes
+    ----------
+    model : onnx_ir.Model
+        The float model, perhaps equalised.
+    plan : QuantPlan
+        The plan of the model.
+    scales : mapping of str to float64 array
+        The divisor of every channel of the equalised tensors.
+    margin : float
+        Factor by which the ranges of equalised tensors are widened.
+    """
+
+    model: ir.Model
+    plan: QuantPlan
+    scales: Mapping[str, Vector]
+    margin: float = 1.0
+
+
+@dataclass(frozen=True)
+class _Fold:
+    """The samples of one fold, which judge, and the channel ranges of all other samples."""
+
+    judge: Judge
+    ranges: ChannelRanges
+
+
+class ActivationTrials:
+    """Scores trials on samples that did not determine their ranges.
+
+    Parameters
+    ----------
+    reference : onnx_ir.Model
+        The prepared float model, which runs once on the samples.
+    tensors : mapping of str to int or None
+        The tensors that may become int8, each with its channel axis if equalisation may scale its channels.
+    data, settings
+        The samples, and how the model runs on them.
+    judge : Judge
+        Scores on the samples held back, which are the only fold if there are many samples.
+    target : Target
+        The operator table.
+
+    Attributes
+    ----------
+    are_many : bool
+        Whether there are so many samples that those held back judge alone.
+    """
+
+    def __init__(
+        self,
+        reference: ir.Model,
+        tensors: Mapping[str, int | None],
+        data: CalibrationData,
+        settings: Settings,
+        judge: Judge,
+        target: Target,
+    ) -> None:
+        self.are_many = data.runs >= MANY_RUNS
+        self._target = target
+        step = max(2, data.runs // RANGE_RUNS) if self.are_many else 1
+        ranges = FoldedRanges(tensors, (judge.split.stride or 1) if self.are_many else FOLDS, step)
+        samples = data.samples(settings.batch_size, thread_count(), (0, step))
+        stream(reference, [ranges], samples, device=settings.device)
+        self._ranges = ranges.without(None)
+        if self.are_many:
+            self._folds = [_Fold(judge, ranges.without(ranges.count - 1))]
+        else:
+            judges = [Judge(reference, data, settings, Split(FOLDS, index)) for index in range(FOLDS)]
+            self._folds = [_Fold(judge, ranges.without(index)) for index, judge in enumerate(judges)]
+
+    def covers(self, trial: Trial) -> bool:
+        """Whether the ranges of all int8 activations of the plan are known."""
+        known = products(trial.model)
+        return all(
+            known.get(name, name) in self._ranges.low
+            for group in trial.plan.groups
+            if group.fixed_range is None
+            for name in group.observed
+        )
+
+    def magnitudes(self, model: ir.Model, plan: QuantPlan) -> dict[str, Vector]:
+        """Return the largest magnitude per channel of every tensor that equalisation may scale."""
+        largest, sources = self._ranges.largest(), products(model)
+        names = ((name, sources.get(name, name)) for name in channels_to_observe(model, plan))
+        return {name: largest[source] for name, source in names if source in largest}
+
+    def magnitude(self, model: ir.Model, tensor: str) -> Vector | None:
+        """Return the largest magnitude per channel of one tensor before equalisation, or None if unknown."""
+        return self._ranges.largest().get(products(model).get(tensor, tensor))
+
+    def judge(self, trial: Trial) -> Outcome:
+        """Return the outcome over the samples of all folds."""
+        return Outcome.joined([fold.judge.judge(self._export(trial, fold.ranges)) for fold in self._folds])
+
+    def export(self, trial: Trial, groups: Iterable[TensorGroup]) -> ir.Model:
+        """Return the model of a trial with the given groups alone in int8, with the ranges of all samples."""
+        wanted = {name for group in groups for name in group.tensors}
+        found = self._activations(trial, self._ranges)
+        chosen = {name: params for name, params in found.items() if name in wanted}
+        return export_qdq(trial.model, trial.plan, Quantization(chosen, {}), self._target)
+
+    def _export(self, trial: Trial, ranges: ChannelRanges) -> ir.Model:
+        found = self._activations(trial, ranges)
+        return export_qdq(trial.model, trial.plan, Quantization(found, {}), self._target)
+
+    def _activations(self, trial: Trial, ranges: ChannelRanges) -> dict[str, QuantParams]:
+        sources, changed = products(trial.model), changed_tensors(trial.scales)
+        found: dict[str, QuantParams] = {}
+        for group in trial.plan.groups:
+            if group.fixed_range is not None:
+                found.update(dict.fromkeys(group.tensors, activation_params(group, {})))
+                continue
+            extremes = [
+                _extremes(ranges, sources.get(name, name), trial.scales.get(name))
+                for name in group.observed
+                if sources.get(name, name) in ranges.low
+            ]
+            low = min((low for low, _ in extremes), default=-math.inf)
+            high = max((high for _, high in extremes), default=math.inf)
+            # A tensor that holds infinities, as a mask does, turns out to be float after calibration.
+            if math.isfinite(low) and math.isfinite(high):
+                room = trial.margin if has_room(group, changed) else 1.0
+                found.update(dict.fromkeys(group.tensors, params_of_range(low * room, high * room)))
+        return found
+
+
+def has_room(group: TensorGroup, changed: frozenset[str]) -> bool:
+    """Whether the range of a group is widened: the group was equalised and has no known bound."""
+    bounded = group.fixed_range is not None or (group.clamp is not None and math.isfinite(group.clamp[1]))
+    return not bounded and not changed.isdisjoint(group.tensors)
+
+
+def changed_tensors(scales: Mapping[str, Vector]) -> frozenset[str]:
+    """Return the tensors of which a channel is scaled."""
+    return frozenset(name for name, scale in scales.items() if (scale != 1.0).any())
+
+
+def _extremes(ranges: ChannelRanges, name: str, scale: NDArray[np.float64] | None) -> tuple[float, float]:
+    low, high = ranges.low[name], ranges.high[name]
+    if scale is None or len(scale) != len(low):
+        return float(low.min()), float(high.max())
+    return float((low / scale).min()), float((high / scale).max())
+
+
+class FoldedRanges:
+    """Collects ranges per channel for every fold of the samples.
+
+    Sample number ``n`` belongs to fold ``n % count``. The collector gets every `step`-th sample only.
+    """
+
+    def __init__(self, axes: Mapping[str, int | None], count: int, step: int) -> None:
+        self._parts = [ChannelRanges(axes) for _ in range(count)]
+        self._step = step
+        self._seen = 0
+
+    @property
+    def count(self) -> int:
+        """Number of folds."""
+        return len(self._parts)
+
+    @property
+    def tensors(self) -> Sequence[str]:
+        """The observed tensors."""
+        return self._parts[0].tensors
+
+    def update(self, arrays: Arrays) -> None:
+        """Add the ranges of one sample to those of its fold."""
+        self._parts[self._seen * self._step % len(self._parts)].update(arrays)
+        self._seen += 1
+
+    def without(self, fold: int | None) -> ChannelRanges:
+        """Return the ranges of all folds except one; if there is only one fold, it is included."""
+        return ChannelRanges.merged(
+            [part for index, part in enumerate(self._parts) if index != fold or len(self._parts) == 1]
+        )

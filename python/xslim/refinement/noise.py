@@ -1,0 +1,123 @@
+"""How much noise each int8 activation alone adds to the outputs of a model.
+
+Everything but one quantiser stays float in a run, so the error of the outputs is the noise of that quantiser.
+Noise of different quantisers adds: the sum over all predicts the error of the whole within about a decibel.
+The quantisers are measured in segments of the graph first, and only segments with much noise are divided.
+
+Source: the one-on sensitivity of Nagel et al., "A White Paper on Neural Network Quantization", 2021
+(arXiv:2106.08295), section 3.8.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from xslim.graph.cost import model_cost
+from xslim.graph.scheme import TensorGroup
+from xslim.refinement.activation_trials import Trial
+from xslim.refinement.candidate import Material
+from xslim.refinement.effort import (
+    RANKING_MACS,
+    RANKING_RUNS,
+    RANKING_SAMPLES,
+    SEGMENTS,
+    SIGNIFICANT_NOISE,
+    SMALLEST_RANKING,
+    SMALLEST_RANKING_RUNS,
+)
+from xslim.refinement.judge import Judge, Split
+from xslim.runtime import thread_count
+from xslim.runtime.pool import Pool
+
+Noise = NDArray[np.float64]
+"""Noise power over signal power, for every output."""
+
+
+@dataclass(frozen=True)
+class _Segment:
+    groups: tuple[TensorGroup, ...]
+    noise: Noise
+
+    @property
+    def total(self) -> float:
+        return float(self.noise.mean())
+
+
+def rank_noise(trial: Trial, material: Material) -> dict[str, Noise]:
+    """Measure the noise of the int8 activations of a trial.
+
+    Parameters
+    ----------
+    trial : Trial
+        The model and its plan.
+    material : Material
+        The samples and the ranges of activations. The samples that judge are not used.
+
+    Returns
+    -------
+    dict of str to float64 array, shape (outputs,)
+        Noise over signal of every group of the plan, by the name of the group. The groups of a segment that
+        was not divided share its noise equally.
+    """
+    judge = _ranking_judge(material)
+    runs = RANKING_MACS // max(1, model_cost(trial.model).macs)
+    budget = min(RANKING_RUNS, max(SMALLEST_RANKING_RUNS, runs)) // max(len(judge.feeds), 1)
+    with Pool(thread_count(), "xslim-noise") as pool:
+
+        def noise_of(model: ir.Model) -> Noise:
+            return judge.judge(model).noise_ratios
+
+        def measure(parts: Sequence[tuple[TensorGroup, ...]]) -> list[_Segment]:
+            models = (material.trials.export(trial, part) for part in parts)
+            return [
+                _Segment(part, noise) for part, noise in zip(parts, pool.map(noise_of, models), strict=True)
+            ]
+
+        segments = measure(_divide(trial.plan.groups, SEGMENTS))
+        budget -= len(segments)
+        while budget > 0:
+            total = sum(segment.total for segment in segments)
+            large = [s for s in segments if len(s.groups) > 1 and s.total > SIGNIFICANT_NOISE * total]
+            large.sort(key=lambda segment: -segment.total)
+            large = large[: max(1, budget // 2)]
+            if not large:
+                break
+            kept = [segment for segment in segments if segment not in large]
+            parts = [part for segment in large for part in _divide(segment.groups, 2)]
+            segments = [*kept, *measure(parts)]
+            budget -= len(parts)
+    return {
+        group.name: segment.noise / len(segment.groups) for segment in segments for group in segment.groups
+    }
+
+
+def _divide(groups: Sequence[TensorGroup], count: int) -> list[tuple[TensorGroup, ...]]:
+    """Divide groups into at most `count` segments of nearly equal length, in graph order."""
+    count = min(count, len(groups))
+    bounds = [index * len(groups) // count for index in range(count + 1)] if count else []
+    return [tuple(groups[start:end]) for start, end in pairwise(bounds)]
+
+
+def _ranking_judge(material: Material) -> Judge:
+    """Return a judge on a few samples that are not held back, spread evenly."""
+    data = material.data
+    inputs = sum(array.size for array in material.judge.feeds[0].values()) if material.judge.feeds else 1
+    wanted = min(RANKING_SAMPLES, max(SMALLEST_RANKING, material.effort.judging_inputs // max(inputs, 1)))
+    if RANKING_MACS // max(1, model_cost(material.reference).macs) < RANKING_RUNS:
+        wanted = SMALLEST_RANKING
+    stride = max(1, data.runs // wanted)
+    held_back = material.judge.split
+    offsets = (offset for offset in range(stride) if not held_back.holds_back(offset))
+    return Judge(material.reference, data, material.settings, Split(stride, next(offsets, 0)))
+
+
+def predicted_db(noises: Mapping[str, Noise]) -> float:
+    """Return the score in dB that the sum of noises predicts, averaged over the outputs."""
+    total = sum(noises.values(), np.zeros(1))
+    return float(np.mean(-10.0 * np.log10(np.maximum(total, 1e-20))))
