@@ -19,6 +19,10 @@ from xslim.kernels import Gram, quantize_per_channel, round_weights
 
 DAMPING = 0.01
 
+SCARCE_DAMPING = 0.1
+"""Damping where there are as many vectors as columns; it falls with their number. With a covariance of fewer
+vectors than columns, rounding fits chance: 8 samples of 4 vectors lost half a decibel on unseen samples."""
+
 
 def layers_to_round(model: ir.Model, plan: QuantPlan) -> list[tuple[ConstantPlan, Layer]]:
     """Return the int8 weights that have one scale per output channel and one reader, each with its reader."""
@@ -74,7 +78,8 @@ def round_with_feedback(
     bits : int
         Width of the integers.
     damping : float
-        Added to the diagonal of the covariance, as a fraction of the diagonal's mean.
+        Added to the diagonal of the covariance, as a fraction of the diagonal's mean; more is added if there
+        are few vectors.
     factors : sequence of float
         Multiples of the scale to try; each channel keeps the best.
     """
@@ -85,8 +90,9 @@ def round_with_feedback(
             continue
         weight = weight_of(model.graph, layer)
         matrix = layer.matrix(weight).astype(np.float32)
+        enough = max(damping, SCARCE_DAMPING * layer.vectors.columns / gram.count)
         values, scales, _ = round_weights(
-            matrix, gram, groups=layer.groups, bits=bits, damping=damping, factors=list(factors)
+            matrix, gram, groups=layer.groups, bits=bits, damping=enough, factors=list(factors)
         )
         params = QuantParams(scales, np.zeros(scales.shape, np.int8), constant.axis)
         constants[constant] = QuantizedTensor(layer.restore(values, weight.shape), params)
