@@ -73,6 +73,7 @@ def make_subject(
         config=load_config(raw),
         early_ranges=result.early_ranges,
         steps=result.gains,
+        spreads=result.spreads,
     )
 
 

@@ -56,3 +56,15 @@ def test_very_few_samples_are_enough(tmp_path: Path, count: int) -> None:
     result = quantize_static(uneven_model(), settings, tmp_path / "store")
     # One sample alone leaves none to judge a step by.
     assert any(gain.step.startswith("equalisation") for gain in result.gains) is (count > 1)
+
+
+def test_the_spread_of_channels_is_recorded_with_what_was_done(tmp_path: Path) -> None:
+    result = quantize_static(uneven_model(), config(tmp_path, 24, finetune_level=1), tmp_path / "store")
+    assert result.spreads
+    for item in result.spreads:
+        assert item.before >= 8
+        assert item.after < item.before if item.done.startswith("scaled") else item.after == item.before
+    kept = any(gain.kept for gain in result.gains if gain.step.startswith("equalisation"))
+    assert any(item.done.startswith("scaled") for item in result.spreads) is kept
+    plain = quantize_static(uneven_model(), config(tmp_path, 24, finetune_level=0), tmp_path / "other")
+    assert not plain.spreads

@@ -85,6 +85,7 @@ def analyse(subject: Subject) -> Report:
         constants=constant_reports(subject.reference, subject.quantization, depths),
         findings=(),
         steps=subject.steps,
+        channel_spreads=tuple(subject.spreads),
         config=subject.config.model_dump(mode="json"),
     )
     return replace(report, findings=advise(report, subject))

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from xslim.analysis.numbers import KEY
 from xslim.config import FinetuneLevel
 from xslim.graph.gains import StepGain
+from xslim.graph.spreads import ChannelSpread
 
 Range = tuple[float, float]
 
@@ -247,6 +248,8 @@ class Report:
         The findings, the most important first.
     steps : tuple of StepGain
         The gain of each step of refinement.
+    channel_spreads : tuple of ChannelSpread
+        The tensors whose channels differ most, and what was done about them.
     config : mapping
         The configuration that was used, with its defaults.
     """
@@ -262,6 +265,7 @@ class Report:
     constants: tuple[ConstantReport, ...]
     findings: tuple[Finding, ...]
     steps: tuple[StepGain, ...]
+    channel_spreads: tuple[ChannelSpread, ...]
     config: Mapping[str, Any]
 
 

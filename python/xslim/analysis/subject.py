@@ -11,6 +11,7 @@ from xslim.analysis.report import Range
 from xslim.config import Config
 from xslim.graph.gains import StepGain
 from xslim.graph.scheme import Quantization, QuantPlan
+from xslim.graph.spreads import ChannelSpread
 from xslim.kernels import Sketch
 from xslim.runtime import Feeds
 
@@ -48,6 +49,8 @@ class Subject:
         Extremes of the observed tensors after three quarters of the samples; empty if unknown.
     steps : tuple of StepGain
         The gain of each step of refinement.
+    spreads : sequence of ChannelSpread
+        The tensors whose channels differ most.
     """
 
     name: str
@@ -64,3 +67,4 @@ class Subject:
     early_ranges: Mapping[str, Range] = field(default_factory=dict)
     steps: tuple[StepGain, ...] = ()
     unseen: int = 0
+    spreads: Sequence[ChannelSpread] = ()

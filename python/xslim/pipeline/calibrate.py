@@ -22,6 +22,7 @@ from xslim.errors import ModelError
 from xslim.graph.inputs import input_specs
 from xslim.graph.outputs import with_outputs
 from xslim.graph.scheme import QuantPlan
+from xslim.graph.spreads import ChannelSpread
 from xslim.kernels import Sketch
 from xslim.pipeline.progress import track
 from xslim.quantization.parameters import find_parameters
@@ -30,6 +31,7 @@ from xslim.quantization.protected import seen_masks
 from xslim.quantization.rounding import layers_to_round
 from xslim.quantization.rules import Rules, rules_from
 from xslim.quantization.sharing import share_parameters
+from xslim.refinement.activation_trials import Trial
 from xslim.refinement.candidate import Candidate, Material
 from xslim.refinement.rounding import gram_collector, with_grams
 from xslim.refinement.steps import Stage, refine
@@ -92,6 +94,8 @@ class Calibrated:
         Number of samples that the ranges were calibrated on.
     early_ranges : dict of str to (low, high)
         Extremes of the observed tensors after three quarters of the samples; empty if unknown.
+    spreads : sequence of ChannelSpread
+        The tensors whose channels differ most; empty if refinement has not looked at channels.
     """
 
     candidate: Candidate
@@ -102,6 +106,7 @@ class Calibrated:
     unseen: int
     calibration_samples: int
     early_ranges: dict[str, tuple[float, float]]
+    spreads: Sequence[ChannelSpread] = ()
 
 
 @dataclass(frozen=True)
@@ -244,7 +249,15 @@ def _search(start: Start, collected: _Collected, samples: Sequence[Feeds]) -> Ca
         unseen=len(start.unseen),
         calibration_samples=len(start.data),
         early_ranges=collected.early_ranges,
+        spreads=_spreads(start),
     )
+
+
+def _spreads(start: Start) -> Sequence[ChannelSpread]:
+    found, material = start.candidate, start.material
+    if material is None or not material.judge.can_judge:
+        return ()
+    return material.trials.spreads(Trial(found.model, found.plan, found.scales))
 
 
 def further_masks(sketches: Mapping[str, Sketch]) -> frozenset[str]:

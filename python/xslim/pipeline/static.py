@@ -22,6 +22,7 @@ from xslim.graph.gains import StepGain
 from xslim.graph.inputs import input_specs
 from xslim.graph.io import save_model
 from xslim.graph.scheme import Quantization, QuantPlan
+from xslim.graph.spreads import ChannelSpread
 from xslim.kernels import Sketch
 from xslim.pipeline.calibrate import calibrate
 from xslim.pipeline.cut import FirstPart
@@ -124,6 +125,8 @@ class StaticResult:
         The gain of every step of refinement, on samples held back from it.
     early_ranges : dict of str to (low, high)
         Extremes of the observed tensors after three quarters of the samples; empty if unknown.
+    spreads : sequence of ChannelSpread
+        The tensors whose channels differ most.
     """
 
     model: ir.Model
@@ -136,6 +139,7 @@ class StaticResult:
     calibration_samples: int
     gains: tuple[StepGain, ...] = ()
     early_ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
+    spreads: Sequence[ChannelSpread] = ()
 
     @property
     def compared(self) -> Sequence[Feeds]:
@@ -195,6 +199,7 @@ def quantize_static(
         calibration_samples=found.calibration_samples,
         gains=refined.gains,
         early_ranges=found.early_ranges,
+        spreads=found.spreads,
     )
 
 
@@ -290,5 +295,6 @@ def _analyse(original: ir.Model, result: StaticResult, config: Config, paths: Ou
             config=config,
             early_ranges=result.early_ranges,
             steps=result.gains,
+            spreads=result.spreads,
         )
     )

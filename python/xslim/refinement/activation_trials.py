@@ -23,9 +23,10 @@ from xslim.calibration.runner import stream
 from xslim.export.qdq import export_qdq
 from xslim.graph.factors import products
 from xslim.graph.scheme import Quantization, QuantParams, QuantPlan, TensorGroup
+from xslim.graph.spreads import ChannelSpread
 from xslim.quantization.equalization import Vector, channels_to_observe
 from xslim.quantization.parameters import activation_params, params_of_range
-from xslim.refinement.effort import FOLDS, MANY_RUNS, RANGE_RUNS
+from xslim.refinement.effort import FOLDS, LEAST_SPREAD, MANY_RUNS, MOST_SPREADS, RANGE_RUNS
 from xslim.refinement.judge import Judge, Split
 from xslim.refinement.outcome import Outcome
 from xslim.runtime import thread_count
@@ -126,6 +127,30 @@ class ActivationTrials:
         """Return the largest magnitude per channel of one tensor before equalisation, or None if unknown."""
         return self._ranges.largest().get(products(model).get(tensor, tensor))
 
+    def spreads(self, trial: Trial) -> list[ChannelSpread]:
+        """Return the tensors whose channels differ most, and what the trial does about them."""
+        quantized = {name for group in trial.plan.groups for name in group.tensors}
+        scaled = {
+            source: product for product, source in products(trial.model).items() if product in quantized
+        }
+        found = []
+        for name, largest in self._ranges.largest().items():
+            before = _spread(largest)
+            if before < LEAST_SPREAD:
+                continue
+            tensor = scaled.get(name, name)
+            scale = trial.scales.get(tensor)
+            changed = scale is not None and len(scale) == len(largest) and bool((scale != 1.0).any())
+            after = _spread(largest / scale) if changed and scale is not None else before
+            if tensor not in quantized:
+                done = "left float"
+            elif not changed:
+                done = "nothing: no layer beside it takes up the scales, or it does not pay"
+            else:
+                done = "scaled by an inserted factor" if name in scaled else "scaled in the weights beside it"
+            found.append(ChannelSpread(name, before, after, done))
+        return sorted(found, key=lambda item: (-item.before, item.tensor))[:MOST_SPREADS]
+
     def judge(self, trial: Trial) -> Outcome:
         """Return the outcome over the samples of all folds."""
         return Outcome.joined([fold.judge.judge(self._export(trial, fold.ranges)) for fold in self._folds])
@@ -160,6 +185,12 @@ class ActivationTrials:
                 room = trial.margin if has_room(group, changed) else 1.0
                 found.update(dict.fromkeys(group.tensors, params_of_range(low * room, high * room)))
         return found
+
+
+def _spread(magnitudes: Vector) -> float:
+    """Return the largest magnitude over the median one of the channels that are not zero."""
+    used = magnitudes[magnitudes > 0]
+    return float(used.max() / np.median(used)) if used.size else 1.0
 
 
 def has_room(group: TensorGroup, changed: frozenset[str]) -> bool:

@@ -150,6 +150,9 @@ LARGEST_LOSS_DB = -1.0
 FACTOR_GAIN_DB = 1.0
 """Least gain of factors around int8 operators, in dB; every factor is one more operator (set by hand)."""
 
+LEAST_SPREAD, MOST_SPREADS = 8.0, 20
+"""The least spread of the channels that the report shows, and the largest number of tensors."""
+
 # Tensors left float.
 LEAST_DB_PER_PERCENT = 0.5
 """Least predicted gain in dB for one percent of the multiply-accumulates (set by hand)."""
