@@ -10,12 +10,9 @@ import pytest
 
 from tests import models
 from tests.quantization.build import graph, prepared
-from tests.refinement.test_steps import SHAPE, config
-from xslim.graph.io import to_proto
-from xslim.kernels import ErrorMetrics
+from tests.refinement.test_steps import config, fresh_sqnr
 from xslim.pipeline.static import StaticResult, quantize_static
 from xslim.refinement.float_tensors import LEFT
-from xslim.runtime import Session
 
 OFFSET = """(float[1,3,8,8] x) => (float[1,8,8,8] y) {
     a = Conv <pads=[1,1,1,1]> (x, w)
@@ -48,16 +45,6 @@ def run(folder: Path, model: ir.Model, **quantization: object) -> StaticResult:
     return quantize_static(model, config(folder, 24, **quantization), folder / "store")
 
 
-def fresh_sqnr(model: ir.Model, result: StaticResult) -> float:
-    expected = Session(to_proto(model).SerializeToString())
-    found = Session(to_proto(result.model).SerializeToString(), qdq_as_written=True)
-    total = ErrorMetrics()
-    for seed in range(20):
-        x = np.random.default_rng(1000 + seed).standard_normal(SHAPE).astype(np.float32)
-        total.update(expected.run({"x": x})[0], found.run({"x": x})[0])
-    return total.sqnr_db
-
-
 def left_float(result: StaticResult) -> set[str]:
     return {operator.op_type for operator in result.plan.operators if operator.reason.startswith(LEFT)}
 
@@ -67,8 +54,8 @@ def test_a_sum_that_loses_all_becomes_float_and_layers_stay_int8(tmp_path: Path,
     model = offset_model()
     plain = run(tmp_path / "0", model, finetune_level=0)
     refined = run(tmp_path / "1", model, finetune_level=1, max_float_share=share)
-    assert fresh_sqnr(model, plain) < 5
-    assert fresh_sqnr(model, refined) > 25
+    assert fresh_sqnr(plain, model) < 5
+    assert fresh_sqnr(refined, model) > 25
     int8 = {node.op_type for node in refined.reference.graph if node.name in refined.plan.int8_operators}
     assert int8 == {"Conv"}
     convolutions = {node.name for node in refined.reference.graph if node.op_type == "Conv"}

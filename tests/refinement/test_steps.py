@@ -69,9 +69,9 @@ def quantized(folder: Path, level: int) -> StaticResult:
     return quantize_static(uneven_model(), config(folder, finetune_level=level), folder / "store")
 
 
-def fresh_sqnr(result: StaticResult) -> float:
-    """Outputs on samples that the run has not seen."""
-    expected = Session(to_proto(uneven_model()).SerializeToString())
+def fresh_sqnr(result: StaticResult, model: ir.Model | None = None) -> float:
+    """Outputs on samples that the run has not seen; by default those of the uneven model."""
+    expected = Session(to_proto(model or uneven_model()).SerializeToString())
     found = Session(to_proto(result.model).SerializeToString(), qdq_as_written=True)
     total = ErrorMetrics()
     for seed in range(20):

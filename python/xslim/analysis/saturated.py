@@ -8,8 +8,8 @@ import onnx_ir as ir
 
 from xslim.analysis.measures import errors_of
 from xslim.analysis.report import OutputReport
-from xslim.graph.outputs import values_by_name
-from xslim.graph.saturation import saturated_outputs
+from xslim.graph.outputs import with_outputs
+from xslim.graph.saturation import operands, saturated_outputs
 from xslim.kernels import ErrorMetrics
 from xslim.runtime import Feeds, Session
 
@@ -33,7 +33,7 @@ def compare_behind(reference: ir.Model, exported: ir.Model, samples: Sequence[Fe
     names = [node.name or "" for node in functions]
     if not names or not samples:
         return []
-    first, second = _operands(reference, names), _operands(exported, names)
+    first, second = _session(reference, names), _session(exported, names)
     totals = [ErrorMetrics() for _ in names]
     for expected, found in zip(first.run_all(samples), second.run_all(samples), strict=True):
         for total, a, b in zip(totals, expected, found, strict=True):
@@ -46,12 +46,9 @@ def compare_behind(reference: ir.Model, exported: ir.Model, samples: Sequence[Fe
     ]
 
 
-def _operands(model: ir.Model, functions: Sequence[str]) -> Session:
+def _session(model: ir.Model, functions: Sequence[str]) -> Session:
     """Return a session of the operands of some functions."""
-    extended = model.clone()
-    nodes, values = {node.name: node for node in extended.graph}, values_by_name(extended.graph)
-    operands = [nodes[name].inputs[0] for name in functions]
-    names = [value.name or "" for value in operands if value is not None]
-    known = {value.name for value in extended.graph.outputs}
-    extended.graph.outputs.extend(values[name] for name in dict.fromkeys(names) if name not in known)
-    return Session(extended, names, threads=1, qdq_as_written=True)
+    names = operands(model, functions)
+    outputs = [value.name or "" for value in model.graph.outputs]
+    shown = with_outputs(model, list(dict.fromkeys([*outputs, *names])))
+    return Session(shown, names, threads=1, qdq_as_written=True)

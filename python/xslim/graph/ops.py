@@ -11,6 +11,12 @@ from numpy.typing import NDArray
 
 from xslim.errors import InternalError
 
+MOVING = frozenset(
+    {"Cast", "Concat", "Flatten", "Gather", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Transpose"}
+    | {"Unsqueeze"}
+)
+"""Operators whose outputs hold values of their inputs."""
+
 
 def opset(model: ir.Model) -> int:
     """Return the version of the standard operator set that the model imports, or 0 if it imports none."""

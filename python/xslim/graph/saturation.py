@@ -6,18 +6,16 @@ error of its logits. The input of such a function is therefore compared as well.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import onnx_ir as ir
+
+from xslim.graph.ops import MOVING
 
 SATURATING = frozenset(
     {"ArgMax", "ArgMin", "HardSigmoid", "Hardmax", "Sigmoid", "Softmax", "Tanh", "TopK", "Greater", "Less"}
 )
 """Functions whose output hardly changes, or does not change, where their input does."""
-
-MOVING = frozenset(
-    {"Cast", "Concat", "Flatten", "Gather", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Transpose"}
-    | {"Unsqueeze"}
-)
-"""Operators that move values from their inputs to their outputs."""
 
 
 def saturated_outputs(graph: ir.Graph) -> dict[str, list[ir.Node]]:
@@ -28,6 +26,13 @@ def saturated_outputs(graph: ir.Graph) -> dict[str, list[ir.Node]]:
         if value.name and nodes:
             found[value.name] = nodes
     return found
+
+
+def operands(model: ir.Model, functions: Sequence[str]) -> list[str]:
+    """Return the tensors that the nodes of these names read in a model: a quantised one may read others."""
+    nodes = {node.name: node for node in model.graph}
+    read = (nodes[name].inputs[0] for name in functions)
+    return [value.name or "" for value in read if value is not None]
 
 
 def _sources(value: ir.Value) -> list[ir.Node]:

@@ -31,7 +31,6 @@ from xslim.quantization.protected import seen_masks
 from xslim.quantization.rounding import layers_to_round
 from xslim.quantization.rules import Rules, rules_from
 from xslim.quantization.sharing import share_parameters
-from xslim.refinement.activation_trials import Trial
 from xslim.refinement.candidate import Candidate, Material
 from xslim.refinement.rounding import gram_collector, with_grams
 from xslim.refinement.steps import Stage, refine
@@ -257,7 +256,7 @@ def _spreads(start: Start) -> Sequence[ChannelSpread]:
     found, material = start.candidate, start.material
     if material is None or not material.judge.can_judge:
         return ()
-    return material.trials.spreads(Trial(found.model, found.plan, found.scales))
+    return material.trials.spreads(found.trial)
 
 
 def further_masks(sketches: Mapping[str, Sketch]) -> frozenset[str]:

@@ -93,8 +93,12 @@ def run_static(
     # The report, including its sizes, describes the converted part only.
     before = model if part.parts is None else part.model
     report = _analyse(before, result, config, paths) if wanted else None
+    shown = report is None or part.parts is not None
+    if shown and comparison:
+        behind = compare_behind(result.reference, result.model, result.compared)
+        comparison = [*comparison, *(comparison_of(output) for output in behind)]
     save_model(whole, paths.model)
-    if report is None or part.parts is not None:
+    if shown:
         log_comparison(comparison, len(result.compared), unseen=result.unseen > 0)
     if report is not None:
         log_report(report, write_report(report, paths))
@@ -228,9 +232,6 @@ class _Quantised:
                 fully_optimised=fully_optimised,
                 survives=ModelError,
             )
-        if rows:
-            behind = compare_behind(self.result.reference, self.result.model, samples)
-            rows = [*rows, *(comparison_of(output) for output in behind)]
         if unknown:
             logger.warning(
                 "onnxruntime has no operator %s: the result is neither run nor compared", unknown[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -41,12 +41,18 @@ def find_parameters(model: ir.Model, plan: QuantPlan, sketches: Mapping[str, ker
     Quantization
     """
     initializers = model.graph.initializers
-    activations: dict[str, QuantParams] = {}
-    for group in plan.groups:
-        params = activation_params(group, sketches)
-        activations.update(dict.fromkeys(group.tensors, params))
     constants = {item: quantize_constant(initializers[item.tensor], item) for item in plan.constants}
-    return Quantization(activations, constants)
+    return Quantization(search_groups(plan.groups, sketches), constants)
+
+
+def search_groups(
+    groups: Iterable[TensorGroup], sketches: Mapping[str, kernels.Sketch]
+) -> dict[str, QuantParams]:
+    """Search the parameters of some groups and return them for all their tensors."""
+    found: dict[str, QuantParams] = {}
+    for group in groups:
+        found.update(dict.fromkeys(group.tensors, activation_params(group, sketches)))
+    return found
 
 
 def activation_params(group: TensorGroup, sketches: Mapping[str, kernels.Sketch]) -> QuantParams:

@@ -12,23 +12,21 @@ from collections.abc import Callable, Iterator
 
 import onnx_ir as ir
 
-from xslim.graph.ops import constant, is_constant
+from xslim.graph.ops import MOVING, constant, is_constant
 
 REASON = "{sink} depends on the smallest values of this power, which int8 rounds to zero"
 FILTER_REASON = "it computes the spectrum for {sink}, which depends on the smallest values"
 
-MOVING = frozenset(
-    {"Cast", "Concat", "Expand", "Flatten", "Gather", "Identity", "Pad", "Reshape", "Slice", "Split"}
-    | {"Squeeze", "Transpose", "Unsqueeze"}
-)
 ARITHMETIC = frozenset(
     {"Add", "Clip", "Div", "Max", "Mean", "Min", "Mul", "Neg", "ReduceMean", "ReduceMax", "ReduceSum"}
     | {"Relu", "Sqrt", "Sub", "Sum"}
 )
+BETWEEN = MOVING | ARITHMETIC | {"Expand", "Pad"}
+"""What may lie between a power and a function that depends on the smallest values."""
 POWERS = frozenset({"Abs", "ReduceL2", "ReduceSumSquare"})
-FILTERS = frozenset({"AveragePool", "Conv", "DFT", "Gemm", "MatMul", "STFT"})
-LEARNED = frozenset({"Relu"})
-"""A function that stands between learned layers, so what lies before it is no filter bank."""
+SPECTRUM = (BETWEEN | {"AveragePool", "Conv", "DFT", "Gemm", "MatMul", "STFT"}) - {"Relu"}
+"""What may lie between the inputs and a logarithm. A Relu stands between learned layers, so what lies before
+it is no filter bank."""
 
 
 def signal_values(graph: ir.Graph) -> dict[str, str]:
@@ -36,11 +34,9 @@ def signal_values(graph: ir.Graph) -> dict[str, str]:
     found: dict[str, str] = {}
     for node in graph:
         for value in _sensitive_inputs(node):
-            powers = [power for power in _walk_back(value, _between) if _is_power(power.producer())]
-            if not powers:
-                continue
-            found.update(_named(_behind(value), REASON.format(sink=node.op_type)))
-            if node.op_type == "Log" and (filters := _filters(value, graph)):
+            behind = _behind(value)
+            found.update(_named(behind, REASON.format(sink=node.op_type)))
+            if behind and node.op_type == "Log" and (filters := _filters(value, graph)):
                 found.update(_named(filters, FILTER_REASON.format(sink=node.op_type)))
     return found
 
@@ -90,7 +86,7 @@ def _walk_back(value: ir.Value, goes_on: Callable[[ir.Node], bool]) -> list[ir.V
 
 
 def _between(node: ir.Node) -> bool:
-    return not _is_power(node) and (node.op_type in MOVING or node.op_type in ARITHMETIC)
+    return not _is_power(node) and node.op_type in BETWEEN
 
 
 def _behind(value: ir.Value) -> list[ir.Value]:
@@ -113,10 +109,9 @@ def _continues(node: ir.Node | None, inside: set[ir.Value]) -> bool:
 
 def _filters(value: ir.Value, graph: ir.Graph) -> list[ir.Value]:
     """Return all values from the inputs to a function, or none if other operators lie between."""
-    allowed = (MOVING | ARITHMETIC | FILTERS) - LEARNED
 
     def is_linear(node: ir.Node) -> bool:
-        return _is_power(node) or node.op_type in allowed
+        return _is_power(node) or node.op_type in SPECTRUM
 
     region = _walk_back(value, is_linear)
     inputs = set(graph.inputs)

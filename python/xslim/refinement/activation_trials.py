@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import onnx_ir as ir
@@ -94,6 +95,9 @@ class ActivationTrials:
         judge: Judge,
         target: Target,
     ) -> None:
+        self._outcomes: WeakKeyDictionary[ir.Model, dict[tuple[QuantPlan, float], Outcome]] = (
+            WeakKeyDictionary()
+        )
         self.are_many = data.runs >= MANY_RUNS
         self._target = target
         step = max(2, data.runs // RANGE_RUNS) if self.are_many else 1
@@ -152,8 +156,13 @@ class ActivationTrials:
         return sorted(found, key=lambda item: (-item.before, item.tensor))[:MOST_SPREADS]
 
     def judge(self, trial: Trial) -> Outcome:
-        """Return the outcome over the samples of all folds."""
-        return Outcome.joined([fold.judge.judge(self._export(trial, fold.ranges)) for fold in self._folds])
+        """Return the outcome over the samples of all folds; equal trials of one model are run once."""
+        known = self._outcomes.setdefault(trial.model, {})
+        key = trial.plan, trial.margin
+        if key not in known:
+            parts = [fold.judge.judge(self._export(trial, fold.ranges)) for fold in self._folds]
+            known[key] = Outcome.joined(parts)
+        return known[key]
 
     def export(self, trial: Trial, groups: Iterable[TensorGroup]) -> ir.Model:
         """Return the model of a trial with the given groups alone in int8, with the ranges of all samples."""

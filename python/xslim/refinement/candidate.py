@@ -18,11 +18,11 @@ from xslim.export.qdq import export_qdq
 from xslim.graph.factors import products
 from xslim.graph.gains import StepGain
 from xslim.graph.layers import Vectors
-from xslim.graph.scheme import Quantization, QuantPlan
+from xslim.graph.scheme import Quantization, QuantParams, QuantPlan
 from xslim.kernels import Gram, Sketch
 from xslim.quantization.balancing import insert_factors
 from xslim.quantization.equalization import Vector, channels_to_observe
-from xslim.refinement.activation_trials import ActivationTrials
+from xslim.refinement.activation_trials import ActivationTrials, Trial
 from xslim.refinement.effort import EFFORT, Effort
 from xslim.refinement.judge import Judge, output_elements, split
 from xslim.refinement.outcome import Outcome
@@ -38,22 +38,6 @@ UNJUDGED = (
 
 Planner = Callable[[ir.Model, Mapping[str, str]], QuantPlan]
 """Makes the plan of a float model; the mapping names tensors that stay float, each with the reason."""
-
-
-@dataclass(frozen=True)
-class Room:
-    """The factor by which the ranges of some tensors are widened, for values that few samples do not contain.
-
-    Attributes
-    ----------
-    factor : float
-        Factor of the ranges; 1 does not change them.
-    tensors : frozenset of str
-        The tensors.
-    """
-
-    factor: float = 1.0
-    tensors: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -85,8 +69,9 @@ class Candidate:
         What is int8.
     quantization : Quantization
         Scales, zero points and int8 constants; empty before calibration.
-    room : Room
-        The factor by which equalisation wants the calibrated ranges to be widened.
+    margin : float
+        Factor by which the ranges of equalised tensors are widened, for values that few samples do not
+        contain; 1 does not change them.
     scales : mapping of str to float64 array
         The divisor of every channel of the tensors that equalisation scaled.
     strength : float
@@ -95,8 +80,6 @@ class Candidate:
         Whether factors stand around int8 operators too, which then became float.
     noise : mapping of str to float64 array
         Noise over signal, for every output, of each int8 activation alone; empty if it was not measured.
-    kept_float : mapping of str to str
-        The tensors that refinement leaves float, each with the reason.
     gains : tuple of StepGain
         The gains of all steps that were judged so far.
     measured : Scores or None
@@ -106,18 +89,23 @@ class Candidate:
     model: ir.Model
     plan: QuantPlan
     quantization: Quantization = field(default_factory=lambda: Quantization({}, {}))
-    room: Room = Room()
+    margin: float = 1.0
     scales: Mapping[str, Vector] = field(default_factory=dict)
     strength: float = 0.0
     everywhere: bool = False
     noise: Mapping[str, Vector] = field(default_factory=dict)
-    kept_float: Mapping[str, str] = field(default_factory=dict)
     gains: tuple[StepGain, ...] = ()
     measured: Scores | None = None
 
-    def has_kept(self, step: str) -> bool:
-        """Whether a step of this name was judged and kept."""
-        return any(gain.kept and gain.step.split(" (")[0] == step for gain in self.gains)
+    def with_activations(self, changed: Mapping[str, QuantParams]) -> Candidate:
+        """Return the candidate with other parameters of some int8 activations."""
+        activations = {**self.quantization.activations, **changed}
+        return replace(self, quantization=replace(self.quantization, activations=activations))
+
+    @property
+    def trial(self) -> Trial:
+        """The candidate as a trial of int8 activations alone."""
+        return Trial(self.model, self.plan, self.scales, self.margin)
 
 
 @dataclass(frozen=True)

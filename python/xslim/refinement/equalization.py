@@ -15,7 +15,7 @@ import onnx_ir as ir
 from xslim.quantization.balancing import insert_factors, remove_unused_factors
 from xslim.quantization.equalization import equalize
 from xslim.refinement.activation_trials import Trial, changed_tensors, has_room
-from xslim.refinement.candidate import Candidate, Material, Room, Scores
+from xslim.refinement.candidate import Candidate, Material, Scores
 from xslim.refinement.effort import (
     CAREFUL_STRENGTHS,
     CHOICE_GAIN_DB,
@@ -47,7 +47,7 @@ def equalize_channels(start: Candidate, material: Material) -> Candidate:
     candidate holds the scores on the folds, and the best margin, by which `leave_room` widens ranges after
     calibration.
     """
-    before = material.trials.judge(Trial(start.model, start.plan, {}))
+    before = material.trials.judge(start.trial)
     best, everywhere = _best_strength(insert_factors(start.model, start.plan), before, material), False
     if max(before.worst, best.outcome.worst if best else before.worst) < ENOUGH_DB:
         further = _best_strength(insert_factors(start.model, start.plan, everywhere=True), before, material)
@@ -64,7 +64,7 @@ def equalize_channels(start: Candidate, material: Material) -> Candidate:
         scales=best.trial.scales,
         strength=best.strength,
         everywhere=everywhere,
-        room=Room(best.trial.margin, changed_tensors(best.trial.scales)),
+        margin=best.trial.margin,
         measured=Scores(before, best.outcome, f"strength {best.strength:g}"),
     )
 
@@ -111,12 +111,12 @@ def equalized_trial(extended: ir.Model, strength: float, material: Material) -> 
 def leave_room(start: Candidate, material: Material) -> Candidate:
     """Widen the ranges of equalised tensors by the margin that the equalisation was judged with."""
     del material
-    if start.room.factor == 1.0:
+    if start.margin == 1.0:
         return start
-    activations = dict(start.quantization.activations)
+    widened, changed = {}, changed_tensors(start.scales)
     for group in start.plan.groups:
-        if has_room(group, start.room.tensors):
-            old = activations[group.name]
-            params = replace(old, scale=np.asarray(old.scale * start.room.factor, np.float32))
-            activations.update(dict.fromkeys(group.tensors, params))
-    return replace(start, quantization=replace(start.quantization, activations=activations))
+        if has_room(group, changed):
+            old = start.quantization.activations[group.name]
+            params = replace(old, scale=np.asarray(old.scale * start.margin, np.float32))
+            widened.update(dict.fromkeys(group.tensors, params))
+    return start.with_activations(widened)

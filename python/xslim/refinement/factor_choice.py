@@ -15,8 +15,8 @@ from xslim.graph.factors import is_factor, products
 from xslim.graph.layers import layers
 from xslim.graph.outputs import values_by_name
 from xslim.quantization.balancing import FUNCTIONS, insert_factors, remove_factors
-from xslim.refinement.activation_trials import Trial, changed_tensors
-from xslim.refinement.candidate import Candidate, Material, Room, Scores
+from xslim.refinement.activation_trials import Trial
+from xslim.refinement.candidate import Candidate, Material, Scores
 from xslim.refinement.effort import ADDED_NOISE, LARGEST_LOSS_DB
 from xslim.refinement.equalization import equalized_trial
 from xslim.refinement.noise import Noise, rank_noise
@@ -24,10 +24,9 @@ from xslim.refinement.noise import Noise, rank_noise
 
 def keep_what_pays(start: Candidate, material: Material) -> Candidate:
     """Remove the factors that hardly reduce the noise; later steps use the measured noise of the tensors."""
-    trial = Trial(start.model, start.plan, start.scales, start.room.factor)
-    factors = products(start.model)
     if not start.everywhere:
         return start
+    trial, factors = start.trial, products(start.model)
     before = material.trials.judge(trial)
     noise = rank_noise(trial, material)
     unchanged = replace(start, noise=noise, measured=Scores(before, before, f"all {len(factors)}"))
@@ -44,19 +43,17 @@ def keep_what_pays(start: Candidate, material: Material) -> Candidate:
 def _without(removed: set[str], start: Candidate, material: Material) -> Candidate:
     """Return the candidate without some products, equalised again, with the outcomes before and after."""
     assert start.measured is not None
-    factors, margin = products(start.model), start.room.factor
+    factors = products(start.model)
     plan = material.planner(material.reference, {})
     extended = insert_factors(material.reference, plan, everywhere=True)
-    fewer = replace(
-        equalized_trial(remove_factors(extended, removed), start.strength, material), margin=margin
-    )
+    fewer = equalized_trial(remove_factors(extended, removed), start.strength, material)
+    fewer = replace(fewer, margin=start.margin)
     count = f"{len(products(fewer.model))} of {len(factors)}"
     return replace(
         start,
         model=fewer.model,
         plan=fewer.plan,
         scales=fewer.scales,
-        room=Room(margin, changed_tensors(fewer.scales)),
         noise={factors[name] if name in removed else name: value for name, value in start.noise.items()},
         measured=Scores(start.measured.before, material.trials.judge(fewer), count),
     )

@@ -34,7 +34,7 @@ SHOWN = 5
 
 def leave_float(start: Candidate, material: Material) -> Candidate:
     """Leave the tensors float that cost most, unless int8 activations lose little anyway."""
-    trial = Trial(start.model, start.plan, start.scales, start.room.factor)
+    trial = start.trial
     before = material.trials.judge(trial)
     if before.worst >= ENOUGH_DB:
         return start
@@ -48,7 +48,6 @@ def leave_float(start: Candidate, material: Material) -> Candidate:
     return replace(
         start,
         plan=found.plan,
-        kept_float=found.kept_float,
         measured=Scores(before, after, f"{count} operators, {share:.1%} of the multiply-accumulates"),
     )
 
@@ -119,9 +118,7 @@ class _Search:
         if group.name not in self._noise:
             return None
         alone = predicted_db({group.name: self._noise[group.name]})
-        reason = (
-            f"left float by refinement: {group.name} alone, in int8, limits the outputs to {alone:.1f} dB"
-        )
+        reason = f"{LEFT}: {group.name} alone, in int8, limits the outputs to {alone:.1f} dB"
         kept = {**state.kept_float, **dict.fromkeys(self._with_fused(group, state.plan), reason)}
         plan = self._material.planner(self._trial.model, kept)
         if not self._material.trials.covers(replace(self._trial, plan=plan)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from xslim.quantization.parameters import activation_params
+from xslim.quantization.parameters import search_groups
 from xslim.refinement.candidate import Candidate, Material
 
 
@@ -13,8 +13,5 @@ def clip_nothing(start: Candidate, material: Material) -> Candidate:
     groups = [group for group in start.plan.groups if group.method == "default" and group.fixed_range is None]
     if not groups:
         return start
-    full = dict(start.quantization.activations)
-    for group in groups:
-        found = activation_params(replace(group, method="minmax"), material.sketches)
-        full.update(dict.fromkeys(group.tensors, found))
-    return replace(start, quantization=replace(start.quantization, activations=full))
+    full = search_groups((replace(group, method="minmax") for group in groups), material.sketches)
+    return start.with_activations(full)

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from xslim import kernels
 from xslim.calibration.data import CalibrationData
 from xslim.calibration.observe import Settings
-from xslim.graph.outputs import values_by_name
-from xslim.graph.saturation import saturated_outputs
+from xslim.graph.outputs import with_outputs
+from xslim.graph.saturation import operands, saturated_outputs
 from xslim.refinement.effort import EFFORT, FAIR_OUTPUTS, FEWEST_AFFORDABLE, FEWEST_RUNS, LEAST_STRIDE, Effort
 from xslim.refinement.outcome import MOST_DB, SATURATED_DB, Outcome
 from xslim.runtime import Feeds, Session, thread_count
@@ -109,12 +109,10 @@ class Judge:
         self.feeds: list[Feeds] = list(data.samples(settings.batch_size, thread_count(), chosen.shard))
         saturated = saturated_outputs(model.graph)
         self._functions = [node.name or "" for nodes in saturated.values() for node in nodes]
-        outputs = [value.name or "" for value in model.graph.outputs]
-        self._outputs = outputs
-        most = [SATURATED_DB if name in saturated else MOST_DB for name in outputs]
+        self._outputs = [value.name or "" for value in model.graph.outputs]
+        most = [SATURATED_DB if name in saturated else MOST_DB for name in self._outputs]
         self._most_db = np.array([*most, *(MOST_DB for _ in self._functions)])
-        session = self._session(model)
-        self._expected = list(session.run_all(self.feeds))
+        self._expected = list(self._session(model).run_all(self.feeds))
 
     @property
     def can_judge(self) -> bool:
@@ -133,15 +131,9 @@ class Judge:
 
     def _session(self, model: ir.Model, *, qdq_as_written: bool = False) -> Session:
         """Return a session of the judged tensors."""
-        readers = {node.name: node for node in model.graph}
-        inner = [readers[name].inputs[0] for name in self._functions]
-        extended = model.clone()
-        values = values_by_name(extended.graph)
-        names = [*self._outputs, *(value.name or "" for value in inner if value is not None)]
-        known = {value.name for value in extended.graph.outputs}
-        further = dict.fromkeys(name for name in names if name not in known)
-        extended.graph.outputs.extend(values[name] for name in further)
-        return Session(extended, names, threads=1, qdq_as_written=qdq_as_written)
+        names = [*self._outputs, *operands(model, self._functions)]
+        shown = with_outputs(model, list(dict.fromkeys(names)))
+        return Session(shown, names, threads=1, qdq_as_written=qdq_as_written)
 
 
 def output_errors(

@@ -32,14 +32,13 @@ from xslim.refinement.effort import (
     SMALLEST_RANKING_RUNS,
 )
 from xslim.refinement.judge import Judge, Split
-from xslim.runtime import thread_count
-from xslim.runtime.pool import Pool
+from xslim.runtime import Pool, thread_count
 
 Noise = NDArray[np.float64]
 """Noise power over signal power, for every output."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Segment:
     groups: tuple[TensorGroup, ...]
     noise: Noise
@@ -57,7 +56,7 @@ def rank_noise(trial: Trial, material: Material) -> dict[str, Noise]:
     trial : Trial
         The model and its plan.
     material : Material
-        The samples and the ranges of activations. The samples that judge are not used.
+        The samples and the ranges of activations.
 
     Returns
     -------
@@ -65,8 +64,8 @@ def rank_noise(trial: Trial, material: Material) -> dict[str, Noise]:
         Noise over signal of every group of the plan, by the name of the group. The groups of a segment that
         was not divided share its noise equally.
     """
-    judge = _ranking_judge(material)
     runs = RANKING_MACS // max(1, model_cost(trial.model).macs)
+    judge = _ranking_judge(material, runs)
     budget = min(RANKING_RUNS, max(SMALLEST_RANKING_RUNS, runs)) // max(len(judge.feeds), 1)
     with Pool(thread_count(), "xslim-noise") as pool:
 
@@ -104,12 +103,12 @@ def _divide(groups: Sequence[TensorGroup], count: int) -> list[tuple[TensorGroup
     return [tuple(groups[start:end]) for start, end in pairwise(bounds)]
 
 
-def _ranking_judge(material: Material) -> Judge:
-    """Return a judge on a few samples that are not held back, spread evenly."""
+def _ranking_judge(material: Material, runs: int) -> Judge:
+    """Return a judge on a few samples, spread evenly; `runs` of the model are affordable."""
     data = material.data
     inputs = sum(array.size for array in material.judge.feeds[0].values()) if material.judge.feeds else 1
     wanted = min(RANKING_SAMPLES, max(SMALLEST_RANKING, material.effort.judging_inputs // max(inputs, 1)))
-    if RANKING_MACS // max(1, model_cost(material.reference).macs) < RANKING_RUNS:
+    if runs < RANKING_RUNS:
         wanted = SMALLEST_RANKING
     stride = max(1, data.runs // wanted)
     held_back = material.judge.split

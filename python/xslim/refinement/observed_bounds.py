@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from xslim.quantization.parameters import activation_params
+from xslim.quantization.parameters import search_groups
 from xslim.refinement.candidate import Candidate, Material
 
 
@@ -21,8 +21,5 @@ def use_observed(start: Candidate, material: Material) -> Candidate:
     ]
     if not known:
         return start
-    found = dict(start.quantization.activations)
-    for group in known:
-        params = activation_params(replace(group, fixed_range=None), material.sketches)
-        found.update(dict.fromkeys(group.tensors, params))
-    return replace(start, quantization=replace(start.quantization, activations=found))
+    found = search_groups((replace(group, fixed_range=None) for group in known), material.sketches)
+    return start.with_activations(found)

@@ -58,7 +58,7 @@ def reconstruct(start: Candidate, material: Material) -> Candidate:
     trials = Trials(sweeps=effort.range_sweeps, runs=effort.range_runs * data.runs)
     found = search_ranges(material.export(start), start.plan, scales, feeds, material.reference, trials)
     activations = {name: replace(params, scale=found[name]) for name, params in old.items()}
-    return replace(start, quantization=replace(start.quantization, activations=activations))
+    return start.with_activations(activations)
 
 
 def search_ranges(

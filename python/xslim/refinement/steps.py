@@ -80,7 +80,7 @@ class Step:
     stage : Stage
         The stage in which the step runs.
     after : str or None
-        Name of another step; this step runs only if the other one was kept.
+        Name of another step of the same stage; this step runs only if the other one was kept.
     without_judge : bool
         Whether the step runs, and is kept, if there is only one sample and therefore none to judge.
     """
@@ -156,11 +156,15 @@ def refine(
     """
     candidate = start
     known: dict[Measure, Outcome] = {}
+    kept: set[str] = set()
     for step in STEPS if steps is None else steps:
         if step.stage is not stage or material.effort.level not in step.levels:
             continue
-        if step.after is None or candidate.has_kept(step.after):
-            candidate = _take(step, candidate, material, known)
+        if step.after is not None and step.after not in kept:
+            continue
+        judged = len(candidate.gains)
+        candidate = _take(step, candidate, material, known)
+        kept.update(step.name for gain in candidate.gains[judged:] if gain.kept)
     return candidate
 
 
