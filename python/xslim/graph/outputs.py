@@ -18,12 +18,23 @@ def with_outputs(model: ir.Model, names: Sequence[str]) -> ir.Model:
         A name is not a tensor of the main graph.
     """
     copy = model.clone()
-    values = values_by_name(copy.graph)
+    set_outputs(copy, names)
+    return copy
+
+
+def set_outputs(model: ir.Model, names: Sequence[str]) -> None:
+    """Make the tensors `names` the outputs of the model, and no others.
+
+    Raises
+    ------
+    InternalError
+        A name is not a tensor of the main graph.
+    """
+    values = values_by_name(model.graph)
     missing = [name for name in names if name not in values]
     if missing:
         raise InternalError(f"no tensor is named {missing[0]!r}")
-    copy.graph.outputs[:] = [values[name] for name in names]
-    return copy
+    model.graph.outputs[:] = [values[name] for name in names]
 
 
 def values_by_name(graph: ir.Graph) -> dict[str, ir.Value]:

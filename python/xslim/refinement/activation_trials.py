@@ -21,16 +21,16 @@ from xslim.calibration.data import CalibrationData
 from xslim.calibration.grams import ChannelRanges
 from xslim.calibration.observe import Settings
 from xslim.calibration.runner import stream
-from xslim.export.qdq import export_qdq
+from xslim.export.adjustable import Adjustable
 from xslim.graph.factors import products
-from xslim.graph.scheme import Quantization, QuantParams, QuantPlan, TensorGroup
+from xslim.graph.scheme import QuantParams, QuantPlan, TensorGroup
 from xslim.graph.spreads import ChannelSpread
 from xslim.quantization.equalization import Vector, channels_to_observe
 from xslim.quantization.parameters import activation_params, params_of_range
 from xslim.refinement.effort import FOLDS, LEAST_SPREAD, MANY_RUNS, MOST_SPREADS, RANGE_RUNS
 from xslim.refinement.judge import Judge, Split
 from xslim.refinement.outcome import Outcome
-from xslim.runtime import thread_count
+from xslim.runtime import Feeds, thread_count
 from xslim.targets import Target
 
 
@@ -111,6 +111,11 @@ class ActivationTrials:
             judges = [Judge(reference, data, settings, Split(FOLDS, index)) for index in range(FOLDS)]
             self._folds = [_Fold(judge, ranges.without(index)) for index, judge in enumerate(judges)]
 
+    @property
+    def are_fair(self) -> bool:
+        """Whether every fold judges on enough values for a reliable score."""
+        return all(fold.judge.is_fair for fold in self._folds)
+
     def covers(self, trial: Trial) -> bool:
         """Whether the ranges of all int8 activations of the plan are known."""
         known = products(trial.model)
@@ -160,20 +165,26 @@ class ActivationTrials:
         known = self._outcomes.setdefault(trial.model, {})
         key = trial.plan, trial.margin
         if key not in known:
-            parts = [fold.judge.judge(self._export(trial, fold.ranges)) for fold in self._folds]
+            found = [self._activations(trial, fold.ranges) for fold in self._folds]
+            shared = set.intersection(*(set(activations) for activations in found))
+            adjustable = Adjustable(trial.model, trial.plan, shared)
+            session = self._folds[0].judge.session(adjustable.model)
+            parts = [
+                fold.judge.judge_session(session, adjustable.parameters(activations))
+                for fold, activations in zip(self._folds, found, strict=True)
+            ]
             known[key] = Outcome.joined(parts)
         return known[key]
 
-    def export(self, trial: Trial, groups: Iterable[TensorGroup]) -> ir.Model:
-        """Return the model of a trial with the given groups alone in int8, with the ranges of all samples."""
+    def alone(self, trial: Trial, groups: Iterable[TensorGroup]) -> tuple[ir.Model, Feeds]:
+        """Return the model of a trial with the given groups alone in int8, and its parameters.
+
+        The parameters follow from the ranges of all samples.
+        """
         wanted = {name for group in groups for name in group.tensors}
         found = self._activations(trial, self._ranges)
-        chosen = {name: params for name, params in found.items() if name in wanted}
-        return export_qdq(trial.model, trial.plan, Quantization(chosen, {}), self._target)
-
-    def _export(self, trial: Trial, ranges: ChannelRanges) -> ir.Model:
-        found = self._activations(trial, ranges)
-        return export_qdq(trial.model, trial.plan, Quantization(found, {}), self._target)
+        adjustable = Adjustable(trial.model, trial.plan, wanted.intersection(found))
+        return adjustable.model, adjustable.parameters(found)
 
     def _activations(self, trial: Trial, ranges: ChannelRanges) -> dict[str, QuantParams]:
         sources, changed = products(trial.model), changed_tensors(trial.scales)

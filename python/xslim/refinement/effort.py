@@ -165,8 +165,8 @@ RANKING_SAMPLES, SMALLEST_RANKING = 4, 2
 """Largest number of samples for measuring the noise of single tensors, and the number for large inputs."""
 RANKING_RUNS, SMALLEST_RANKING_RUNS = 256, 64
 """Largest number of runs for measuring the noise of single tensors, for small and for large models."""
-RANKING_MACS = 1_000_000_000_000
-"""Multiply-accumulates of all these runs, between the two numbers: about a minute on two slow cores."""
+RANKING_MACS = 300_000_000_000
+"""Multiply-accumulates of all these runs, between the two numbers: about 20 seconds on two slow cores."""
 SEGMENTS = 16
 """Number of segments of the graph whose noise is measured first."""
 SIGNIFICANT_NOISE = 0.02

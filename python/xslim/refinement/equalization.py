@@ -2,7 +2,8 @@
 
 Factors are inserted at first only where a float operator feeds an int8 layer. If int8 activations alone still
 lose much, factors are tried around every function and elementwise operator that pins the channels of an int8
-tensor. They cost two cheap products per function, so they must gain more.
+tensor. They cost two cheap products per function, so they must gain more, and a few output values do not
+prove such a gain: on a classifier of two classes, 50 factors were chosen and lost 3 dB on unseen photographs.
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ def equalize_channels(start: Candidate, material: Material) -> Candidate:
     """
     before = material.trials.judge(start.trial)
     best, everywhere = _best_strength(insert_factors(start.model, start.plan), before, material), False
-    if max(before.worst, best.outcome.worst if best else before.worst) < ENOUGH_DB:
+    enough = max(before.worst, best.outcome.worst if best else before.worst) >= ENOUGH_DB
+    if material.trials.are_fair and not enough:
         further = _best_strength(insert_factors(start.model, start.plan, everywhere=True), before, material)
         gained = before.gain_of(best.outcome).db if best else 0.0
         if further and before.gain_of(further.outcome).db >= max(gained, 0.0) + FACTOR_GAIN_DB:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from xslim import kernels
 from xslim.calibration.data import CalibrationData
 from xslim.calibration.observe import Settings
-from xslim.graph.outputs import with_outputs
+from xslim.graph.outputs import set_outputs, with_outputs
 from xslim.graph.saturation import operands, saturated_outputs
 from xslim.refinement.effort import EFFORT, FAIR_OUTPUTS, FEWEST_AFFORDABLE, FEWEST_RUNS, LEAST_STRIDE, Effort
 from xslim.refinement.outcome import MOST_DB, SATURATED_DB, Outcome
@@ -112,7 +112,15 @@ class Judge:
         self._outputs = [value.name or "" for value in model.graph.outputs]
         most = [SATURATED_DB if name in saturated else MOST_DB for name in self._outputs]
         self._most_db = np.array([*most, *(MOST_DB for _ in self._functions)])
-        self._expected = list(self._session(model).run_all(self.feeds))
+        names = self._judged(model)
+        shown = with_outputs(model, list(dict.fromkeys(names)))
+        self._expected = list(Session(shown, names, threads=1).run_all(self.feeds))
+
+    @property
+    def is_fair(self) -> bool:
+        """Whether the judged values are numerous enough for a reliable score."""
+        sizes = (item.size for row in self._expected for item in row if isinstance(item, np.ndarray))
+        return sum(sizes) >= FAIR_OUTPUTS
 
     @property
     def can_judge(self) -> bool:
@@ -120,8 +128,21 @@ class Judge:
         return self.split.stride is not None
 
     def judge(self, quantized: ir.Model) -> Outcome:
-        """Return the errors of a quantised model."""
-        errors = output_errors(self._session(quantized, qdq_as_written=True), self.feeds, self._expected)
+        """Return the errors of a quantised model, whose outputs become the judged tensors."""
+        return self.judge_session(self.session(quantized), {})
+
+    def judge_session(self, session: Session, parameters: Feeds) -> Outcome:
+        """Return the errors of a session of this judge, with inputs besides those of the samples."""
+        feeds = [{**feed, **parameters} for feed in self.feeds]
+        return self._outcome(output_errors(session, feeds, self._expected))
+
+    def session(self, quantized: ir.Model) -> Session:
+        """Return a session of the judged tensors of a quantised model, whose outputs they become."""
+        names = self._judged(quantized)
+        set_outputs(quantized, list(dict.fromkeys(names)))
+        return Session(quantized, names, threads=1, qdq_as_written=True)
+
+    def _outcome(self, errors: Sequence[Sequence[kernels.ErrorMetrics]]) -> Outcome:
         counted = np.array(
             [any(row[column].count for row in errors) for column in range(len(self._expected[0]))]
         )
@@ -129,11 +150,9 @@ class Judge:
         noise = np.array([[item.noise_energy for item in row] for row in errors])
         return Outcome(signal[:, counted], noise[:, counted], self._most_db[counted])
 
-    def _session(self, model: ir.Model, *, qdq_as_written: bool = False) -> Session:
-        """Return a session of the judged tensors."""
-        names = [*self._outputs, *operands(model, self._functions)]
-        shown = with_outputs(model, list(dict.fromkeys(names)))
-        return Session(shown, names, threads=1, qdq_as_written=qdq_as_written)
+    def _judged(self, model: ir.Model) -> list[str]:
+        """Return the judged tensors of a model."""
+        return [*self._outputs, *operands(model, self._functions)]
 
 
 def output_errors(

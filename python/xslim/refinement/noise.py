@@ -32,7 +32,7 @@ from xslim.refinement.effort import (
     SMALLEST_RANKING_RUNS,
 )
 from xslim.refinement.judge import Judge, Split
-from xslim.runtime import Pool, thread_count
+from xslim.runtime import Feeds, Pool, thread_count
 
 Noise = NDArray[np.float64]
 """Noise power over signal power, for every output."""
@@ -69,13 +69,14 @@ def rank_noise(trial: Trial, material: Material) -> dict[str, Noise]:
     budget = min(RANKING_RUNS, max(SMALLEST_RANKING_RUNS, runs)) // max(len(judge.feeds), 1)
     with Pool(thread_count(), "xslim-noise") as pool:
 
-        def noise_of(model: ir.Model) -> Noise:
-            return judge.judge(model).noise_ratios
+        def noise_of(made: tuple[ir.Model, Feeds]) -> Noise:
+            model, parameters = made
+            return judge.judge_session(judge.session(model), parameters).noise_ratios
 
         def measure(parts: Sequence[tuple[TensorGroup, ...]]) -> list[_Segment]:
-            models = (material.trials.export(trial, part) for part in parts)
+            made = (material.trials.alone(trial, part) for part in parts)
             return [
-                _Segment(part, noise) for part, noise in zip(parts, pool.map(noise_of, models), strict=True)
+                _Segment(part, noise) for part, noise in zip(parts, pool.map(noise_of, made), strict=True)
             ]
 
         segments = measure(_divide(trial.plan.groups, SEGMENTS))
