@@ -16,15 +16,14 @@ from tempfile import TemporaryDirectory
 
 from distributed import Client, LocalCluster
 
-from xslim.commands.collect import collect_shard
-from xslim.pipeline.run import quantize
+import xslim
 
 
 def calibrate(client: Client, config: Path, folder: Path, count: int) -> list[Path]:
     """Collect `count` shards on the client's workers; return their sketch files."""
     files = [folder / f"shard{index}.sketches" for index in range(count)]
     futures = [
-        client.submit(collect_shard, str(config.resolve()), (index, count), str(file))
+        client.submit(xslim.collect, str(config.resolve()), str(file), shard=(index, count))
         for index, file in enumerate(files)
     ]
     client.gather(futures)
@@ -43,7 +42,7 @@ def main() -> None:
     )
     with TemporaryDirectory() as folder, Client(cluster) as client:
         files = calibrate(client, options.config, Path(folder), options.workers)
-        quantize(options.config, sketch_files=files)
+        xslim.merge(options.config, files)
 
 
 if __name__ == "__main__":

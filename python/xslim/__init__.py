@@ -1,7 +1,9 @@
 """XSlim quantises ONNX models after training: int8, dynamic int8, fp16, or merely simplified.
 
-``quantize_onnx_model`` does what the command ``xslim`` does; ``quantize_dynamic``, ``convert_fp16`` and
-``slim`` need no configuration. Modules are imported at their first use, so ``import xslim`` is fast.
+``quantize`` takes samples from memory and returns the model with its numbers. ``quantize_onnx_model`` does
+what the command ``xslim`` does; ``quantize_dynamic``, ``convert_fp16`` and ``slim`` need no samples. The
+functions ``plan``, ``check``, ``compare``, ``info``, ``collect`` and ``merge`` do what the sub-commands do.
+Modules are imported at their first use, so ``import xslim`` is fast.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from xslim.commands.metric import Metric, Run
     from xslim.config import load_config
     from xslim.errors import (
         ConfigError,
@@ -22,6 +25,9 @@ if TYPE_CHECKING:
         OutputError,
         XSlimError,
     )
+    from xslim.library.others import check, collect, compare, info, merge, plan
+    from xslim.library.quantize import quantize
+    from xslim.library.result import Parameter, ReportView, Result
     from xslim.pipeline.api import (
         convert_fp16,
         convert_to_fp16_onnx_model,
@@ -37,24 +43,48 @@ __all__ = [
     "ConfigError",
     "DataError",
     "InternalError",
+    "Metric",
     "ModelError",
     "OutputError",
+    "Parameter",
+    "ReportView",
+    "Result",
+    "Run",
     "XSlimError",
     "__version__",
+    "check",
+    "collect",
+    "compare",
     "convert_fp16",
     "convert_to_fp16_onnx_model",
     "dynamic_quantize_onnx_model",
+    "info",
     "load_config",
+    "merge",
+    "plan",
+    "quantize",
     "quantize_dynamic",
     "quantize_onnx_model",
     "slim",
 ]
 
 _HOMES = {
+    "Metric": "xslim.commands.metric",
+    "Parameter": "xslim.library.result",
+    "ReportView": "xslim.library.result",
+    "Result": "xslim.library.result",
+    "Run": "xslim.commands.metric",
+    "check": "xslim.library.others",
+    "collect": "xslim.library.others",
+    "compare": "xslim.library.others",
     "convert_fp16": "xslim.pipeline.api",
     "convert_to_fp16_onnx_model": "xslim.pipeline.api",
     "dynamic_quantize_onnx_model": "xslim.pipeline.api",
+    "info": "xslim.library.others",
     "load_config": "xslim.config",
+    "merge": "xslim.library.others",
+    "plan": "xslim.library.others",
+    "quantize": "xslim.library.quantize",
     "quantize_dynamic": "xslim.pipeline.api",
     "quantize_onnx_model": "xslim.pipeline.api",
     "slim": "xslim.pipeline.api",

@@ -102,5 +102,5 @@ def test_samples_are_collected_and_compared(tmp_path: Path) -> None:
     for name, numbers_of_k in {"each": np.arange(COUNT), "all": np.float32(2)}.items():
         arrays = {"x": np.concatenate([sample["x"] for sample in samples]), "k": numbers_of_k}
         np.savez(tmp_path / f"{name}.npz", **arrays)
-        used, outputs = compare_models(model, model, tmp_path / f"{name}.npz", COUNT)
-        assert (used, outputs[0].equal) == (COUNT, 1.0)
+        found = compare_models(model, model, tmp_path / f"{name}.npz", COUNT)
+        assert (found.samples, found.outputs[0].equal) == (COUNT, 1.0)

@@ -15,6 +15,7 @@ from xslim.analysis.local import LocalModel, with_local_copies
 from xslim.errors import InternalError
 from xslim.graph.io import weight_bytes
 from xslim.graph.outputs import values_by_name, with_outputs
+from xslim.progress import tracked
 from xslim.runtime import Feeds, Pool, Session, thread_count
 
 Arrays = Mapping[str, NDArray[np.generic]]
@@ -114,7 +115,7 @@ def compare(
     threads = max(1, min(thread_count(), memory_bytes // max(1, sum(sizes.values()))))
     for group in _groups(sizes, memory_bytes // threads):
         worker = _Worker(reference, exported, group, outputs, int8_operators, sketched, channel_axes or {})
-        for part in _in_order(worker, samples, threads):
+        for part in tracked(_in_order(worker, samples, threads), "comparing tensors", len(samples)):
             total.add(part)
         worker.close()
         outputs = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,33 @@ from xslim.errors import DataError
 
 Array = NDArray[np.generic]
 DType = np.dtype[np.generic]
+
+
+class NoArrayError(ValueError):
+    """A value is not an array; the text says why."""
+
+
+def as_array(value: object) -> Array:
+    """Convert a numpy array, a tensor with ``__array__`` or DLPack, or nested lists of numbers.
+
+    Raises
+    ------
+    NoArrayError
+        The value cannot be converted.
+    """
+    reason = f"it is {type(value).__name__}"
+    converters: tuple[Callable[[Any], Any], ...] = (np.asarray, np.from_dlpack)
+    for convert in converters:
+        try:
+            array: Array = convert(value)
+        except AttributeError:
+            continue
+        except (TypeError, ValueError, RuntimeError, BufferError) as error:
+            reason = str(error)
+            continue
+        if array.dtype != object:
+            return array
+    raise NoArrayError(reason)
 
 
 def is_float(dtype: DType) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import secrets
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -57,7 +58,9 @@ def _how_it_is_read(source: Source) -> bytes:
     parameters = source.parameters.model_dump(mode="json", exclude={"data_list_path"})
     text = json.dumps([source.name, source.shape, parameters], sort_keys=True).encode()
     if isinstance(source.reader, UserFunction):
-        text += _file_digest(source.reader.path)
+        # What a function of the user's program does is unknown, so its sketches are never used again.
+        path = source.reader.path
+        text += secrets.token_bytes(16) if path is None else _file_digest(path)
     return text
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from xslim.config import expand_home, missing_hint, resolve_path
+from xslim.config import InputParameters, expand_home, missing_hint, resolve_path
 from xslim.errors import DataError
 from xslim.files import require_content
 
@@ -90,6 +90,23 @@ def read_list(list_path: str, base_dir: Path | None) -> list[Entry]:
         raise DataError("the list file names no file", where=str(path), hint="write one path per line")
     return entries
 
+
+def read_entries(parameters: InputParameters, base_dir: Path | None) -> list[Entry]:
+    """Return the calibration files of an input: those of its list, or the paths that were given themselves.
+
+    Raises
+    ------
+    DataError
+        The list cannot be read or names no file.
+    """
+    if parameters.paths is not None:
+        place = (base_dir or Path()).absolute() / GIVEN
+        return [Entry(place, number, name) for number, name in enumerate(parameters.paths, start=1)]
+    return read_list(parameters.data_list_path or "", base_dir)
+
+
+GIVEN = "data_list_path"
+"""Stands in messages for a list file if the configuration holds the paths themselves."""
 
 MOST_UNSEEN = 8
 """Largest number of samples on which a result is compared and that calibration does not use."""

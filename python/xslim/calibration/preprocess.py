@@ -6,14 +6,12 @@ import importlib.util
 import inspect
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from xslim.calibration.arrays import Array, DType, converted
+from xslim.calibration.arrays import Array, DType, NoArrayError, as_array, converted
 from xslim.calibration.lists import Entry
 from xslim.config import missing_hint, resolve_path
 from xslim.config.fields import split_preprocess
@@ -28,8 +26,9 @@ class UserFunction:
     ----------
     name : str
         The reference to the function, as in the configuration.
-    path : Path
-        The file that defines the function; it can import modules of the same folder.
+    path : Path or None
+        The file that defines the function; it can import modules of the same folder. None for a function that
+        a dict configuration holds.
     function : callable
         Takes a list of paths and the input's parameters.
     parameters : dict
@@ -39,7 +38,7 @@ class UserFunction:
     """
 
     name: str
-    path: Path
+    path: Path | None
     function: Callable[[list[str], dict[str, Any]], Any]
     parameters: dict[str, Any]
     dtype: DType
@@ -54,12 +53,14 @@ class UserFunction:
         """
         paths = [str(entry.path) for entry in entries]
         where = f"{self.name} for {', '.join(entry.where for entry in entries)}"
-        with _blaming(
-            "the function raised {}", where, "it is called with a list of paths and the input's entry"
+        with (
+            _blaming(
+                "the function raised {}", where, "it is called with a list of paths and the input's entry"
+            ),
+            nullcontext() if self.path is None else _importable(self.path.parent),
         ):
-            with _importable(self.path.parent):
-                result = self.function(paths, dict(self.parameters))
-            array = _as_array(result)
+            result = self.function(paths, dict(self.parameters))
+            array = _array_or_none(result)
         if array is None:
             raise DataError(
                 f"the function returned {type(result).__name__}, not a numpy array or a tensor on the CPU",
@@ -67,6 +68,14 @@ class UserFunction:
                 hint="return one array for the whole list of paths",
             )
         return converted(array, self.dtype, where)
+
+
+def given_function(
+    function: Callable[[list[str], dict[str, Any]], Any], parameters: dict[str, Any], dtype: DType
+) -> UserFunction:
+    """Return a function of the user's program, which a dict configuration holds."""
+    name = getattr(function, "__qualname__", type(function).__name__)
+    return UserFunction(f"preprocess_file {name}", None, function, parameters, dtype)
 
 
 def load_function(
@@ -154,14 +163,8 @@ def _described(error: BaseException) -> str:
         return name
 
 
-def _as_array(result: object) -> Array | None:
-    """Convert a numpy array or a tensor with ``__array__`` or DLPack; return None for everything else."""
-    converters: tuple[Callable[[Any], Any], ...] = (np.asarray, np.from_dlpack)
-    for convert in converters:
-        try:
-            array: Array = convert(result)
-        except (TypeError, ValueError, RuntimeError, BufferError, AttributeError):
-            continue
-        if array.dtype != object:
-            return array
-    return None
+def _array_or_none(value: object) -> Array | None:
+    try:
+        return as_array(value)
+    except NoArrayError:
+        return None

@@ -13,8 +13,8 @@ import numpy as np
 from xslim.calibration.arrays import is_float
 from xslim.calibration.decode import ImageDecoder, NpyDecoder, RawDecoder
 from xslim.calibration.geometry import ImageLayout, image_layout, show_shape
-from xslim.calibration.lists import Entry, beyond, check_files, read_list
-from xslim.calibration.preprocess import UserFunction, load_function
+from xslim.calibration.lists import Entry, beyond, check_files, read_entries
+from xslim.calibration.preprocess import UserFunction, given_function, load_function
 from xslim.config import CalibrationParameters, InputParameters
 from xslim.config.fields import PRESETS
 from xslim.errors import ConfigError, DataError
@@ -147,13 +147,13 @@ def _source(spec: InputSpec, entry: InputParameters, where: str, limit: int, bas
         )
     shape = _shape(spec, entry, where)
     reader = _reader(spec, entry, shape, where, base_dir)
-    if entry.data_list_path is None:
+    if not entry.has_files:
         raise ConfigError(
             "required where calibration data are read",
             where=f"{where}.data_list_path",
             hint="name the text file that lists the calibration files, one path per line",
         )
-    listed = read_list(entry.data_list_path, base_dir)
+    listed = read_entries(entry, base_dir)
     entries = listed[:limit]
     check_files(entries)
     source = Source(spec.name, shape, entries, reader, entry, beyond(listed, limit))
@@ -180,6 +180,8 @@ def _reader(
     spec: InputSpec, entry: InputParameters, shape: Shape | None, where: str, base_dir: Path | None
 ) -> Decoder | UserFunction:
     preprocess = entry.preprocess_file
+    if entry.function is not None:
+        return given_function(entry.function, _for_user(spec, entry, shape), spec.dtype)
     if preprocess is not None and preprocess not in PRESETS:
         return load_function(preprocess, _for_user(spec, entry, shape), spec.dtype, base_dir)
     if entry.file_type == "img":

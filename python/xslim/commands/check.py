@@ -16,6 +16,7 @@ from xslim.export.trial import run_float_model
 from xslim.graph.cost import model_cost
 from xslim.passes.folding import infer_shapes
 from xslim.passes.tidy import unique_names
+from xslim.pipeline.paths import ModelSource
 from xslim.pipeline.protect import load_protected_model
 from xslim.runtime import Isolated
 from xslim.targets import Target, load_target
@@ -107,17 +108,31 @@ def run(model: str, target: str, as_json: bool) -> int:
 
     A model that onnxruntime refuses is an error.
     """
-    table = load_target(target)
-    with Isolated() as isolated:
-        loaded = load_protected_model(Path(model))
-        run_float_model(Path(model), loaded, isolated, lean=True)
-    unique_names(loaded)
-    check = check_provider(loaded, table)
+    check = check_model(Path(model), target)
     if as_json:
         say_json(_as_json(check))
     else:
         say(*_lines(check), folded=True)
     return 0 if check.passed else 1
+
+
+def check_model(source: ModelSource, target: str) -> ProviderCheck:
+    """Load a model, run it once, and check it against the table of a target.
+
+    Raises
+    ------
+    ConfigError
+        There is no such target.
+    ModelError
+        The model cannot be read, or onnxruntime refuses it.
+    """
+    table = load_target(target)
+    with Isolated() as isolated:
+        loaded = load_protected_model(source)
+        given = source if isinstance(source, Path) else source.SerializeToString()
+        run_float_model(given, loaded, isolated, lean=True)
+    unique_names(loaded)
+    return check_provider(loaded, table)
 
 
 def check_provider(model: ir.Model, target: Target) -> ProviderCheck:

@@ -9,10 +9,9 @@ import logging
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from xslim.calibration.observe import observe
-from xslim.config import Config, load_config
+from xslim.config import ConfigSource, load_config
 from xslim.errors import ConfigError
 from xslim.pipeline.calibrate import calibration_settings, further_masks, start_static
 from xslim.pipeline.cut import FirstPart
@@ -32,9 +31,7 @@ def run(config: str, shard: str, output: str) -> int:
     return 0
 
 
-def collect_shard(
-    config_or_path: dict[str, Any] | str | Path | Config, shard: tuple[int, int], output: str | Path
-) -> Path:
+def collect_shard(config_or_path: ConfigSource, shard: tuple[int, int], output: str | Path) -> Path:
     """Observe one shard of the calibration samples and write its sketches.
 
     Parameters

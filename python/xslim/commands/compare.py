@@ -13,9 +13,12 @@ from numpy.typing import NDArray
 
 from xslim import kernels
 from xslim.commands.compared_samples import samples_to_compare
+from xslim.commands.metric import Metric, measured
 from xslim.commands.text import say, say_json
+from xslim.config import CalibrationParameters
 from xslim.errors import ConfigError, DataError, ModelError
 from xslim.graph.inputs import input_specs
+from xslim.pipeline.paths import ModelSource
 from xslim.pipeline.protect import load_protected_model
 from xslim.runtime import Isolated
 
@@ -55,34 +58,60 @@ def run(first: str, second: str, data: str | None, samples: int, as_json: bool) 
     if samples < 1:
         raise ConfigError("must be at least 1", where="--samples")
     place = Path(data) if data else None
-    count, outputs = compare_models(Path(first), Path(second), place, samples)
+    found = compare_models(Path(first), Path(second), place, samples)
     if as_json:
-        rows = [{key: _finite(value) for key, value in asdict(output).items()} for output in outputs]
-        say_json({"samples": count, "outputs": rows})
+        say_json(found.as_json())
         return 0
-    say(*_table(outputs))
-    say(f"{count} sample{'s' if count > 1 else ''}{'' if place else ' of random numbers'}")
+    say(*_table(found.outputs))
+    say(f"{found.samples} sample{'s' if found.samples > 1 else ''}{'' if place else ' of random numbers'}")
     return 0
 
 
-def compare_models(first: Path, second: Path, data: Path | None, count: int) -> tuple[int, list[OutputPair]]:
+@dataclass(frozen=True)
+class ModelComparison:
+    """The outputs of two models on the same samples.
+
+    Attributes
+    ----------
+    samples : int
+        Number of samples.
+    outputs : tuple of OutputPair
+        One row for every output that both models have.
+    metric : pair of float, or None
+        What the user's metric says about the first and the second model.
+    """
+
+    samples: int
+    outputs: tuple[OutputPair, ...]
+    metric: tuple[float, float] | None = None
+
+    def as_json(self) -> dict[str, object]:
+        """Return plain data for JSON; what is not finite is null."""
+        rows = [{key: _finite(value) for key, value in asdict(output).items()} for output in self.outputs]
+        found: dict[str, object] = {"samples": self.samples, "outputs": rows}
+        return found if self.metric is None else found | {"metric": [_finite(value) for value in self.metric]}
+
+
+def compare_models(
+    first: ModelSource,
+    second: ModelSource,
+    data: Path | CalibrationParameters | None,
+    count: int,
+    metric: Metric | None = None,
+) -> ModelComparison:
     """Run two models on the same samples.
 
     Parameters
     ----------
-    first, second : Path
+    first, second : Path or onnx.ModelProto
         The models; the first is the reference. Inputs and outputs have the same names.
-    data : Path, optional
+    data : Path or CalibrationParameters, optional
         A configuration (its calibration data), a list file, a folder, or an ``.npz`` with one array per
         input whose first axis counts the samples. Without it, one random input.
     count : int
         Largest number of samples.
-
-    Returns
-    -------
-    samples : int
-        Number of samples used.
-    outputs : list of OutputPair
+    metric : callable, optional
+        Rates both models: it is called with a function that runs one, and returns a number.
 
     Raises
     ------
@@ -96,14 +125,19 @@ def compare_models(first: Path, second: Path, data: Path | None, count: int) -> 
     totals = [_Totals(name) for name in names]
     used = 0
     with Isolated() as isolated:
-        a, b = isolated.session(first, names), isolated.session(second, names)
+        a, b = (isolated.session(_loadable(source), names) for source in (first, second))
         for feeds in samples_to_compare(model, a, data, count):
             for total, expected, found in zip(totals, a.run(feeds), b.run(feeds), strict=True):
                 total.add(expected, found)
             used += 1
+        rated = None if metric is None else (measured(metric, a), measured(metric, b))
     if used == 0:
         raise DataError("there is no sample", where=str(data), hint="give files or a folder with --data")
-    return used, [total.result() for total in totals]
+    return ModelComparison(used, tuple(total.result() for total in totals), rated)
+
+
+def _loadable(source: ModelSource) -> Path | bytes:
+    return source if isinstance(source, Path) else source.SerializeToString()
 
 
 @dataclass

@@ -26,10 +26,14 @@ from xslim.runtime import Feeds, Runs, random_feeds
 Array = NDArray[np.generic]
 
 
-def samples_to_compare(model: ir.Model, session: Runs, data: Path | None, count: int) -> Iterator[Feeds]:
+def samples_to_compare(
+    model: ir.Model, session: Runs, data: Path | CalibrationParameters | None, count: int
+) -> Iterator[Feeds]:
     """Yield at most `count` samples of the data that ``--data`` names, or one random sample without data."""
     if data is None:
         yield _random_sample(model, session)
+    elif isinstance(data, CalibrationParameters):
+        yield from islice(CalibrationData(input_specs(model), data).batches(1), count)
     elif data.suffix == ".npz":
         yield from islice(_rows(input_specs(model), data), count)
     elif data.suffix == ".json":

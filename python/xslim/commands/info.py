@@ -15,6 +15,7 @@ from xslim.commands.text import say, say_json
 from xslim.graph.cost import model_cost
 from xslim.graph.io import external_bytes
 from xslim.passes.folding import infer_shapes
+from xslim.pipeline.paths import ModelSource
 from xslim.pipeline.protect import load_protected_model
 
 STATIC = ("QuantizeLinear",)
@@ -92,7 +93,7 @@ def run(model: str, as_json: bool) -> int:
     return 0
 
 
-def inspect_model(path: Path) -> ModelInfo:
+def inspect_model(source: ModelSource) -> ModelInfo:
     """Read a model and gather the facts about it.
 
     Raises
@@ -100,7 +101,7 @@ def inspect_model(path: Path) -> ModelInfo:
     ModelError
         The model cannot be read.
     """
-    model = load_protected_model(path)
+    model = load_protected_model(source)
     plain = model.clone()
     # Weights in Constant nodes count like initializers.
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(plain)
@@ -109,8 +110,8 @@ def inspect_model(path: Path) -> ModelInfo:
     weights = _weight_types(plain)
     graph = model.graph
     return ModelInfo(
-        path=str(path),
-        file_bytes=path.stat().st_size + external_bytes(model),
+        path=str(source) if isinstance(source, Path) else "(in memory)",
+        file_bytes=_size(source) + external_bytes(model),
         producer=" ".join(filter(None, [model.producer_name, model.producer_version])),
         ir_version=model.ir_version,
         opsets={domain or "ai.onnx": version for domain, version in sorted(model.opset_imports.items())},
@@ -125,6 +126,10 @@ def inspect_model(path: Path) -> ModelInfo:
         macs_complete=not cost.unknown_shapes,
         quantization=_quantization(cost.counts, weights),
     )
+
+
+def _size(source: ModelSource) -> int:
+    return source.stat().st_size if isinstance(source, Path) else source.ByteSize()
 
 
 def _tensor(value: ir.Value) -> TensorInfo:

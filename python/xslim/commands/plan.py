@@ -12,13 +12,13 @@ from typing import Any
 from xslim.analysis.numbers import plain
 from xslim.commands.subgraphs import count_subgraphs, refusals
 from xslim.commands.text import counted, known_only, say, say_json
-from xslim.config import Config, load_config
+from xslim.config import ConfigSource, load_config
 from xslim.errors import ConfigError
 from xslim.files import write_whole
 from xslim.graph.cost import ModelCost, model_cost
 from xslim.graph.scheme import ConstantPlan, OperatorPlan, QuantPlan, TensorGroup
 from xslim.pipeline.cut import FirstPart
-from xslim.pipeline.paths import PLAN, model_source, output_paths
+from xslim.pipeline.paths import PLAN, ModelArgument, model_source, output_paths
 from xslim.pipeline.prepare import prepare_model
 from xslim.pipeline.protect import load_protected
 from xslim.quantization.plan import make_plan
@@ -78,8 +78,8 @@ def run(config: str, input_path: str | None, output: str | None, as_json: bool) 
 
 
 def plan_run(
-    config_or_path: dict[str, Any] | str | Path | Config,
-    model_path: str | Path | None = None,
+    config_or_path: ConfigSource,
+    model_path: ModelArgument | None = None,
     *,
     output: str | Path | None = None,
     written: bool = True,
@@ -90,7 +90,7 @@ def plan_run(
     ----------
     config_or_path : dict, str, Path or Config
         The configuration.
-    model_path : str or Path, optional
+    model_path : onnx.ModelProto, str or Path, optional
         The model; by default the one that the configuration names.
     output : str or Path, optional
         File for the plan; by default ``<prefix>_plan.json`` in the output folder of the run.

@@ -1,7 +1,7 @@
 """The configuration: every documented field, checked strictly, as frozen data."""
 
 from xslim.config.levels import FinetuneLevel, PrecisionLevel
-from xslim.config.load import load_config
+from xslim.config.load import ConfigSource, load_config
 from xslim.config.model import (
     CalibrationParameters,
     Config,
@@ -16,6 +16,7 @@ from xslim.config.schema import schema
 __all__ = [
     "CalibrationParameters",
     "Config",
+    "ConfigSource",
     "CustomSetting",
     "FinetuneLevel",
     "InputParameters",

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from xslim.config.jsonc import plain_json
-from xslim.config.model import Config
+from xslim.config.model import Config, InputParameters
 from xslim.config.paths import expand_home
 from xslim.config.problems import describe_problems
 from xslim.config.spellings import COMMENT_PREFIXES, as_documented
@@ -21,11 +21,11 @@ from xslim.files import require_content
 
 logger = logging.getLogger(__name__)
 
-Source = Mapping[str, Any] | str | os.PathLike[str] | Config
+ConfigSource = Mapping[str, Any] | str | os.PathLike[str] | Config
 
 
 def load_config(
-    source: Source,
+    source: ConfigSource,
     *,
     onnx_model: str | os.PathLike[str] | None = None,
     opset: int | None = None,
@@ -34,6 +34,7 @@ def load_config(
     precision_level: int | None = None,
     ignore_op_types: Sequence[str] | None = None,
     ignore_op_names: Sequence[str] | None = None,
+    changes: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Config:
     """Read and check a configuration.
 
@@ -48,6 +49,8 @@ def load_config(
         Replaces the field of `quantization_parameters`.
     ignore_op_types, ignore_op_names : sequence of str, optional
         Added to the fields of `quantization_parameters` with the same name.
+    changes : mapping of str to mapping, optional
+        Replace the fields of the same names in the sections of these names.
 
     Returns
     -------
@@ -59,8 +62,9 @@ def load_config(
     ConfigError
         The configuration is wrong; the error lists all problems with their paths.
     """
-    changes = (onnx_model, opset, functions, precision_level)
-    if isinstance(source, Config) and not (ignore_op_types or ignore_op_names) and changes == (None,) * 4:
+    replaced = (onnx_model, opset, functions, unchecked, precision_level)
+    added = ignore_op_types or ignore_op_names or changes
+    if isinstance(source, Config) and not added and all(value is None for value in replaced):
         return source
     file, where = None, "config"
     if isinstance(source, Config):
@@ -79,6 +83,10 @@ def load_config(
         raw, "model_parameters", onnx_model=onnx_model, opset=opset, functions=functions, unchecked=unchecked
     )
     _replace(raw, "quantization_parameters", precision_level=precision_level)
+    for section, fields in (changes or {}).items():
+        if "input_parameters" in fields and isinstance(raw.get(section), Mapping):
+            raw[section] = {key: value for key, value in raw[section].items() if key != "input_parametres"}
+        _replace(raw, section, **fields)
     _extend(raw, "quantization_parameters", ignore_op_types=ignore_op_types, ignore_op_names=ignore_op_names)
     config = _validate(raw, where)
     # The path of the file is not part of the configuration's contents, so it is not a field.
@@ -92,9 +100,18 @@ def _as_written(config: Config) -> dict[str, Any]:
     raw = config.model_dump(exclude_unset=True)
     calibration = raw.get("calibration_parameters", {})
     if "input_parameters" in calibration:
-        entries = calibration.pop("input_parameters")
+        given = config.calibration_parameters.input_parameters
+        entries = [
+            fields | _objects(entry)
+            for fields, entry in zip(calibration.pop("input_parameters"), given, strict=True)
+        ]
         calibration[config.calibration_parameters.inputs_name] = entries
     return raw
+
+
+def _objects(entry: InputParameters) -> dict[str, Any]:
+    objects = {"preprocess_file": entry.function, "data_list_path": entry.paths}
+    return {name: value for name, value in objects.items() if value is not None}
 
 
 def _validate(raw: Mapping[str, Any], where: str) -> Config:

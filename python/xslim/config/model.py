@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -72,6 +73,43 @@ class InputParameters(_Section):
     """Text file with one calibration file per line, absolute or relative to the list's folder; required for
     precision levels 0 to 2."""
 
+    _function: Callable[..., Any] | None = PrivateAttr(None)
+    _paths: tuple[str, ...] | None = PrivateAttr(None)
+
+    @property
+    def function(self) -> Callable[..., Any] | None:
+        """The preprocessing function, if a dict configuration holds one in place of `preprocess_file`."""
+        return self._function
+
+    @property
+    def paths(self) -> tuple[str, ...] | None:
+        """The calibration files, if a dict configuration holds their paths in place of `data_list_path`."""
+        return self._paths
+
+    @property
+    def has_files(self) -> bool:
+        """Whether calibration files are named."""
+        return self.data_list_path is not None or self._paths is not None
+
+    @property
+    def has_own_function(self) -> bool:
+        """Whether a function of the user reads the files."""
+        return self._function is not None or ":" in (self.preprocess_file or "")
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _take_objects(cls, data: Any, handler: ModelWrapValidatorHandler[InputParameters]) -> InputParameters:
+        """Keep a function and a sequence of paths, which JSON does not have."""
+        if not isinstance(data, Mapping):
+            return handler(data)
+        fields = dict(data)
+        function = fields.pop("preprocess_file") if callable(data.get("preprocess_file")) else None
+        listed = isinstance(data.get("data_list_path"), (list, tuple))
+        paths = _path_texts(fields.pop("data_list_path")) if listed else None
+        entry = handler(fields)
+        entry._function, entry._paths = function, paths
+        return entry
+
     @field_validator("std_value")
     @classmethod
     def _as_many_as_means(
@@ -89,6 +127,15 @@ class InputParameters(_Section):
         if preprocess in f.PRESETS and file_type != "img":
             raise problem(f'{preprocess} reads images but file_type is "{file_type}"')
         return preprocess
+
+
+def _path_texts(paths: Sequence[object]) -> tuple[str, ...]:
+    wrong = [path for path in paths if not isinstance(path, (str, os.PathLike)) or not str(path)]
+    if wrong or not paths:
+        raise problem(
+            "must hold paths of files" + (f", not {wrong[0]!r}" if wrong else ""), where="data_list_path"
+        )
+    return tuple(os.fsdecode(path) for path in paths if isinstance(path, (str, os.PathLike)))
 
 
 class CalibrationParameters(_Section):
@@ -119,8 +166,7 @@ class CalibrationParameters(_Section):
     @property
     def has_data(self) -> bool:
         """Whether every entry names its calibration files."""
-        lists = [entry.data_list_path for entry in self.input_parameters]
-        return bool(lists) and None not in lists
+        return bool(self.input_parameters) and all(entry.has_files for entry in self.input_parameters)
 
     @model_validator(mode="wrap")
     @classmethod
@@ -228,7 +274,7 @@ class Config(_Section):
         without_list = [
             f"{where}[{index}].data_list_path"
             for index, entry in enumerate(calibration.input_parameters)
-            if entry.data_list_path is None
+            if not entry.has_files
         ]
         if without_list:
             raise problem(f"required for precision_level {level}", where=", ".join(without_list))

@@ -8,11 +8,12 @@ from typing import Any
 
 import onnx
 
-from xslim.config import PrecisionLevel
+from xslim.config import ConfigSource, PrecisionLevel
 from xslim.errors import ConfigError
 from xslim.files import scratch_folder
 from xslim.graph.io import PROTO_LIMIT_BYTES, to_proto, weight_bytes
-from xslim.pipeline.run import ConfigSource, ModelArgument, run
+from xslim.pipeline.paths import ModelArgument
+from xslim.pipeline.run import run
 
 
 def quantize_onnx_model(
@@ -55,10 +56,10 @@ def quantize_onnx_model(
     model: ModelArgument | None = _either(
         "model_or_path", model_or_path, "input_onnx_model_or_path", input_onnx_model_or_path
     )
-    result, path = run(config, model, output_path)
-    if weight_bytes(result) > PROTO_LIMIT_BYTES:
+    finished, path = run(config, model, output_path)
+    if weight_bytes(finished.model) > PROTO_LIMIT_BYTES:
         return onnx.load(path, load_external_data=False)
-    return to_proto(result)
+    return to_proto(finished.model)
 
 
 def quantize_dynamic(

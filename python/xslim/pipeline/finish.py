@@ -14,6 +14,7 @@ from xslim.export.proof import OutputComparison, prove
 from xslim.graph.io import release_weights, save_model
 from xslim.pipeline.original import Original
 from xslim.pipeline.paths import ModelSource, OutputPaths
+from xslim.pipeline.result import Finished
 from xslim.runtime import Isolated
 
 logger = logging.getLogger(__name__)
@@ -31,7 +32,7 @@ def convert_without_data(
     paths: OutputPaths,
     sketch_files: Sequence[Path],
     isolated: Isolated,
-) -> ir.Model:
+) -> Finished:
     """Convert a float model, check the result on random input, and write it.
 
     Parameters
@@ -54,7 +55,7 @@ def convert_without_data(
     output = Output(paths.model, source, original)
     result = convert(model, config, output)
     log_comparison(output.comparison)
-    return result
+    return Finished(result, output.comparison)
 
 
 @dataclass

@@ -20,6 +20,7 @@ DEFAULT_FOLDER = Path("temp")
 
 
 ModelSource = onnx.ModelProto | Path
+ModelArgument = onnx.ModelProto | str | Path
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class OutputPaths:
         return [self.beside(suffix) for suffix in REPORTS] if wanted else []
 
 
-def model_source(config: Config, model_or_path: onnx.ModelProto | str | Path | None) -> ModelSource:
+def model_source(config: Config, model_or_path: ModelArgument | None) -> ModelSource:
     """Return the model in memory, or the path that the caller or else the configuration names.
 
     Raises

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from xslim.calibration.lists import beyond, read_list
+from xslim.calibration.lists import beyond, read_entries
 from xslim.config import Config, resolve_path
-from xslim.config.fields import PRESETS, is_table_path
+from xslim.config.fields import is_table_path
 from xslim.errors import DataError
 from xslim.files import InputFile, refuse_inputs, require_place, require_writable
 from xslim.graph.io import data_files, load_model
@@ -57,7 +57,7 @@ def load_protected(
     return model
 
 
-def load_protected_model(path: Path, outputs: Sequence[Path] = ()) -> ir.Model:
+def load_protected_model(source: ModelSource, outputs: Sequence[Path] = ()) -> ir.Model:
     """Check that no output replaces the model of a command without a configuration, and load the model.
 
     Raises
@@ -65,8 +65,8 @@ def load_protected_model(path: Path, outputs: Sequence[Path] = ()) -> ir.Model:
     OutputError, ModelError
         The same as for `load_protected`.
     """
-    refuse_inputs(outputs, [InputFile(path, "the model")])
-    model = load_model(path)
+    refuse_inputs(outputs, [InputFile(source, "the model")] if isinstance(source, Path) else [])
+    model = load_model(source)
     refuse_inputs(outputs, weight_files(model))
     return model
 
@@ -94,14 +94,15 @@ def calibration_files(config: Config) -> Iterator[InputFile]:
     """
     calibration = config.calibration_parameters
     for entry in calibration.input_parameters:
-        if entry.preprocess_file is not None and entry.preprocess_file not in PRESETS:
+        if entry.has_own_function and entry.preprocess_file is not None:
             file, _, _ = entry.preprocess_file.rpartition(":")
             yield InputFile(resolve_path(file, config.base_dir), "the preprocessing file")
-        if entry.data_list_path is None:
+        if not entry.has_files:
             continue
-        yield InputFile(resolve_path(entry.data_list_path, config.base_dir), "the list")
+        if entry.data_list_path is not None:
+            yield InputFile(resolve_path(entry.data_list_path, config.base_dir), "the list")
         with suppress(DataError):
-            entries = read_list(entry.data_list_path, config.base_dir)
+            entries = read_entries(entry, config.base_dir)
             limit = calibration.calibration_step
             for sample in [*entries[:limit], *beyond(entries, limit)]:
                 yield InputFile(sample.path, "the calibration file")

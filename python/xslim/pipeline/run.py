@@ -7,22 +7,20 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-import onnx
 import onnx_ir as ir
 
-from xslim.config import Config, PrecisionLevel, load_config
-from xslim.pipeline.paths import ModelSource, OutputPaths, model_source, output_paths
+from xslim.config import Config, ConfigSource, PrecisionLevel, load_config
+from xslim.pipeline.paths import ModelArgument, ModelSource, OutputPaths, model_source, output_paths
+from xslim.pipeline.progress import shown_progress
 from xslim.pipeline.protect import load_protected
+from xslim.pipeline.result import Finished
 from xslim.runtime import Isolated, thread_count
 from xslim.targets import target_of
 
 logger = logging.getLogger(__name__)
 
-ConfigSource = dict[str, Any] | str | Path | Config
-ModelArgument = onnx.ModelProto | str | Path
-Level = Callable[[ir.Model, ModelSource, Config, OutputPaths, Sequence[Path], Isolated], ir.Model]
+Level = Callable[[ir.Model, ModelSource, Config, OutputPaths, Sequence[Path], Isolated], Finished]
 
 
 def quantize(
@@ -33,7 +31,7 @@ def quantize(
     sketch_files: Sequence[str | Path] = (),
 ) -> ir.Model:
     """Run `quantize_onnx_model`, optionally with the sketch files of ``xslim collect``."""
-    return run(config_or_path, model_or_path, output_path, sketch_files)[0]
+    return run(config_or_path, model_or_path, output_path, sketch_files)[0].model
 
 
 def run(
@@ -41,8 +39,8 @@ def run(
     model_or_path: ModelArgument | None,
     output_path: str | Path | None,
     sketch_files: Sequence[str | Path] = (),
-) -> tuple[ir.Model, Path]:
-    """Return the result and the file that holds it."""
+) -> tuple[Finished, Path]:
+    """Return the results and the file that holds the model."""
     started = time.monotonic()
     config = load_config(config_or_path)
     # A wrong number of threads or a wrong table is an error before any work starts.
@@ -54,7 +52,7 @@ def run(
     sketches = [Path(name) for name in sketch_files]
     outputs = paths.files(config, sketches_given=bool(sketches))
     # The child imports onnxruntime while this process reads and prepares the model.
-    with Isolated() as isolated:
+    with shown_progress(), Isolated() as isolated:
         model = load_protected(config, source, outputs, paths.reports(config), sketches)
         convert = load_level(config.quantization_parameters.precision_level)
         result = convert(model, source, config, paths, sketches, isolated)

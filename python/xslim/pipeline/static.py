@@ -32,6 +32,7 @@ from xslim.pipeline.original import Original
 from xslim.pipeline.paths import SKETCHES, ModelSource, OutputPaths
 from xslim.pipeline.prepare import prepare_model
 from xslim.pipeline.report import comparison_of, log_report, write_report
+from xslim.pipeline.result import Finished
 from xslim.quantization.integer_bias import integer_biases
 from xslim.refinement.float_tensors import log_left_float
 from xslim.refinement.steps import Stage, log_gains, refine
@@ -49,7 +50,7 @@ def run_static(
     paths: OutputPaths,
     sketch_files: Sequence[Path],
     isolated: Isolated,
-) -> ir.Model:
+) -> Finished:
     """Quantise a float model at precision level 0, 1 or 2, and write the result and its report.
 
     Parameters
@@ -92,7 +93,8 @@ def run_static(
     wanted = config.quantization_parameters.analysis_enable
     # The report, including its sizes, describes the converted part only.
     before = model if part.parts is None else part.model
-    report = _analyse(before, result, config, paths) if wanted else None
+    subject = _subject(before, result, config, paths)
+    report = _analyse(subject) if wanted else None
     shown = report is None or part.parts is not None
     if shown and comparison:
         behind = compare_behind(result.reference, result.model, result.compared)
@@ -102,7 +104,7 @@ def run_static(
         log_comparison(comparison, len(result.compared), unseen=result.unseen > 0)
     if report is not None:
         log_report(report, write_report(report, paths))
-    return whole
+    return Finished(whole, comparison, subject, report)
 
 
 @dataclass(frozen=True)
@@ -269,7 +271,7 @@ def _first_sample(model: ir.Model, config: Config) -> list[Feeds]:
         return []
 
 
-def _analyse(original: ir.Model, result: StaticResult, config: Config, paths: OutputPaths) -> Report:
+def _analyse(subject: Subject) -> Report:
     """Compare the result of a static run with the float model, tensor by tensor.
 
     Raises
@@ -277,25 +279,27 @@ def _analyse(original: ir.Model, result: StaticResult, config: Config, paths: Ou
     InternalError
         One of the models does not run.
     """
+    logger.info("comparing with the float model, tensor by tensor")
+    return analyse(subject)
+
+
+def _subject(original: ir.Model, result: StaticResult, config: Config, paths: OutputPaths) -> Subject:
     from xslim import __version__
 
-    logger.info("comparing with the float model, tensor by tensor")
-    return analyse(
-        Subject(
-            name=paths.prefix,
-            version=__version__,
-            original=original,
-            reference=result.reference,
-            exported=result.model,
-            plan=result.plan,
-            quantization=result.quantization,
-            sketches=result.sketches,
-            samples=result.samples,
-            unseen=result.unseen,
-            calibration_samples=result.calibration_samples,
-            config=config,
-            early_ranges=result.early_ranges,
-            steps=result.gains,
-            spreads=result.spreads,
-        )
+    return Subject(
+        name=paths.prefix,
+        version=__version__,
+        original=original,
+        reference=result.reference,
+        exported=result.model,
+        plan=result.plan,
+        quantization=result.quantization,
+        sketches=result.sketches,
+        samples=result.samples,
+        unseen=result.unseen,
+        calibration_samples=result.calibration_samples,
+        config=config,
+        early_ranges=result.early_ranges,
+        steps=result.gains,
+        spreads=result.spreads,
     )

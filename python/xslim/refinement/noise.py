@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from xslim.graph.cost import model_cost
 from xslim.graph.scheme import TensorGroup
+from xslim.progress import report
 from xslim.refinement.activation_trials import Trial
 from xslim.refinement.candidate import Material
 from xslim.refinement.effort import (
@@ -33,6 +34,8 @@ from xslim.refinement.effort import (
 )
 from xslim.refinement.judge import Judge, Split
 from xslim.runtime import Feeds, Pool, thread_count
+
+MEASURING = "measuring the noise of int8 activations"
 
 Noise = NDArray[np.float64]
 """Noise power over signal power, for every output."""
@@ -80,7 +83,7 @@ def rank_noise(trial: Trial, material: Material) -> dict[str, Noise]:
             ]
 
         segments = measure(_divide(trial.plan.groups, SEGMENTS))
-        budget -= len(segments)
+        total_budget, budget = budget, budget - len(segments)
         while budget > 0:
             total = sum(segment.total for segment in segments)
             large = [s for s in segments if len(s.groups) > 1 and s.total > SIGNIFICANT_NOISE * total]
@@ -92,6 +95,7 @@ def rank_noise(trial: Trial, material: Material) -> dict[str, Noise]:
             parts = [part for segment in large for part in _divide(segment.groups, 2)]
             segments = [*kept, *measure(parts)]
             budget -= len(parts)
+            report(MEASURING, total_budget - max(budget, 0), total_budget)
     return {
         group.name: segment.noise / len(segment.groups) for segment in segments for group in segment.groups
     }

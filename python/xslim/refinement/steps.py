@@ -14,6 +14,7 @@ from enum import Enum
 from functools import partial
 
 from xslim.graph.gains import StepGain
+from xslim.progress import tracked
 from xslim.refinement import (
     equalization,
     factor_choice,
@@ -157,9 +158,12 @@ def refine(
     candidate = start
     known: dict[Measure, Outcome] = {}
     kept: set[str] = set()
-    for step in STEPS if steps is None else steps:
-        if step.stage is not stage or material.effort.level not in step.levels:
-            continue
+    chosen = [
+        step
+        for step in (STEPS if steps is None else steps)
+        if step.stage is stage and material.effort.level in step.levels
+    ]
+    for step in tracked(chosen, f"refining {stage.value}", len(chosen)):
         if step.after is not None and step.after not in kept:
             continue
         judged = len(candidate.gains)

@@ -112,7 +112,7 @@ def _image_inputs(subject: Subject) -> Iterator[tuple[int, str, InputParameters]
     """Yield position, input name and entry of each input that is decoded from colour images."""
     names = [spec.name for spec in input_specs(subject.reference)]
     for index, entry in enumerate(subject.config.calibration_parameters.input_parameters):
-        own_function = entry.preprocess_file is not None and ":" in entry.preprocess_file
+        own_function = entry.has_own_function
         if entry.file_type == "img" and not own_function and index < len(names):
             yield index, entry.input_name or names[index], entry
 

@@ -1,0 +1,282 @@
+"""Samples from memory: check them one by one and write them to files, which calibration then reads.
+
+Calibration needs several passes over the samples, in an order of its own. A generator can be read only once,
+and its samples may not fit into memory, so every sample is written to a temporary folder.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xslim.calibration.arrays import Array, NoArrayError, as_array, converted, is_float
+from xslim.calibration.geometry import show_shape
+from xslim.calibration.lists import MOST_UNSEEN
+from xslim.calibration.sources import fits
+from xslim.errors import DataError
+from xslim.graph.inputs import InputSpec
+
+logger = logging.getLogger(__name__)
+
+Sample = dict[str, Array]
+FORMS = (
+    "give a dict of arrays with a leading sample axis, an iterable of samples, or a function that returns one"
+)
+
+
+def write_samples(data: object, specs: Sequence[InputSpec], limit: int, folder: Path) -> dict[str, Path]:
+    """Write samples to files.
+
+    Parameters
+    ----------
+    data : object
+        A dict of arrays with a leading sample axis; one array for a model of one input; an iterable of
+        samples, each a dict by input name, a tuple or list in the order of the inputs, or one array; an
+        object with ``get_next`` as onnxruntime's ``CalibrationDataReader``; or a function that returns one
+        of these.
+    specs : sequence of InputSpec
+        The inputs of the model.
+    limit : int
+        Number of samples for calibration. A few more are written for the comparison at the end of a run; the
+        rest of the data is not read.
+    folder : Path
+        An empty folder.
+
+    Returns
+    -------
+    dict of str to Path
+        The list of the files of every input, by its name.
+
+    Raises
+    ------
+    DataError
+        The data have another form, or a sample does not suit the model; the error names its number, from 0.
+    """
+    folders = {spec.name: folder / str(number) for number, spec in enumerate(specs)}
+    for place in folders.values():
+        place.mkdir()
+    count = 0
+    for count, row in enumerate(islice(_rows(data, specs), limit + MOST_UNSEEN), start=1):
+        for name, array in row.items():
+            _write(folders[name] / f"{count:08d}.npy", array)
+    if count == 0:
+        raise DataError("there is no sample", where="data", hint="the iterable ended before its first sample")
+    lists = {}
+    for name, place in folders.items():
+        lists[name] = place / "list.txt"
+        lists[name].write_text("".join(f"{number:08d}.npy\n" for number in range(1, count + 1)), "utf-8")
+    return lists
+
+
+def _write(path: Path, array: Array) -> None:
+    # numpy cannot write the types of ml_dtypes, such as bfloat16.
+    written = array.astype(np.float32) if array.dtype.kind == "V" else array
+    try:
+        np.save(path, written, allow_pickle=False)
+    except OSError as error:
+        raise DataError(
+            f"cannot write a sample to the temporary folder: {error.strerror}",
+            where=str(path.parent.parent),
+            hint="spool= names a folder with more space",
+        ) from error
+
+
+def _rows(data: object, specs: Sequence[InputSpec]) -> Iterator[Sample]:
+    """Yield checked samples; the rows of a batch apart if the model's batch is symbolic."""
+    notices: set[str] = set()
+    for number, value in enumerate(_samples(data, specs)):
+        where = f"sample {number}"
+        named = _named(value, specs, where)
+        arrays = {
+            spec.name: _checked(named[spec.name], spec, f"{where}, input {spec.name}", notices)
+            for spec in specs
+        }
+        yield from _apart(arrays, specs, where)
+
+
+def _samples(data: object, specs: Sequence[InputSpec]) -> Iterator[object]:
+    if data is None or isinstance(data, (str, bytes, Path)):
+        raise DataError(
+            f"must hold samples, not {type(data).__name__}",
+            where="data",
+            hint=f"{FORMS}; files are named in a configuration",
+        )
+    if isinstance(data, Mapping):
+        yield from _of_columns(data, specs)
+    elif callable(getattr(data, "get_next", None)):
+        while (sample := _guarded(data.get_next)) is not None:  # type: ignore[attr-defined]
+            yield sample
+    elif not isinstance(data, (list, tuple)) and _is_array(data):
+        yield from _of_columns({_only_input(specs, "data"): data}, specs)
+    elif callable(data) and not hasattr(data, "__iter__"):
+        made = _guarded(data)
+        if callable(made) and not hasattr(made, "__iter__"):
+            raise DataError("the function returned a function", where="data", hint=FORMS)
+        yield from _samples(made, specs)
+    else:
+        yield from _iterated(data)
+
+
+def _iterated(data: object) -> Iterator[object]:
+    try:
+        iterator = iter(data)  # type: ignore[call-overload]
+    except TypeError:
+        raise DataError(f"a {type(data).__name__} holds no samples", where="data", hint=FORMS) from None
+    number = 0
+    while True:
+        try:
+            sample = next(iterator)
+        except StopIteration:
+            return
+        except Exception as error:
+            raise _failure(error, f"sample {number}") from error
+        yield sample
+        number += 1
+
+
+def _guarded(function: Callable[[], Any]) -> Any:
+    try:
+        return function()
+    except Exception as error:
+        raise _failure(error, "data") from error
+
+
+def _failure(error: Exception, where: str) -> DataError:
+    return DataError(
+        f"the data raised {type(error).__name__}: {error}",
+        where=where,
+        hint="the error is in the data source",
+    )
+
+
+def _is_array(value: object) -> bool:
+    return hasattr(value, "__array__") or hasattr(value, "__dlpack__")
+
+
+def _only_input(specs: Sequence[InputSpec], where: str) -> str:
+    if len(specs) != 1:
+        names = ", ".join(spec.name for spec in specs)
+        raise DataError(
+            f"is one array, but the model has {len(specs)} inputs: {names}",
+            where=where,
+            hint="give a dict with an array for every input",
+        )
+    return specs[0].name
+
+
+def _of_columns(columns: Mapping[Any, object], specs: Sequence[InputSpec]) -> Iterator[Sample]:
+    """Yield the samples of arrays whose leading axis counts them."""
+    _check_names(columns, specs, "data")
+    arrays = {spec.name: _to_array(columns[spec.name], f"data, input {spec.name}") for spec in specs}
+    for name, array in arrays.items():
+        if array.ndim == 0:
+            raise DataError(
+                "has no sample axis", where=f"data, input {name}", hint="the leading axis counts the samples"
+            )
+    lengths = {name: len(array) for name, array in arrays.items()}
+    if len(set(lengths.values())) > 1:
+        listing = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        raise DataError(
+            f"the inputs have different numbers of samples: {listing}",
+            where="data",
+            hint="the leading axis of every array counts the samples",
+        )
+    for index in range(next(iter(lengths.values()))):
+        yield {name: np.asarray(array[index]) for name, array in arrays.items()}
+
+
+def _named(value: object, specs: Sequence[InputSpec], where: str) -> Mapping[Any, object]:
+    """Return the values of a sample by input name."""
+    if isinstance(value, Mapping):
+        _check_names(value, specs, where)
+        return value
+    if isinstance(value, (list, tuple)):
+        if len(value) != len(specs):
+            names = ", ".join(spec.name for spec in specs)
+            raise DataError(
+                f"has {len(value)} values but the model has {len(specs)} inputs: {names}",
+                where=where,
+                hint="leave labels out, as in (images for images, labels in loader)",
+            )
+        return {spec.name: item for spec, item in zip(specs, value, strict=True)}
+    if value is None:
+        raise DataError("is None", where=where, hint=FORMS)
+    return {_only_input(specs, where): value}
+
+
+def _check_names(value: Mapping[Any, object], specs: Sequence[InputSpec], where: str) -> None:
+    wanted = [spec.name for spec in specs]
+    missing = [name for name in wanted if name not in value]
+    unknown = [str(name) for name in value if name not in wanted]
+    if missing or unknown:
+        what = f"has no input {missing[0]!r}" if missing else f"names {unknown[0]!r}, which is no input"
+        raise DataError(what, where=where, hint=f"the inputs of the model are {', '.join(wanted)}")
+
+
+def _to_array(value: object, where: str) -> Array:
+    try:
+        return as_array(value)
+    except NoArrayError as error:
+        raise DataError(
+            f"cannot be read as an array of numbers: {error}",
+            where=where,
+            hint="give numpy arrays, or tensors on the CPU",
+        ) from error
+
+
+def _checked(value: object, spec: InputSpec, where: str, notices: set[str]) -> Array:
+    """Return the array of an input in its type, with a batch dimension."""
+    array = _to_array(value, where)
+    if is_float(spec.dtype) and array.dtype in (np.uint8, np.int8):
+        raise DataError(
+            f"holds {array.dtype} values but the input is {spec.dtype.name}",
+            where=where,
+            hint="normalise images as in training, then convert them with astype('float32')",
+        )
+    if array.dtype != spec.dtype and spec.name not in notices:
+        notices.add(spec.name)
+        logger.info("input %s: %s values are converted to %s", spec.name, array.dtype, spec.dtype.name)
+    shape = _batched(array.shape, spec)
+    if shape is None:
+        raise DataError(
+            f"has the shape {show_shape(array.shape)} but the model's input has {show_shape(spec.shape)}",
+            where=where,
+            hint="the batch dimension may be left out; the others must fit",
+        )
+    if array.size == 0:
+        raise DataError("holds no value", where=where, hint="leave the sample out")
+    return converted(array, spec.dtype, where).reshape(shape)
+
+
+def _batched(shape: tuple[int, ...], spec: InputSpec) -> tuple[int, ...] | None:
+    """Return a sample's shape with a batch dimension, or None if the input does not take the sample."""
+    expected = spec.shape
+    if expected is None or fits(shape, expected):
+        return shape
+    if expected and fits(shape, expected[1:]):
+        return (1, *shape)
+    if not expected:
+        return () if all(size == 1 for size in shape) else None
+    return shape if fits(shape, (1, *expected[1:])) else None
+
+
+def _apart(arrays: Sample, specs: Sequence[InputSpec], where: str) -> Iterator[Sample]:
+    """Yield the rows of a batch if every input has a symbolic batch; other samples stay whole."""
+    if any(spec.shape is None or spec.shape[:1] != (None,) for spec in specs):
+        yield arrays
+        return
+    rows = {name: len(array) for name, array in arrays.items()}
+    if len(set(rows.values())) > 1:
+        listing = ", ".join(f"{name} {count}" for name, count in rows.items())
+        raise DataError(
+            f"the inputs have different batches: {listing}",
+            where=where,
+            hint="all inputs of a sample have the same leading dimension",
+        )
+    for row in range(next(iter(rows.values()))):
+        yield {name: array[row : row + 1] for name, array in arrays.items()}

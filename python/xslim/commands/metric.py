@@ -1,0 +1,46 @@
+"""A metric of the user: a function that runs a model and returns a number, bigger is better."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xslim.errors import DataError, XSlimError
+from xslim.runtime import Runs
+
+Run = Callable[[Mapping[str, NDArray[np.generic]]], dict[str, NDArray[np.generic]]]
+"""Runs a model: arrays by input name in, arrays by output name out."""
+
+Metric = Callable[[Run], float]
+"""Rates a model that it can run as often as it likes."""
+
+
+def measured(metric: Metric, session: Runs) -> float:
+    """Return what a metric says about the model of a session.
+
+    Raises
+    ------
+    DataError
+        The metric raised an exception, or did not return a finite number. Errors of the model itself pass.
+    """
+
+    def run(feeds: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
+        return dict(zip(session.outputs, session.run(feeds), strict=True))
+
+    where = f"metric {getattr(metric, '__qualname__', type(metric).__name__)}"
+    try:
+        value = float(metric(run))
+    except XSlimError:
+        raise
+    except Exception as error:
+        raise DataError(
+            f"the metric raised {type(error).__name__}: {error}",
+            where=where,
+            hint="a metric is called with a function run(feeds) and returns a number",
+        ) from error
+    if not math.isfinite(value):
+        raise DataError(f"the metric returned {value}", where=where, hint="return a finite number")
+    return value

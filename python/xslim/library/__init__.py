@@ -1,0 +1,1 @@
+"""XSlim as a library: data from memory, results as objects."""

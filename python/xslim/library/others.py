@@ -1,0 +1,199 @@
+"""What the sub-commands do, as functions that return objects."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from xslim.commands.check import ProviderCheck, check_model
+from xslim.commands.collect import collect_shard
+from xslim.commands.compare import ModelComparison, compare_models
+from xslim.commands.info import ModelInfo, inspect_model
+from xslim.commands.metric import Metric
+from xslim.commands.plan import PlanSummary, plan_run
+from xslim.config import CalibrationParameters, ConfigSource
+from xslim.errors import ConfigError
+from xslim.graph.inputs import input_specs
+from xslim.graph.io import load_model, to_proto
+from xslim.library.models import ModelLike, source_of
+from xslim.library.options import configuration
+from xslim.library.quantize import entries_of, temporary_folder, unread_entries
+from xslim.library.result import Result
+from xslim.pipeline.run import run
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from xslim.library.options import Options
+
+
+def plan(model: ModelLike, *, config: ConfigSource | None = None, **options: Unpack[Options]) -> PlanSummary:
+    """Return which operators would become int8, and why, without samples and without running the model.
+
+    Parameters
+    ----------
+    model : str, Path, onnx.ModelProto or onnx_ir.Model
+        The float model.
+    config : dict, str, Path or Config, optional
+        A configuration.
+    **options
+        As for `xslim.quantize`.
+
+    Returns
+    -------
+    PlanSummary
+        Operators, groups, constants, and figures; ``as_json()`` is what ``xslim plan --json`` prints.
+
+    Raises
+    ------
+    XSlimError
+        The model cannot be read, or the configuration is wrong.
+    """
+    source = source_of(model)
+    entries = unread_entries(input_specs(load_model(source))) if config is None else None
+    return plan_run(configuration(config, options, entries), source, written=False)[0]
+
+
+def check(model: ModelLike, target: str = "spacemit") -> ProviderCheck:
+    """Return what the execution provider of a target does with a model, quantised or not.
+
+    Parameters
+    ----------
+    model : str, Path, onnx.ModelProto or onnx_ir.Model
+        The model.
+    target : str
+        ``spacemit``, ``generic``, or the path of a TOML table.
+
+    Returns
+    -------
+    ProviderCheck
+        Operators that the target takes, patterns that do not fuse, shares and subgraphs.
+
+    Raises
+    ------
+    XSlimError
+        The model cannot be read or run, or there is no such target.
+    """
+    return check_model(source_of(model), target)
+
+
+def compare(
+    first: ModelLike,
+    second: ModelLike,
+    data: object = None,
+    *,
+    samples: int = 16,
+    metric: Metric | None = None,
+) -> ModelComparison:
+    """Run two models on the same samples and compare their outputs.
+
+    Parameters
+    ----------
+    first, second : str, Path, onnx.ModelProto or onnx_ir.Model
+        The models; the first is the reference.
+    data : object, optional
+        Samples as for `xslim.quantize`, or the path of a configuration, a list, a folder or an ``.npz`` file.
+        Without data, one random sample.
+    samples : int
+        Largest number of samples.
+    metric : callable, optional
+        A rating of one's own: called with a function ``run(feeds)``, which runs a model on a dict of arrays
+        and returns a dict of its outputs, the metric returns a number; bigger is better.
+
+    Returns
+    -------
+    ModelComparison
+        One row per output, and the metric of both models; ``as_json()`` is what the command prints.
+
+    Raises
+    ------
+    XSlimError
+        A model, a sample or the metric is wrong.
+    """
+    if samples < 1:
+        raise ConfigError("must be at least 1", where="samples")
+    a, b = source_of(first), source_of(second)
+    if data is None or isinstance(data, (str, Path)):
+        return compare_models(a, b, None if data is None else Path(data), samples, metric)
+    specs = input_specs(load_model(a))
+    with temporary_folder() as folder:
+        entries = entries_of(data, specs, samples, folder)
+        parameters = CalibrationParameters.model_validate({"input_parameters": entries})
+        return compare_models(a, b, parameters, samples, metric)
+
+
+def info(model: ModelLike) -> ModelInfo:
+    """Return inputs, outputs, operators, parameters and cost of a model.
+
+    Parameters
+    ----------
+    model : str, Path, onnx.ModelProto or onnx_ir.Model
+        Any model.
+
+    Returns
+    -------
+    ModelInfo
+
+    Raises
+    ------
+    ModelError
+        The model cannot be read.
+    """
+    return inspect_model(source_of(model))
+
+
+def collect(config: ConfigSource, output: str | Path, *, shard: tuple[int, int] = (0, 1)) -> Path:
+    """Calibrate on a part of the samples and write the sketches, for `merge`.
+
+    Parameters
+    ----------
+    config : dict, str, Path or Config
+        The configuration of the whole run.
+    output : str or Path
+        The sketch file to write.
+    shard : pair of int
+        ``(index, count)`` with the index from 0: every `count`-th sample is observed.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    XSlimError
+        Bad input, or a file that cannot be written.
+    """
+    index, count = shard
+    if not 0 <= index < count:
+        raise ConfigError(f"{shard} is not (index, count) with the index below the count", where="shard")
+    return collect_shard(config, (index, count), output)
+
+
+def merge(config: ConfigSource, sketches: Sequence[str | Path], output: str | Path | None = None) -> Result:
+    """Quantise with the sketches of all shards, without another calibration pass.
+
+    Parameters
+    ----------
+    config : dict, str, Path or Config
+        The configuration that the sketches were collected with.
+    sketches : sequence of str or Path
+        The files of `collect`, every shard once.
+    output : str or Path, optional
+        A ``.onnx`` file or a folder; by default the place that the configuration names.
+
+    Returns
+    -------
+    Result
+        The result of the run; equal to that of an undivided run.
+
+    Raises
+    ------
+    XSlimError
+        Bad input, or shards that do not belong together.
+    """
+    finished, path = run(configuration(config, {}, None), None, output, sketches)
+    return Result(
+        to_proto(finished.model), path, tuple(finished.comparison), finished.subject, finished.report
+    )

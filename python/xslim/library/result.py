@@ -1,0 +1,202 @@
+"""The result of `xslim.quantize`: the model, and the numbers behind the model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from html import escape
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from xslim.analysis import Report, Subject, analyse, report_files
+from xslim.errors import ConfigError
+from xslim.export.proof import OutputComparison
+from xslim.graph.gains import StepGain
+from xslim.graph.io import load_model, save_model
+from xslim.graph.scheme import QuantPlan
+from xslim.kernels import Sketch
+
+Kind = Literal["activation", "constant"]
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """Scale and zero point of one int8 tensor: ``x ≈ (q - zero_point) * scale``.
+
+    Attributes
+    ----------
+    tensor : str
+        Name of the tensor.
+    kind : {"activation", "constant"}
+        Whether the tensor depends on the input of the model.
+    scale : float32 array
+        Shape ``()`` per tensor, or ``(channels,)`` per channel.
+    zero_point : array of integers
+        Same shape as `scale`.
+    dtype : str
+        Type of the stored values, such as ``int8``.
+    axis : int or None
+        Channel axis; None per tensor.
+    range_seen : pair of float, or None
+        Smallest and largest float value: of the calibration samples, or of the constant. None if no sample
+        was needed, as for the output of a Softmax.
+    method : str
+        How the range was chosen: a calibration type, ``fixed``, or ``largest magnitude`` for a constant.
+    """
+
+    tensor: str
+    kind: Kind
+    scale: NDArray[np.float32]
+    zero_point: NDArray[np.integer[Any]]
+    dtype: str
+    axis: int | None
+    range_seen: tuple[float, float] | None
+    method: str
+
+
+@dataclass(frozen=True)
+class ReportView:
+    """The report of a run in its forms; a notebook shows a summary."""
+
+    data: Report = field(repr=False)
+
+    def to_html(self) -> str:
+        """Return the report as a self-contained HTML page."""
+        return report_files(self.data)["_report.html"]
+
+    def to_json(self) -> str:
+        """Return the report as JSON."""
+        return report_files(self.data)["_report.json"]
+
+    def to_markdown(self) -> str:
+        """Return the report as Markdown."""
+        return report_files(self.data)["_report.md"]
+
+    def _repr_html_(self) -> str:
+        """Return a summary for a notebook: verdict, outputs and findings."""
+        rows = "".join(
+            f"<tr><td>{escape(output.name)}</td><td>{output.errors.sqnr_db:.1f} dB</td>"
+            f"<td>{output.errors.cosine:.5f}</td></tr>"
+            for output in self.data.outputs
+        )
+        findings = "".join(f"<li>{escape(finding.title)}</li>" for finding in self.data.findings)
+        return (
+            f"<div><p><b>{escape(self.data.model.name)}</b>: {escape(self.data.verdict.text)}</p>"
+            f"<table><thead><tr><th>output</th><th>SQNR</th><th>cosine</th></tr></thead>"
+            f"<tbody>{rows}</tbody></table>{f'<ul>{findings}</ul>' if findings else ''}</div>"
+        )
+
+
+@dataclass(frozen=True)
+class Result:
+    """The result of `xslim.quantize`.
+
+    Attributes
+    ----------
+    model : onnx.ModelProto
+        The quantised model.
+    path : Path or None
+        The file that was written; None if no output was named.
+    comparison : sequence of OutputComparison
+        The errors of every output against the float model: ``name``, ``sqnr_db`` in decibels (higher is
+        better), ``cosine`` and ``max_abs_error``.
+    """
+
+    model: onnx.ModelProto = field(repr=False)
+    path: Path | None
+    comparison: Sequence[OutputComparison]
+    _subject: Subject | None = field(default=None, repr=False)
+    _report: Report | None = field(default=None, repr=False)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the model to a file, completely or not at all, and return its path.
+
+        Raises
+        ------
+        OutputError
+            The file cannot be written.
+        """
+        save_model(load_model(self.model), Path(path))
+        return Path(path)
+
+    @property
+    def plan(self) -> QuantPlan | None:
+        """What is int8 and why; None at precision levels without calibration."""
+        return self._subject.plan if self._subject else None
+
+    @property
+    def gains(self) -> Sequence[StepGain]:
+        """The gain of every step of refinement in dB, its standard deviation, and whether it was kept."""
+        return self._subject.steps if self._subject else ()
+
+    @property
+    def sketches(self) -> Mapping[str, Sketch]:
+        """The sketches of the observed tensors, by name."""
+        return self._subject.sketches if self._subject else {}
+
+    @cached_property
+    def parameters(self) -> Mapping[str, Parameter]:
+        """The parameters of every int8 tensor, by name; empty at precision levels without calibration."""
+        return {} if self._subject is None else _parameters(self._subject)
+
+    @cached_property
+    def report(self) -> ReportView:
+        """The report, made at the first use: the float and the quantised model run on a few samples.
+
+        Raises
+        ------
+        ConfigError
+            The precision level has no report.
+        """
+        if self._subject is None:
+            raise ConfigError(
+                "there is no report without calibration", where="report", hint="levels 0, 1 and 2 have one"
+            )
+        return ReportView(self._report or analyse(self._subject))
+
+    def _repr_html_(self) -> str:
+        """Return the summary of the report for a notebook."""
+        if self._subject is not None:
+            return self.report._repr_html_()
+        lines = (f"<li>{escape(row.name)}: {row.sqnr_db:.1f} dB</li>" for row in self.comparison)
+        return f"<ul>{''.join(lines)}</ul>"
+
+
+def _parameters(subject: Subject) -> dict[str, Parameter]:
+    found = {}
+    for group in subject.plan.groups:
+        for name in group.tensors:
+            params = subject.quantization.activations[name]
+            sketch = next(
+                (subject.sketches[seen] for seen in group.observed if seen in subject.sketches), None
+            )
+            seen = None if sketch is None or sketch.is_empty else (sketch.min, sketch.max)
+            found[name] = Parameter(
+                tensor=name,
+                kind="activation",
+                scale=params.scale,
+                zero_point=params.zero_point,
+                dtype="int8",
+                axis=params.axis,
+                range_seen=seen,
+                method=group.method if group.fixed_range is None else "fixed",
+            )
+    for plan, stored in subject.quantization.constants.items():
+        value = subject.reference.graph.initializers.get(plan.tensor)
+        array = value.const_value.numpy() if value is not None and value.const_value is not None else None
+        found[plan.tensor] = Parameter(
+            tensor=plan.tensor,
+            kind="constant",
+            scale=stored.params.scale,
+            zero_point=stored.params.zero_point,
+            dtype=str(stored.values.dtype),
+            axis=stored.params.axis,
+            range_seen=None if array is None else (float(array.min()), float(array.max())),
+            method="largest magnitude",
+        )
+    return found
