@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from html import escape
 
 from xslim.progress import Listener, has_listener, listening, tracked
 from xslim.runtime import Feeds
@@ -15,6 +16,8 @@ logger = logging.getLogger(__name__)
 
 SECONDS_PER_LINE = 10.0
 """Time between two lines of progress where no bar can be shown."""
+SECONDS_PER_UPDATE = 0.2
+"""Time between two updates of the bar of a notebook."""
 
 
 def track(samples: Iterable[Feeds], total: int, rows: int = 1) -> Iterator[Feeds]:
@@ -55,24 +58,46 @@ def shown_progress() -> Iterator[None]:
 
 @contextmanager
 def shown_bar() -> Iterator[None]:
-    """Show a bar of rich on the standard error stream, or in the cell of a notebook."""
+    """Show a bar of rich on the standard error stream, or a bar of HTML in the cell of a notebook."""
+    if "ipykernel" in sys.modules:
+        with _notebook_bar():
+            yield
+        return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        tasks: dict[str, object] = {}
+        shown = bar.add_task("starting", total=None)
 
         def listener(phase: str, done: int, total: int) -> None:
-            if phase not in tasks:
-                for other in bar.task_ids:
-                    bar.remove_task(other)
-                tasks.clear()
-                tasks[phase] = bar.add_task(phase, total=total)
-            bar.update(bar.task_ids[0], completed=done, total=total)
+            bar.update(shown, description=phase, completed=done, total=total)
 
         with listening(listener):
             yield
+
+
+@contextmanager
+def _notebook_bar() -> Iterator[None]:
+    # The bars of rich need ipywidgets in a notebook; a cell shows HTML without further packages.
+    from IPython.display import HTML, display
+
+    shown = display(HTML("starting"), display_id=True)
+    started = last = time.monotonic()
+    phases: dict[str, float] = {}
+
+    def listener(phase: str, done: int, total: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if phase in phases and done < total and now - last < SECONDS_PER_UPDATE:
+            return
+        last = phases[phase] = now
+        bar = f'<progress value="{done}" max="{max(total, 1)}"></progress>'
+        shown.update(HTML(f"{bar} {escape(phase)}: {done} of {total}, {now - started:.0f} s"))
+
+    with listening(listener):
+        yield
+    shown.update(HTML(f"done in {time.monotonic() - started:.1f} s: {escape(', '.join(phases))}"))
 
 
 def lines() -> Listener:
