@@ -27,7 +27,7 @@ from xslim.graph.scheme import QuantParams, QuantPlan, TensorGroup
 from xslim.graph.spreads import ChannelSpread
 from xslim.quantization.equalization import Vector, channels_to_observe
 from xslim.quantization.parameters import activation_params, params_of_range
-from xslim.refinement.effort import FOLDS, LEAST_SPREAD, MANY_RUNS, MOST_SPREADS, RANGE_RUNS
+from xslim.refinement.effort import FOLDS, JUDGED_PER_FOLD, LEAST_SPREAD, MANY_RUNS, MOST_SPREADS, RANGE_RUNS
 from xslim.refinement.judge import Judge, Split
 from xslim.refinement.outcome import Outcome
 from xslim.runtime import Feeds, thread_count
@@ -108,7 +108,8 @@ class ActivationTrials:
         if self.are_many:
             self._folds = [_Fold(judge, ranges.without(ranges.count - 1))]
         else:
-            judges = [Judge(reference, data, settings, Split(FOLDS, index)) for index in range(FOLDS)]
+            stride = FOLDS * math.ceil(data.runs / FOLDS / JUDGED_PER_FOLD)
+            judges = [Judge(reference, data, settings, Split(stride, index)) for index in range(FOLDS)]
             self._folds = [_Fold(judge, ranges.without(index)) for index, judge in enumerate(judges)]
 
     @property
