@@ -209,3 +209,19 @@ def test_the_preset_rounds_sixteen_bits_to_eight(tmp_path: Path) -> None:
         preprocess_file="PT_IMAGENET",
     )
     assert np.array_equal(fine, load(write(tmp_path, coarse), (1, 3, 24, 24), preprocess_file="PT_IMAGENET"))
+
+
+def test_letterbox_keeps_proportions_in_the_middle_of_grey(tmp_path: Path) -> None:
+    wide = np.full((10, 40, 3), 200, np.uint8)
+    (result,) = load(write(tmp_path, wide), (1, 3, 20, 20), preprocess_file="LETTERBOX")
+    # Scaled by half to 5 rows; of the 15 rows of border, 7 are above.
+    assert np.all(result[:, 7:12] == 200)
+    assert np.all(result[:, :7] == 114)
+    assert np.all(result[:, 12:] == 114)
+
+
+def test_letterbox_enlarges_and_has_borders_on_both_sides(tmp_path: Path) -> None:
+    tall = np.full((8, 4, 3), 50, np.uint8)
+    (result,) = load(write(tmp_path, tall), (1, 3, 16, 16), preprocess_file="LETTERBOX")
+    assert np.all(result[:, :, 4:12] == 50)
+    assert np.all(result[:, :, [0, 3, 12, 15]] == 114)

@@ -116,7 +116,7 @@ WRONG = [
     (f"{INPUT}.mean_value", 127, "mean_value: must be a list, got integer 127"),
     (f"{INPUT}.mean_value", [float("nan"), 0, 0], "mean_value[0]: must be a finite number"),
     (f"{INPUT}.std_value", [1, 0, 1], "std_value: must not contain 0"),
-    (f"{INPUT}.preprocess_file", "PT_IMAGNET", "must be PT_IMAGENET, IMAGENET or"),
+    (f"{INPUT}.preprocess_file", "PT_IMAGNET", "must be PT_IMAGENET, IMAGENET, LETTERBOX or"),
     (f"{INPUT}.preprocess_file", "a.pyc", 'or "path/to/file.py:function"'),
     (f"{INPUT}.file_type", "npy", 'PT_IMAGENET reads images but file_type is "npy"'),
     (f"{QUANTIZATION}.precision_level", 5, "precision_level: must be 0, 1, 2, 3, 4 or 100, got integer 5"),

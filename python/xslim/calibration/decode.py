@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from xslim.calibration.arrays import Array, DType, check_convertible, converted, is_float
 from xslim.calibration.geometry import ImageLayout, show_shape
 from xslim.calibration.lists import Entry
-from xslim.calibration.presets import imagenet, pt_imagenet, stretch
+from xslim.calibration.presets import imagenet, letterbox, pt_imagenet, stretch
 from xslim.config import InputParameters
 from xslim.errors import DataError
 
@@ -24,6 +24,7 @@ _RESIZERS: dict[str | None, Callable[[Array, ImageLayout], Array]] = {
     None: stretch,
     "PT_IMAGENET": pt_imagenet,
     "IMAGENET": imagenet,
+    "LETTERBOX": letterbox,
 }
 
 UNREADABLE = "check the file's permissions, or remove its line"

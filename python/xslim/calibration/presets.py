@@ -1,4 +1,7 @@
-"""The two ImageNet presets: resize to 1 / 0.875 of the input's size with the aspect kept, crop the centre."""
+"""How an image gets the size of the input: stretched, letterboxed, or by one of the two ImageNet presets.
+
+The ImageNet presets resize to 1 / 0.875 of the input's size with the aspect kept, and crop the centre.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,9 @@ from numpy.typing import NDArray
 from xslim.calibration.geometry import ImageLayout
 
 Pixels = NDArray[np.generic]
+
+BORDER = 114
+"""Grey of the borders of a letterbox, as in the training of YOLO models."""
 
 
 def pt_imagenet(image: Pixels, layout: ImageLayout) -> Pixels:
@@ -54,6 +60,21 @@ def stretch(image: Pixels, layout: ImageLayout) -> Pixels:
         return image
     resized: Pixels = cv2.resize(image, (layout.width, layout.height), interpolation=cv2.INTER_AREA)
     return resized.reshape(layout.height, layout.width, -1)
+
+
+def letterbox(image: Pixels, layout: ImageLayout) -> Pixels:
+    """Resize with the aspect kept until the image fits, in the middle of grey borders, as for detectors."""
+    import cv2
+
+    rows, columns = image.shape[:2]
+    scale = min(layout.height / rows, layout.width / columns)
+    height, width = max(1, round(rows * scale)), max(1, round(columns * scale))
+    way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    resized = cv2.resize(image, (width, height), interpolation=way).reshape(height, width, -1)
+    result: Pixels = np.full((layout.height, layout.width, image.shape[2]), BORDER, image.dtype)
+    top, left = (layout.height - height) // 2, (layout.width - width) // 2
+    result[top : top + height, left : left + width] = resized
+    return result
 
 
 def _covering_size(image: Pixels, layout: ImageLayout) -> tuple[int, int]:

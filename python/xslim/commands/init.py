@@ -17,6 +17,7 @@ from xslim.commands.guesses import (
     match_folders,
     plain_name,
 )
+from xslim.commands.measured import measured_entry
 from xslim.commands.text import say
 from xslim.errors import OutputError
 from xslim.files import InputFile, refuse_inputs, write_whole
@@ -35,6 +36,8 @@ def run(model: str, data: Sequence[str], output: str | None) -> int:
 
 def write_starter(model_path: Path, data: Sequence[str], output: Path | None) -> list[Path]:
     """Look at a model and write a commented configuration for it, with list files for a folder of data.
+
+    Normalisation, order of colours and geometry of images are tried on the model where it can run.
 
     Parameters
     ----------
@@ -66,6 +69,10 @@ def write_starter(model_path: Path, data: Sequence[str], output: Path | None) ->
     files = {name: files_in(folder) for name, folder in match_folders(specs, data).items()}
     lists = {name: target.with_name(f"{target.stem}_{plain_name(name)}.txt") for name in files}
     entries = [guess_entry(spec, model, files.get(spec.name), list_name(spec, lists)) for spec in specs]
+    entries = [
+        measured_entry(entry, spec, model, files.get(spec.name, ()), len(specs))
+        for entry, spec in zip(entries, specs, strict=True)
+    ]
     texts = {lists[name]: _listing(paths, target.parent) for name, paths in files.items()}
     texts[target] = render(_model_section(model_path, target), entries, guess_quantization(model, specs))
     samples = [InputFile(path, "the calibration file") for paths in files.values() for path in paths]
@@ -93,7 +100,7 @@ def _write_all(texts: Mapping[Path, str]) -> None:
 def render(model: Section, entries: Sequence[Section], quantization: Section) -> str:
     """Write the configuration as JSON with comments."""
     lines = [
-        "// A starting point for xslim -c, guessed from the model: check what is marked with CHECK.",
+        "// A starting point for xslim -c, from the model and its data: check what is marked with CHECK.",
         "{",
         '  "model_parameters": {',
         *_fields(model, 4),

@@ -26,7 +26,7 @@ from pydantic_core.core_schema import (
 from xslim.config.levels import FinetuneLevel, PrecisionLevel
 from xslim.config.paths import expand_home
 
-PRESETS = ("PT_IMAGENET", "IMAGENET")
+PRESETS = ("PT_IMAGENET", "IMAGENET", "LETTERBOX")
 DEFAULT_TARGET = "spacemit"
 TABLE_SUFFIX = ".toml"
 DEFAULT_FUNCTION = "preprocess_impl"

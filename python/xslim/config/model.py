@@ -68,7 +68,7 @@ class InputParameters(_Section):
     std_value: f.Divisors | None = None
     """Each channel of an image is divided by it after subtracting the mean."""
     preprocess_file: f.Preprocess | None = None
-    """`PT_IMAGENET`, `IMAGENET`, or a function of one's own as `path/to/file.py:function`."""
+    """`PT_IMAGENET`, `IMAGENET`, `LETTERBOX`, or a function of one's own as `path/to/file.py:function`."""
     data_list_path: f.PathText | None = None
     """Text file with one calibration file per line, absolute or relative to the list's folder; required for
     precision levels 0 to 2."""

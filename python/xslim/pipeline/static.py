@@ -31,6 +31,7 @@ from xslim.pipeline.finish import log_comparison
 from xslim.pipeline.original import Original
 from xslim.pipeline.paths import SKETCHES, ModelSource, OutputPaths
 from xslim.pipeline.prepare import prepare_model
+from xslim.pipeline.preprocessing import warn_about_preprocessing
 from xslim.pipeline.report import comparison_of, log_report, write_report
 from xslim.pipeline.result import Finished
 from xslim.quantization.integer_bias import integer_biases
@@ -77,6 +78,8 @@ def run_static(
     known = _original(model, source, config, isolated)
     original = known.source
     prepared = prepare_model(model, config, known)
+    if known.trials:
+        warn_about_preprocessing(known.model, config, isolated)
     # The arrays of the trial runs are not needed during calibration.
     del known
     run = _quantised(prepared, config, paths, sketch_files, isolated)

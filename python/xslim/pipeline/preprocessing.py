@@ -1,0 +1,115 @@
+"""Warn if another preprocessing than that of the configuration clearly suits the model better."""
+
+from __future__ import annotations
+
+import logging
+from itertools import islice
+
+import numpy as np
+import onnx_ir as ir
+
+from xslim.calibration.data import CalibrationData
+from xslim.calibration.decode import ImageDecoder
+from xslim.calibration.probing import Measured, Subject, Trial, measure
+from xslim.calibration.probing.images import pixels_of
+from xslim.calibration.probing.measure import GOOD_DISTANCE, SURE
+from xslim.calibration.sources import Source
+from xslim.config import Config
+from xslim.errors import XSlimError
+from xslim.graph.inputs import input_specs
+from xslim.runtime import Isolated
+
+logger = logging.getLogger(__name__)
+
+SAMPLES = 8
+CLEARLY_BETTER = 8.0
+"""Ratio of distances from the statistics of BatchNormalizations above which the run warns."""
+MOST_ELEMENTS = 1 << 21
+"""Images with more values are not tried: every candidate would take as long as a calibration."""
+
+
+def warn_about_preprocessing(model: ir.Model, config: Config, isolated: Isolated) -> None:
+    """Try the usual normalisations on a few calibration images, and warn if one fits clearly better.
+
+    Parameters
+    ----------
+    model : onnx_ir.Model
+        The float model, before preparation, which removes what is compared with.
+    config : Config
+        The configuration of the run.
+    isolated : Isolated
+        The child process that runs the model.
+    """
+    try:
+        data = CalibrationData(input_specs(model), config.calibration_parameters, config.base_dir)
+        source = _image_source(data)
+        found = _measured(model, data, source, isolated) if source else None
+    except XSlimError as error:
+        # What is wrong with the data or the model is an error of the steps that follow.
+        logger.debug("the preprocessing could not be judged: %s", error)
+        return
+    if source and found and found.best and found.given:
+        _say(found, found.best, found.given, source)
+
+
+def _image_source(data: CalibrationData) -> Source | None:
+    """Return the only input that is decoded from images, if all candidates can be tried on it."""
+    images = [source for source in data.sources if isinstance(source.reader, ImageDecoder)]
+    if len(images) != 1 or data.rows != 1:
+        return None
+    reader = images[0].reader
+    assert isinstance(reader, ImageDecoder)
+    layout = reader.layout
+    small = layout.channels * layout.height * layout.width <= MOST_ELEMENTS
+    return images[0] if small and reader.dtype.kind == "f" else None
+
+
+def _measured(model: ir.Model, data: CalibrationData, source: Source, isolated: Isolated) -> Measured:
+    assert isinstance(source.reader, ImageDecoder)
+    layout, dtype = source.reader.layout, source.reader.dtype
+    samples = list(islice(data.samples(1, workers=1), SAMPLES))
+    # A list of one line is used for all samples.
+    entries = source.entries[: len(samples)] if len(source.entries) > 1 else source.entries * len(samples)
+    pixels = pixels_of(entries, layout, source.parameters.preprocess_file)
+    given = [np.asarray(sample[source.name]) for sample in samples]
+    subject = Subject(
+        model, source.name, {"": pixels}, isolated.session, layout.channels_last, samples, given, dtype
+    )
+    logger.info("trying the usual normalisations of images on %d samples", len(samples))
+    return measure(subject, only_normalisation=True)
+
+
+def _say(found: Measured, best: Trial, given: Trial, source: Source) -> None:
+    """Log one line: that the configuration fits, or what fits better."""
+    if _is_better(best, given):
+        logger.warning(
+            "another preprocessing suits the model clearly better: %s instead of what the configuration "
+            "says (%s). float and int8 agree on wrong inputs as well, so no figure below shows it",
+            _described(best, source),
+            _compared(found, best, given),
+        )
+    else:
+        logger.info("mean_value and std_value suit the model (%s)", _compared(found, best, given))
+
+
+def _is_better(best: Trial, given: Trial) -> bool:
+    if best.distance is not None and given.distance is not None:
+        return given.distance > max(CLEARLY_BETTER * best.distance, GOOD_DISTANCE)
+    return given.excluded > best.excluded or (given.excluded == best.excluded and given.gain > SURE)
+
+
+def _described(trial: Trial, source: Source) -> str:
+    """Return the fields to put into the configuration, in its order of colours."""
+    chosen = trial.normalisation
+    if chosen.is_per_image:
+        return "every image normalised by its own mean and deviation"
+    assert isinstance(source.reader, ImageDecoder)
+    numbers = chosen.numbers(source.reader.layout.channels, source.parameters.color_format)
+    mean, std = (", ".join(f"{value:g}" for value in values) for values in numbers)
+    return f"mean_value [{mean}], std_value [{std}]"
+
+
+def _compared(found: Measured, best: Trial, given: Trial) -> str:
+    if found.by == "BatchNorm":
+        return f"distance from BatchNormalization {best.figure} against {given.figure}"
+    return f"how far answers stand out: {best.figure} against {given.figure}"

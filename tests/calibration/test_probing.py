@@ -1,0 +1,135 @@
+"""A network that learnt on images of a known normalisation tells which one it was."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from numpy.typing import NDArray
+from onnx import helper
+
+from tests import models
+from xslim.calibration.probing import Measured, Normalisation, Subject, measure
+from xslim.calibration.probing.candidates import NORMALISATIONS
+from xslim.runtime import Session
+
+Floats = NDArray[np.float32]
+
+TINTS = {1: (90.0,), 3: (150.0, 110.0, 60.0)}
+"""Mean colour of the images, in the order RGB."""
+
+
+def pictures(channels: int, count: int = 8, seed: int = 3) -> list[Floats]:
+    """Draw smooth pictures from 0 to 255, of shape (channels, 16, 16), in the order BGR."""
+    random = np.random.default_rng(seed)
+    tint = np.array(TINTS[channels][::-1], np.float32)[:, None, None]
+    coarse = random.normal(0, 45, (count, channels, 4, 4)).astype(np.float32)
+    fine = coarse.repeat(4, axis=2).repeat(4, axis=3)
+    return [np.clip(tint + picture, 0, 255).astype(np.float32) for picture in fine]
+
+
+def trained(truth: Normalisation, order: str, channels: int) -> onnx.ModelProto:
+    """Make Conv, BatchNormalization, Relu, pooling and classes; the statistics come from real inputs."""
+    weight = models.draw(5, 12, channels, 3, 3)
+    one, zero = np.ones(12, np.float32), np.zeros(12, np.float32)
+    weights = {"w": weight, "gamma": one, "beta": zero, "mean": zero, "var": one, "v": models.draw(6, 7, 12)}
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"], name="conv", pads=[1, 1, 1, 1]),
+        helper.make_node(
+            "BatchNormalization", ["c", "gamma", "beta", "mean", "var"], ["n"], name="norm", epsilon=0.0
+        ),
+        helper.make_node("Relu", ["n"], ["r"], name="relu"),
+        helper.make_node("GlobalAveragePool", ["r"], ["g"], name="gap"),
+        helper.make_node("Flatten", ["g"], ["f"], name="flatten"),
+        helper.make_node("Gemm", ["f", "v"], ["y"], name="fc", transB=1),
+    ]
+    seen = np.stack([truth.apply(image, order) for image in pictures(channels, 32, seed=4)])
+    shape = {"x": ["batch", channels, 16, 16]}
+    first = models.model(nodes[:1], shape, {"c": ["batch", 12, 16, 16]}, {"w": weight})
+    (values,) = Session(first.SerializeToString()).run({"x": seen})
+    learnt = {"mean": values.mean(axis=(0, 2, 3)), "var": values.var(axis=(0, 2, 3))}
+    return models.model(nodes, shape, {"y": ["batch", 7]}, weights | learnt)
+
+
+def found_by(proto: onnx.ModelProto, images: Sequence[Floats]) -> Measured:
+    model = ir.from_proto(proto)
+    return measure(Subject(model, "x", {"stretched": images}, Session))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("truth", NORMALISATIONS[:-1], ids=lambda truth: truth.label)
+def test_a_usual_normalisation_is_recognised(truth: Normalisation, channels: int) -> None:
+    found = found_by(trained(truth, "rgb", channels), pictures(channels))
+    assert found.by == "BatchNorm"
+    assert found.best is not None
+    mean, std = found.best.normalisation.numbers(channels, "rgb")
+    expected_mean, expected_std = truth.numbers(channels, "rgb")
+    # The pixels have a deviation of some 45, so 10 of them are little.
+    assert np.allclose(mean, expected_mean, atol=10)
+    assert np.allclose(std, expected_std, rtol=0.15)
+
+
+@pytest.mark.parametrize("order", ["rgb", "bgr"])
+def test_the_order_of_colours_shows_in_the_statistics(order: str) -> None:
+    found = found_by(trained(Normalisation("0 to 1", (0.0,), (255.0,)), order, 3), pictures(3))
+    assert found.order == order
+
+
+def test_an_unusual_normalisation_is_computed() -> None:
+    found = found_by(trained(Normalisation("own", (40.0,), (20.0,)), "rgb", 1), pictures(1))
+    assert found.best is not None
+    assert found.best.normalisation.label == "fitted"
+    assert found.best.normalisation.mean == pytest.approx((40,), abs=8)
+    assert found.best.normalisation.std == pytest.approx((20,), rel=0.15)
+
+
+def test_images_of_another_world_tell_nothing() -> None:
+    proto = trained(Normalisation("0 to 1", (0.0,), (255.0,)), "rgb", 3)
+    black = [np.zeros((3, 16, 16), np.float32)] * 4
+    assert found_by(proto, black).best is None
+
+
+def test_the_configured_input_is_judged_as_well() -> None:
+    truth = Normalisation("0 to 1", (0.0,), (255.0,))
+    images = pictures(3)
+    model = ir.from_proto(trained(truth, "rgb", 3))
+    given = [image[None] for image in images]
+    found = measure(Subject(model, "x", {"": images}, Session, given=given), only_normalisation=True)
+    assert found.given is not None
+    assert found.best is not None
+    assert found.given.distance is not None
+    assert found.best.distance is not None
+    assert found.given.distance > 20 * found.best.distance
+    assert found.order is None
+
+
+def test_biases_of_the_first_layer_exclude_another_scale() -> None:
+    """Without BatchNormalization, biases tell inputs around one from inputs around a hundred."""
+    weights = {"w": models.draw(5, 12, 3, 3, 3), "b": models.draw(7, 12), "v": models.draw(6, 7, 12)}
+    nodes = [
+        helper.make_node("Conv", ["x", "w", "b"], ["c"], name="conv", pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["c"], ["r"], name="relu"),
+        helper.make_node("GlobalAveragePool", ["r"], ["g"], name="gap"),
+        helper.make_node("Flatten", ["g"], ["f"], name="flatten"),
+        helper.make_node("Gemm", ["f", "v"], ["y"], name="fc", transB=1),
+    ]
+    proto = models.model(nodes, {"x": ["batch", 3, 16, 16]}, {"y": ["batch", 7]}, weights)
+    found = found_by(proto, pictures(3))
+    assert found.by == "answers"
+    assert {trial.normalisation.label for trial in found.trials if trial.excluded} == {
+        "0 to 255",
+        "ImageNet of Caffe",
+    }
+    assert found.best is not None
+    assert not found.best.excluded
+
+
+def test_a_model_without_scores_tells_nothing() -> None:
+    weights = {"w": models.draw(5, 3, 3, 3, 3)}
+    nodes = [helper.make_node("Conv", ["x", "w"], ["y"], name="conv", pads=[1, 1, 1, 1])]
+    proto = models.model(nodes, {"x": ["batch", 3, 16, 16]}, {"y": ["batch", 3, 16, 16]}, weights)
+    found = found_by(proto, pictures(3))
+    assert (found.by, found.best) == ("", None)

@@ -1,0 +1,74 @@
+"""Preprocessing is measured: ``init`` writes what the model learnt, and a run warns if it differs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+
+from xslim.cli import main
+from xslim.config import load_config
+
+QUICKSTART = Path(__file__).resolve().parents[2] / "examples" / "quickstart"
+WARNING = "another preprocessing suits the model clearly better"
+
+
+@pytest.fixture
+def digits(tmp_path: Path) -> Path:
+    ignored = shutil.ignore_patterns("output", "__pycache__")
+    return Path(shutil.copytree(QUICKSTART, tmp_path / "digits", ignore=ignored))
+
+
+def accuracy(model: Path, mean: float, std: float) -> float:
+    held_back = np.load(QUICKSTART / "held_back.npz")
+    session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
+    images = (held_back["images"][:, None].astype(np.float32) - np.float32(mean)) / np.float32(std)
+    return float(np.mean(session.run(None, {"image": images})[0].argmax(1) == held_back["labels"]))
+
+
+def run(digits: Path, **fields: Any) -> None:
+    """Quantise with other fields of the input; the log goes to stderr."""
+    config = json.loads((digits / "config.json").read_text("utf-8"))
+    config["calibration_parameters"]["input_parametres"][0] |= fields
+    config["quantization_parameters"] |= {"finetune_level": 0, "analysis_enable": False}
+    (digits / "config.json").write_text(json.dumps(config), "utf-8")
+    assert main(["-c", str(digits / "config.json")]) == 0
+
+
+def test_the_path_of_the_readme_ends_at_the_accuracy_of_the_float_model(digits: Path) -> None:
+    start = digits / "start.json"
+    arguments = ["--data", str(digits / "calibration"), "-o", str(start)]
+    assert main(["init", str(digits / "digits.onnx"), *arguments]) == 0
+    (entry,) = load_config(start).calibration_parameters.input_parameters
+    assert entry.mean_value == pytest.approx((78,), abs=8)
+    assert entry.std_value == pytest.approx((96,), abs=8)
+    assert "from the first BatchNormalization" in start.read_text("utf-8")
+    assert main(["-c", str(start), "--quiet"]) == 0
+    assert accuracy(digits / "digits.q.onnx", entry.mean_value[0], entry.std_value[0]) > 0.98
+
+
+def test_wrong_scale_is_a_warning(digits: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(digits, mean_value=[0], std_value=[255])
+    log = capsys.readouterr().err
+    assert WARNING in log
+    numbers = log.split("mean_value [")[1].split("]")[0]
+    assert float(numbers) == pytest.approx(78, abs=8)
+
+
+def test_right_scale_is_no_warning(digits: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(digits)
+    log = capsys.readouterr().err
+    assert WARNING not in log
+    assert "mean_value and std_value suit the model" in log
+
+
+def test_broken_images_are_an_error_of_the_run_only(digits: Path) -> None:
+    (digits / "calibration" / "00.png").write_bytes(b"no image")
+    arguments = ["--data", str(digits / "calibration"), "-o", str(digits / "start.json")]
+    assert main(["init", str(digits / "digits.onnx"), *arguments]) == 0
+    assert "CHECK" in (digits / "start.json").read_text("utf-8")
