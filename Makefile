@@ -7,7 +7,7 @@ PY := $(VENV)/bin/python
 RUST_SOURCES := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-rust test-python test-lowest coverage lint licenses format bench accuracy corpus fuzz wheel cross-wheels clean check-cargo check-python
+.PHONY: help setup demo test test-rust test-python test-lowest coverage lint licenses format bench accuracy corpus fuzz wheel cross-wheels site clean check-cargo check-python
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*  ## ' $(MAKEFILE_LIST) | awk -F ':.*  ## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -104,6 +104,10 @@ cross-wheels: check-python check-cargo $(VENV)/.tools  ## wheels for x86_64, aar
 	$(PY) -m pip install --quiet --disable-pip-version-check ziglang
 	rustup target add $(CROSS)
 	for target in $(CROSS); do PATH=$(CURDIR)/$(VENV)/bin:$$PATH maturin build --release --zig --target $$target --out dist || exit 1; done
+
+site: $(VENV)/.tools  ## the documentation as a site, in build/site
+	$(PY) -m pip install --quiet --group docs
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict
 
 clean:  ## remove everything that make built
 	rm -rf $(VENV) target dist build

@@ -11,7 +11,11 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICKSTART = ROOT / "examples" / "quickstart"
-DOCUMENTS = (*sorted(ROOT.glob("*.md")), QUICKSTART / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+DOCUMENTS = (
+    *sorted(ROOT.glob("*.md")),
+    *sorted(QUICKSTART.glob("README*.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+)
 CHINESE = tuple(document for document in DOCUMENTS if document.stem.endswith("_zh"))
 ENGLISH = tuple(document for document in DOCUMENTS if document not in CHINESE)
 

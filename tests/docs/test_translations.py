@@ -34,7 +34,7 @@ def test_shape_is_the_same(document: Path) -> None:
     assert len(markdown.anchors(document)) == len(markdown.anchors(original))
     assert len(markdown.table_rows(document)) == len(markdown.table_rows(original))
     fields = [
-        [row[0] for row in markdown.table_rows(path) if row[0].startswith("`")]
+        [markdown.INLINE_CODE.findall(row[0]) for row in markdown.table_rows(path)]
         for path in (document, original)
     ]
     assert fields[0] == fields[1]
@@ -42,7 +42,7 @@ def test_shape_is_the_same(document: Path) -> None:
 
 @pytest.mark.parametrize("document", CHINESE, ids=name)
 def test_it_is_chinese_and_each_links_to_the_other(document: Path) -> None:
-    assert len(HAN.findall(markdown.prose(document))) > 500
+    assert len(HAN.findall(markdown.prose(document))) > 300
     assert original_of(document).name in markdown.links(document)
     assert document.name in markdown.links(original_of(document))
 

@@ -19,9 +19,10 @@ WARNING = "another preprocessing suits the model clearly better"
 
 
 @pytest.fixture
-def digits(tmp_path: Path) -> Path:
+def digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ignored = shutil.ignore_patterns("output", "__pycache__")
-    return Path(shutil.copytree(QUICKSTART, tmp_path / "digits", ignore=ignored))
+    monkeypatch.chdir(shutil.copytree(QUICKSTART, tmp_path / "digits", ignore=ignored))
+    return tmp_path / "digits"
 
 
 def accuracy(model: Path, mean: float, std: float) -> float:

@@ -25,8 +25,9 @@ FLOAT: np.dtype[np.generic] = np.dtype(np.float32)
 
 SAME_FIT = 8.0
 """A usual normalisation is preferred to a fitted one unless its distance is this many times larger."""
-GOOD_DISTANCE = 0.01
-"""Below this distance, all candidates are equally good: other images of the same kind differ more."""
+GOOD_DISTANCE = 0.03
+"""Below this distance, which a factor of 1.4 in the scale makes, a usual normalisation is good enough: images
+of another kind, or cut otherwise than in training, are as far away."""
 POOR_DISTANCE = 0.4
 """Above this distance, no candidate explains what the BatchNormalizations saw in training."""
 ORDER_RATIO = 1.25
