@@ -97,7 +97,7 @@ def test_the_configured_input_is_judged_as_well() -> None:
     images = pictures(3)
     model = ir.from_proto(trained(truth, "rgb", 3))
     given = [image[None] for image in images]
-    found = measure(Subject(model, "x", {"": images}, Session, given=given), only_normalisation=True)
+    found = measure(Subject(model, "x", {"": images}, Session, given=given, order="rgb"))
     assert found.given is not None
     assert found.best is not None
     assert found.given.distance is not None

@@ -21,7 +21,7 @@ from xslim.runtime import Isolated
 
 logger = logging.getLogger(__name__)
 
-SAMPLES = 8
+SAMPLES = 6
 CLEARLY_BETTER = 8.0
 """Ratio of distances from the statistics of BatchNormalizations above which the run warns."""
 MOST_ELEMENTS = 1 << 21
@@ -73,10 +73,18 @@ def _measured(model: ir.Model, data: CalibrationData, source: Source, isolated: 
     pixels = pixels_of(entries, layout, source.parameters.preprocess_file)
     given = [np.asarray(sample[source.name]) for sample in samples]
     subject = Subject(
-        model, source.name, {"": pixels}, isolated.session, layout.channels_last, samples, given, dtype
+        model,
+        source.name,
+        {"": pixels},
+        isolated.session,
+        layout.channels_last,
+        samples,
+        given,
+        dtype,
+        source.parameters.color_format,
     )
     logger.info("trying the usual normalisations of images on %d samples", len(samples))
-    return measure(subject, only_normalisation=True)
+    return measure(subject)
 
 
 def _say(found: Measured, best: Trial, given: Trial, source: Source) -> None:
@@ -86,10 +94,10 @@ def _say(found: Measured, best: Trial, given: Trial, source: Source) -> None:
             "another preprocessing suits the model clearly better: %s instead of what the configuration "
             "says (%s). float and int8 agree on wrong inputs as well, so no figure below shows it",
             _described(best, source),
-            _compared(found, best, given),
+            f"{_compared(found, given)}, against {best.figure}",
         )
     else:
-        logger.info("mean_value and std_value suit the model (%s)", _compared(found, best, given))
+        logger.info("mean_value and std_value suit the model (%s)", _compared(found, given))
 
 
 def _is_better(best: Trial, given: Trial) -> bool:
@@ -109,7 +117,7 @@ def _described(trial: Trial, source: Source) -> str:
     return f"mean_value [{mean}], std_value [{std}]"
 
 
-def _compared(found: Measured, best: Trial, given: Trial) -> str:
-    if found.by == "BatchNorm":
-        return f"distance from BatchNormalization {best.figure} against {given.figure}"
-    return f"how far answers stand out: {best.figure} against {given.figure}"
+def _compared(found: Measured, given: Trial) -> str:
+    """Return the figure of the configuration and what it means."""
+    meaning = "distance from BatchNormalization" if found.by == "BatchNorm" else "how far answers stand out"
+    return f"{meaning} {given.figure}"

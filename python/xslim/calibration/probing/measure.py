@@ -15,7 +15,7 @@ from xslim.calibration.probing.answers import BIAS_SHARE, bias_share, first_bias
 from xslim.calibration.probing.candidates import COLOURS, NORMALISATIONS, ORDERS, Floats, Normalisation
 from xslim.calibration.probing.fitting import fitted
 from xslim.calibration.probing.outputs import Judge, judge_of
-from xslim.calibration.probing.statistics import Norm, norms_of, total_distance
+from xslim.calibration.probing.statistics import Norm, norms_of, total_distance, with_moments
 from xslim.graph.outputs import with_outputs
 from xslim.runtime import Feeds, Runs
 
@@ -109,6 +109,9 @@ class Subject:
         The input as the configuration makes it; empty if there is no configuration.
     dtype : numpy.dtype
         Element type of the input.
+    order : {"rgb", "bgr"} or None
+        The order of colours if it is known. Then only the normalisation is measured: order and geometry take
+        many runs of the whole model.
     """
 
     model: ir.Model
@@ -119,6 +122,14 @@ class Subject:
     base: Sequence[Feeds] = ()
     given: Sequence[Array] = ()
     dtype: np.dtype[np.generic] = FLOAT
+    order: str | None = None
+
+    @property
+    def orders(self) -> Sequence[str]:
+        """The orders of colours to try."""
+        if self.order is not None or len(self.pixels[0]) != COLOURS:
+            return (self.order or ORDERS[0],)
+        return ORDERS
 
     @property
     def pixels(self) -> Sequence[Floats]:
@@ -143,15 +154,8 @@ class Subject:
         ]
 
 
-def measure(subject: Subject, *, only_normalisation: bool = False) -> Measured:
+def measure(subject: Subject) -> Measured:
     """Find normalisation, order of colours and geometry for an image input.
-
-    Parameters
-    ----------
-    subject : Subject
-        Model and images.
-    only_normalisation : bool
-        Whether order and geometry, which take many runs of the whole model, are left out.
 
     Raises
     ------
@@ -161,7 +165,7 @@ def measure(subject: Subject, *, only_normalisation: bool = False) -> Measured:
     norms = norms_of(subject.model)
     judge = judge_of(subject)
     found = _by_norms(subject, norms) if norms else _by_answers(subject, judge) if judge else Measured("")
-    if found.best is None or only_normalisation:
+    if found.best is None or subject.order is not None:
         return found
     order, figures = _order(subject, norms, judge, found.best.normalisation)
     view = _view(subject, judge, found.best.normalisation, order or ORDERS[0])
@@ -169,9 +173,14 @@ def measure(subject: Subject, *, only_normalisation: bool = False) -> Measured:
 
 
 def _by_norms(subject: Subject, norms: Sequence[Norm]) -> Measured:
-    session = subject.open(with_outputs(subject.model, list(dict.fromkeys(norm.tensor for norm in norms))))
+    session = subject.open(with_moments(subject.model, norms))
+    given = None
+    if subject.given:
+        given = Trial(Normalisation("configured"), total_distance(norms, subject.run_given(session)))
+        if _value(given) <= GOOD_DISTANCE:
+            return Measured("BatchNorm", (given,), given, given=given)
     tried = [_nearest(subject, norms, session, candidate) for candidate in NORMALISATIONS]
-    own = fitted(norms[0], [image[::-1] for image in subject.pixels], _first_tensor(subject, session))
+    own = fitted(norms[0], [image[::-1] for image in subject.pixels], _first_tensor(subject, norms[0]))
     if own is not None:
         tried.append(_nearest(subject, norms, session, own))
     least = min(_value(trial) for trial in tried)
@@ -183,17 +192,14 @@ def _by_norms(subject: Subject, norms: Sequence[Norm]) -> Measured:
     per_image = next(trial for trial in tried if trial.normalisation.is_per_image)
     if not good and SAME_FIT * max(_value(per_image), GOOD_DISTANCE) < _value(best):
         best = per_image
-    given = None
-    if subject.given:
-        given = Trial(Normalisation("configured"), total_distance(norms, subject.run_given(session)))
     rest = sorted((trial for trial in tried if trial is not best), key=_value)
     told = _value(best) <= POOR_DISTANCE
     return Measured("BatchNorm", (best, *rest), best if told else None, given=given)
 
 
 def _nearest(subject: Subject, norms: Sequence[Norm], session: Runs, candidate: Normalisation) -> Trial:
-    orders = ORDERS if len(subject.pixels[0]) == COLOURS else ORDERS[:1]
-    return Trial(candidate, min(_distance(subject, norms, session, candidate, order) for order in orders))
+    distances = (_distance(subject, norms, session, candidate, order) for order in subject.orders)
+    return Trial(candidate, min(distances))
 
 
 def _distance(
@@ -203,7 +209,9 @@ def _distance(
     return total_distance(norms, subject.run(session, images))
 
 
-def _first_tensor(subject: Subject, session: Runs) -> Callable[[Floats], NDArray[np.float64]]:
+def _first_tensor(subject: Subject, norm: Norm) -> Callable[[Floats], NDArray[np.float64]]:
+    session = subject.open(with_outputs(subject.model, [norm.tensor]))
+
     def run(image: Floats) -> NDArray[np.float64]:
         array = np.asarray(session.run(subject.feeds(0, image))[0], np.float64)
         return np.moveaxis(array, 1, 0).reshape(array.shape[1], -1)
@@ -220,7 +228,9 @@ def _by_answers(subject: Subject, judge: Judge) -> Measured:
     names = [judge.output, *([biased[0]] if biased else [])]
     session = subject.open(with_outputs(subject.model, list(dict.fromkeys(names))))
     runs = {
-        candidate: subject.run(session, [candidate.apply(image, ORDERS[0]) for image in subject.pixels])
+        candidate: subject.run(
+            session, [candidate.apply(image, subject.orders[0]) for image in subject.pixels]
+        )
         for candidate in NORMALISATIONS
     }
     configured = Normalisation("configured")
@@ -274,7 +284,7 @@ def _order(
             return better, scores
     if not norms:
         return None, {}
-    session = subject.open(with_outputs(subject.model, list(dict.fromkeys(norm.tensor for norm in norms))))
+    session = subject.open(with_moments(subject.model, norms))
     distances = {order: total_distance(norms, subject.run(session, images[order])) for order in ORDERS}
     near, far = sorted(distances, key=lambda order: distances[order])
     return (near if distances[far] > ORDER_RATIO * distances[near] else None), distances

@@ -9,7 +9,9 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from xslim.graph.ops import is_standard
+from xslim.graph.editing import GraphEditor
+from xslim.graph.ops import is_standard, rank
+from xslim.graph.outputs import with_outputs
 
 Doubles = NDArray[np.float64]
 
@@ -34,10 +36,13 @@ def norms_of(model: ir.Model) -> list[Norm]:
     for node in model.graph:
         if not is_standard(node, "BatchNormalization") or len(node.inputs) < 5 or node.inputs[0] is None:
             continue
-        mean, variance = known(node.inputs[3]), known(node.inputs[4])
-        if mean is not None and variance is not None and node.inputs[0].name:
-            found.append(Norm(node.inputs[0].name, mean.astype(np.float64), variance.astype(np.float64)))
-    return found[:MOST_NORMS]
+        name, mean, variance = node.inputs[0].name, known(node.inputs[3]), known(node.inputs[4])
+        usable = name and rank(node.inputs[0]) in (None, 4) and name not in {norm.tensor for norm in found}
+        if usable and name and mean is not None and variance is not None:
+            found.append(Norm(name, mean.astype(np.float64), variance.astype(np.float64)))
+        if len(found) == MOST_NORMS:
+            break
+    return found
 
 
 def known(value: ir.Value | None) -> NDArray[np.generic] | None:
@@ -78,8 +83,32 @@ def distance(norm: Norm, mean: Doubles, variance: Doubles) -> float:
     return float(terms.mean())
 
 
+def with_moments(model: ir.Model, norms: Sequence[Norm]) -> ir.Model:
+    """Return the model up to the norms; for each, mean and mean square of the channels are outputs.
+
+    The model averages by itself, so that no large tensor leaves the process that runs the model.
+    """
+    tensors = list(dict.fromkeys(norm.tensor for norm in norms))
+    copy = with_outputs(model, tensors)
+    editor = GraphEditor(copy.graph)
+    averages: list[ir.Value] = []
+    for value in list(copy.graph.outputs):
+        (square,) = editor.node("Mul", [value, value], [f"{value.name}_square"])
+        for source in (value, square):
+            averages += editor.node("GlobalAveragePool", [source], [f"{source.name}_average"])
+    for average in averages:
+        average.type = copy.graph.outputs[0].type
+    copy.graph.outputs[:] = averages
+    return copy
+
+
 def total_distance(norms: Sequence[Norm], runs: Sequence[Sequence[NDArray[np.generic]]]) -> float:
-    """Return the mean distance of all BatchNormalizations over the runs of a model."""
-    return float(
-        np.mean([distance(norm, *moments(run[index] for run in runs)) for index, norm in enumerate(norms)])
-    )
+    """Return the mean distance of all BatchNormalizations over runs of the model of `with_moments`."""
+    found = []
+    for index, norm in enumerate(norms):
+        means, squares = (
+            np.mean([run[2 * index + part].astype(np.float64).reshape(-1) for run in runs], axis=0)
+            for part in (0, 1)
+        )
+        found.append(distance(norm, means, np.maximum(squares - np.square(means), 0)))
+    return float(np.mean(found))
