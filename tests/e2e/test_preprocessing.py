@@ -7,10 +7,14 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import onnxruntime as ort
 import pytest
+from numpy.typing import NDArray
+from onnx import helper
 
+from tests import models
 from xslim.cli import main
 from xslim.config import load_config
 
@@ -73,3 +77,30 @@ def test_broken_images_are_an_error_of_the_run_only(digits: Path) -> None:
     arguments = ["--data", str(digits / "calibration"), "-o", str(digits / "start.json")]
     assert main(["init", str(digits / "digits.onnx"), *arguments]) == 0
     assert "CHECK" in (digits / "start.json").read_text("utf-8")
+
+
+def test_an_open_size_becomes_one_that_the_model_takes(tmp_path: Path) -> None:
+    """The model divides its height by 48, as recognisers of text do."""
+    weights: dict[str, NDArray[np.generic]] = {
+        "w": models.draw(1, 8, 3, 48, 1),
+        "axis": np.array([2], np.int64),
+        "v": models.draw(2, 8, 5),
+    }
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"], name="conv", strides=[48, 4]),
+        helper.make_node("Squeeze", ["c", "axis"], ["s"], name="squeeze"),
+        helper.make_node("Transpose", ["s"], ["t"], name="transpose", perm=[0, 2, 1]),
+        helper.make_node("MatMul", ["t", "v"], ["y"], name="product"),
+    ]
+    shape: dict[str, list[int | str]] = {"x": ["batch", 3, "height", "width"]}
+    proto = models.model(nodes, shape, {"y": ["batch", "length", 5]}, weights)
+    models.save(proto, tmp_path / "net.onnx")
+    (tmp_path / "lines").mkdir()
+    for index in range(4):
+        line = np.random.default_rng(index).integers(0, 256, (40, 300, 3)).astype(np.uint8)
+        assert cv2.imwrite(str(tmp_path / "lines" / f"{index}.png"), line)
+    start = tmp_path / "start.json"
+    arguments = ["--data", str(tmp_path / "lines"), "-o", str(start)]
+    assert main(["init", str(tmp_path / "net.onnx"), *arguments]) == 0
+    (entry,) = load_config(start).calibration_parameters.input_parameters
+    assert entry.input_shape == (1, 3, 48, 320)

@@ -79,12 +79,24 @@ def _image_size(spec: InputSpec) -> tuple[int, list[int | None]] | None:
     return None
 
 
+def filled(spec: InputSpec, size: tuple[int, int]) -> list[int]:
+    """Return the shape of an image input with a batch of 1, and with height and width where they are open."""
+    channels_last = spec.shape is not None and spec.shape[1] not in CHANNEL_COUNTS
+    usual = (*size, COLOURS) if channels_last else (COLOURS, *size)
+    known = spec.shape or (None,) * IMAGE_RANK
+    return [
+        1,
+        *(default if given is None else given for given, default in zip(known[1:], usual, strict=True)),
+    ]
+
+
 def _image_fields(spec: InputSpec, layout: tuple[int, list[int | None]], model: ir.Model) -> Section:
     channels, shape = layout
     fields: Section = {"file_type": Guess("img")}
     if None in shape[1:]:
-        sizes = [1, *(USUAL_SIDE if size is None else size for size in shape[1:])]
-        fields["input_shape"] = Guess(sizes, "CHECK: the model leaves the size of its images open.")
+        fields["input_shape"] = Guess(
+            filled(spec, (USUAL_SIDE, USUAL_SIDE)), "CHECK: the model leaves the size of its images open."
+        )
     if channels == COLOURS:
         fields["color_format"] = Guess("rgb", "CHECK: the order that the model was trained with, rgb or bgr.")
     if spec.dtype.kind != "f":

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import onnx_ir as ir
 
 from xslim.calibration.geometry import image_layout
 from xslim.calibration.lists import Entry
 from xslim.calibration.probing import Measured, Subject, Trial, measure
-from xslim.calibration.probing.images import GEOMETRIES, views_of
-from xslim.commands.guesses import Guess, Section
-from xslim.errors import XSlimError
+from xslim.calibration.probing.images import GEOMETRIES, usual_aspect, views_of
+from xslim.commands.guesses import Guess, Section, filled
+from xslim.errors import ModelError, XSlimError
 from xslim.graph.inputs import InputSpec
 from xslim.runtime import Isolated, unknown_operators
 
 logger = logging.getLogger(__name__)
 
+USUAL_SIZES = ((224, 224), (48, 320), (32, 320), (640, 640))
+"""Heights and widths to try where a model leaves them open: classifiers, lines of text, detectors."""
 SHOWN_RIVALS = 2
 JUDGED = {
     "BatchNorm": "distance from the statistics of the first BatchNormalizations, less is better",
@@ -41,15 +45,18 @@ def measured_entry(
     """
     if inputs != 1 or not files or entry["file_type"].value != "img" or "mean_value" not in entry:
         return entry
-    shape = entry["input_shape"].value if "input_shape" in entry else spec.shape
+    shape = spec.shape
     if unknown_operators(model) or not shape or shape[0] not in (None, 1):
         return entry
-    layout = image_layout(tuple(shape), spec.name)
     listed = [Entry(path.parent / "files", line, path.name) for line, path in enumerate(files, start=1)]
     preset = entry.get("preprocess_file")
     try:
-        views = views_of(listed, layout, preset.value if preset else None)
         with Isolated() as isolated:
+            if "input_shape" in entry:
+                entry = entry | {"input_shape": _size_that_runs(model, spec, listed, isolated)}
+                shape = tuple(entry["input_shape"].value)
+            layout = image_layout(shape, spec.name)
+            views = views_of(listed, layout, preset.value if preset else None)
             subject = Subject(
                 model, spec.name, views, isolated.session, layout.channels_last, dtype=spec.dtype
             )
@@ -58,6 +65,29 @@ def measured_entry(
         logger.warning("the preprocessing is guessed, as it could not be measured: %s", error)
         return entry
     return _with_evidence(entry, found, layout.channels)
+
+
+def _size_that_runs(model: ir.Model, spec: InputSpec, files: Sequence[Entry], isolated: Isolated) -> Guess:
+    """Return the usual size that the model takes and whose proportions are closest to those of the files.
+
+    Raises
+    ------
+    ModelError
+        The model runs with none of them.
+    """
+    aspect = usual_aspect(files)
+    session = isolated.session(model, threads=1)
+    refusal: ModelError | None = None
+    for size in sorted(USUAL_SIZES, key=lambda size: abs(math.log(aspect * size[0] / size[1]))):
+        shape = filled(spec, size)
+        try:
+            session.run({spec.name: np.zeros(shape, spec.dtype)})
+        except ModelError as error:
+            refusal = refusal or error
+        else:
+            return Guess(shape, "CHECK: the model leaves the size of its images open; this one runs.")
+    assert refusal is not None
+    raise refusal
 
 
 def _with_evidence(entry: Section, found: Measured, channels: int) -> Section:

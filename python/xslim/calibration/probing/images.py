@@ -47,6 +47,12 @@ def views_of(entries: Sequence[Entry], layout: ImageLayout, usual: str | None) -
     return {name: pixels_of(chosen, layout, GEOMETRIES[name]) for name in names}
 
 
+def usual_aspect(entries: Sequence[Entry]) -> float:
+    """Return the median of width divided by height over some of the images."""
+    chosen = [entries[position] for position in evenly_spread(len(entries), MOST_IMAGES)]
+    return float(np.median([_aspect(entry) for entry in chosen]))
+
+
 def _fill(entries: Sequence[Entry], layout: ImageLayout) -> bool:
     """Whether all images have the proportions of the input."""
     wanted = layout.width / layout.height
