@@ -127,6 +127,24 @@ def test_biases_of_the_first_layer_exclude_another_scale() -> None:
     assert not found.best.excluded
 
 
+def test_activations_that_saturate_exclude_a_scale() -> None:
+    """Without biases, a Sigmoid that is always at its end tells that the input is too large."""
+    weights = {"w": np.abs(models.draw(5, 12, 3, 3, 3)), "v": models.draw(6, 7, 12)}
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"], name="conv"),
+        helper.make_node("Sigmoid", ["c"], ["s"], name="sigmoid"),
+        helper.make_node("GlobalAveragePool", ["s"], ["g"], name="gap"),
+        helper.make_node("Flatten", ["g"], ["f"], name="flatten"),
+        helper.make_node("Gemm", ["f", "v"], ["y"], name="fc", transB=1),
+    ]
+    proto = models.model(nodes, {"x": ["batch", 3, 16, 16]}, {"y": ["batch", 7]}, weights)
+    bright = [np.clip(image + 60, 40, 255).astype(np.float32) for image in pictures(3)]
+    found = found_by(proto, bright)
+    excluded = {trial.normalisation.label for trial in found.trials if trial.excluded}
+    assert "0 to 255" in excluded
+    assert not excluded & {"0 to 1", "-1 to 1", "ImageNet"}
+
+
 def test_a_model_without_scores_tells_nothing() -> None:
     weights = {"w": models.draw(5, 3, 3, 3, 3)}
     nodes = [helper.make_node("Conv", ["x", "w"], ["y"], name="conv", pads=[1, 1, 1, 1])]

@@ -11,9 +11,9 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from xslim.calibration.probing.answers import BIAS_SHARE, bias_share, first_biased
 from xslim.calibration.probing.candidates import COLOURS, NORMALISATIONS, ORDERS, Floats, Normalisation
 from xslim.calibration.probing.fitting import fitted
+from xslim.calibration.probing.layers import MORE_IDLE, FirstLayers
 from xslim.calibration.probing.outputs import Judge, judge_of
 from xslim.calibration.probing.statistics import Norm, norms_of, total_distance, with_moments
 from xslim.graph.outputs import with_outputs
@@ -52,7 +52,7 @@ class Trial:
     def figure(self) -> str:
         """The figure that judges the normalisation, as text."""
         value = self.distance if self.distance is not None else self.answers
-        return f"{value:.3g}" + (", first layer out of range" if self.excluded else "")
+        return f"{value:.3g}" + (", excluded by the first layers" if self.excluded else "")
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,7 @@ def measure(subject: Subject) -> Measured:
 
 
 def _by_norms(subject: Subject, norms: Sequence[Norm]) -> Measured:
-    session = subject.open(with_moments(subject.model, norms))
+    session = subject.open(with_moments(subject.model, [norm.tensor for norm in norms]))
     given = None
     if subject.given:
         given = Trial(Normalisation("configured"), total_distance(norms, subject.run_given(session)))
@@ -224,9 +224,8 @@ def _value(trial: Trial) -> float:
 
 
 def _by_answers(subject: Subject, judge: Judge) -> Measured:
-    biased = first_biased(subject.model)
-    names = [judge.output, *([biased[0]] if biased else [])]
-    session = subject.open(with_outputs(subject.model, list(dict.fromkeys(names))))
+    layers = FirstLayers.of(subject.model)
+    session = subject.open(with_moments(subject.model, layers.tensors, [judge.output]))
     runs = {
         candidate: subject.run(
             session, [candidate.apply(image, subject.orders[0]) for image in subject.pixels]
@@ -237,9 +236,9 @@ def _by_answers(subject: Subject, judge: Judge) -> Measured:
     if subject.given:
         runs[configured] = subject.run_given(session)
     scores = judge.scores({key: [run[0] for run in value] for key, value in runs.items()})
+    idle = {candidate: layers.idle_share(value, 1) for candidate, value in runs.items()}
     excluded = {
-        candidate: biased is not None
-        and not BIAS_SHARE[0] <= bias_share(biased[1], [run[-1] for run in value]) <= BIAS_SHARE[1]
+        candidate: layers.has_other_scale(value, 1) or idle[candidate] > min(idle.values()) + MORE_IDLE
         for candidate, value in runs.items()
     }
     trials = {
@@ -284,7 +283,7 @@ def _order(
             return better, scores
     if not norms:
         return None, {}
-    session = subject.open(with_moments(subject.model, norms))
+    session = subject.open(with_moments(subject.model, [norm.tensor for norm in norms]))
     distances = {order: total_distance(norms, subject.run(session, images[order])) for order in ORDERS}
     near, far = sorted(distances, key=lambda order: distances[order])
     return (near if distances[far] > ORDER_RATIO * distances[near] else None), distances

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,17 +60,6 @@ def known(value: ir.Value | None) -> NDArray[np.generic] | None:
     return given.as_tensor().numpy() if given is not None else None
 
 
-def moments(arrays: Iterable[NDArray[np.generic]]) -> tuple[Doubles, Doubles]:
-    """Return mean and variance of the channels (axis 1) over all arrays and positions."""
-    sums: list[tuple[Doubles, Doubles]] = []
-    for array in arrays:
-        values = np.moveaxis(array, 1, 0).reshape(array.shape[1], -1).astype(np.float32, copy=False)
-        squares = np.einsum("cp,cp->c", values, values, dtype=np.float64) / values.shape[1]
-        sums.append((values.mean(axis=1, dtype=np.float64), squares))
-    mean = np.mean([first for first, _ in sums], axis=0)
-    return mean, np.maximum(np.mean([second for _, second in sums], axis=0) - np.square(mean), 0)
-
-
 def distance(norm: Norm, mean: Doubles, variance: Doubles) -> float:
     """Return the mean Bhattacharyya distance of the channels, taken as normal distributions.
 
@@ -83,32 +72,35 @@ def distance(norm: Norm, mean: Doubles, variance: Doubles) -> float:
     return float(terms.mean())
 
 
-def with_moments(model: ir.Model, norms: Sequence[Norm]) -> ir.Model:
-    """Return the model up to the norms; for each, mean and mean square of the channels are outputs.
+def with_moments(model: ir.Model, tensors: Sequence[str], keep: Sequence[str] = ()) -> ir.Model:
+    """Return the model with some outputs as they are, then mean and mean square of the channels of tensors.
 
     The model averages by itself, so that no large tensor leaves the process that runs the model.
     """
-    tensors = list(dict.fromkeys(norm.tensor for norm in norms))
-    copy = with_outputs(model, tensors)
+    copy = with_outputs(model, [*keep, *tensors])
     editor = GraphEditor(copy.graph)
+    kept, observed = copy.graph.outputs[: len(keep)], copy.graph.outputs[len(keep) :]
     averages: list[ir.Value] = []
-    for value in list(copy.graph.outputs):
+    for value in observed:
         (square,) = editor.node("Mul", [value, value], [f"{value.name}_square"])
         for source in (value, square):
             averages += editor.node("GlobalAveragePool", [source], [f"{source.name}_average"])
-    for average in averages:
-        average.type = copy.graph.outputs[0].type
-    copy.graph.outputs[:] = averages
+            averages[-1].type = value.type
+    copy.graph.outputs[:] = [*kept, *averages]
     return copy
 
 
+def moments(runs: Sequence[Sequence[NDArray[np.generic]]], first: int) -> tuple[Doubles, Doubles]:
+    """Return mean and variance of the channels of a tensor over all runs of a model of `with_moments`.
+
+    `first` is the index of its mean among the outputs.
+    """
+    means, squares = (
+        np.mean([run[first + part].astype(np.float64).reshape(-1) for run in runs], axis=0) for part in (0, 1)
+    )
+    return means, np.maximum(squares - np.square(means), 0)
+
+
 def total_distance(norms: Sequence[Norm], runs: Sequence[Sequence[NDArray[np.generic]]]) -> float:
-    """Return the mean distance of all BatchNormalizations over runs of the model of `with_moments`."""
-    found = []
-    for index, norm in enumerate(norms):
-        means, squares = (
-            np.mean([run[2 * index + part].astype(np.float64).reshape(-1) for run in runs], axis=0)
-            for part in (0, 1)
-        )
-        found.append(distance(norm, means, np.maximum(squares - np.square(means), 0)))
-    return float(np.mean(found))
+    """Return the mean distance of all BatchNormalizations over runs of a model of `with_moments`."""
+    return float(np.mean([distance(norm, *moments(runs, 2 * index)) for index, norm in enumerate(norms)]))
