@@ -28,6 +28,10 @@ SPECIAL = {
 """Pages that are not in ``docs``."""
 
 LINK = re.compile(r"(?P<before>\]\()(?P<target>[^)\s]+)(?=\))")
+SWITCH = re.compile(r"^(English|\[English\]\(\S+\)) \| (中文|\[中文\]\(\S+\))\n+", re.MULTILINE)
+"""Line that leads to the other language, which the header of the site does as well."""
+CHINESE_BREAK = re.compile(r"(?<=[\u3000-\u9fff\uff00-\uffef])\n[ ]*(?=[\u3000-\u9fff\uff00-\uffef])")
+"""End of a line within a Chinese sentence, which a browser would show as a blank."""
 FENCE_FILE = re.compile(r"^(```\w+) file=(\S+)$", re.MULTILINE)
 
 
@@ -55,7 +59,9 @@ def page_text(source: str, root: Path = ROOT) -> str:
     text = (root / source).read_text("utf-8")
     parts = re.split(r"(^```.*?^```[ \t]*$)", text, flags=re.MULTILINE | re.DOTALL)
     return "".join(
-        FENCE_FILE.sub(r'\1 title="\2"', part) if part.startswith("```") else LINK.sub(rewritten, part)
+        FENCE_FILE.sub(r'\1 title="\2"', part)
+        if part.startswith("```")
+        else LINK.sub(rewritten, CHINESE_BREAK.sub("", SWITCH.sub("", part)))
         for part in parts
     )
 

@@ -71,6 +71,22 @@ def test_names_of_files_become_titles_and_code_is_left_alone(site: ModuleType, t
     assert "```python title=\"a.py\"\nx = '[a](../other.py)'\n```" in written
 
 
+def test_chinese_lines_are_joined_and_the_switch_of_languages_is_left_out(
+    site: ModuleType, tmp_path: Path
+) -> None:
+    (tmp_path / "docs").mkdir()
+    text = "# 题\n\n[English](one.md) | 中文\n\n第一行、\n第二行 a\n第三行。\n\n- 甲、\n  乙\n- 丙\n"
+    (tmp_path / "docs" / "one_zh.md").write_text(text, "utf-8")
+    written = site.page_text("docs/one_zh.md", tmp_path)
+    assert written == "# 题\n\n第一行、第二行 a\n第三行。\n\n- 甲、乙\n- 丙\n"
+
+
+def test_no_page_leads_to_itself_as_another_language(site: ModuleType) -> None:
+    for source in site.pages():
+        assert "[中文]" not in site.page_text(source)
+        assert "[English]" not in site.page_text(source)
+
+
 def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     pytest.importorskip("mkdocs_static_i18n", reason="pip install --group docs")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")]
