@@ -99,3 +99,35 @@ def test_models_with_other_inputs(workspace: Workspace, capsys: pytest.CaptureFi
     ), workspace.folder / "third.onnx")  # fmt: skip
     assert main(["compare", str(workspace.model), str(workspace.folder / "third.onnx")]) == 2
     assert "different inputs: x and z" in capsys.readouterr().err
+
+
+def quantized(workspace: Workspace) -> Path:
+    path = workspace.folder / "int8.onnx"
+    assert main(["-c", str(workspace.folder / "config.json"), "-o", str(path), "--quiet"]) == 0
+    return path
+
+
+@pytest.mark.parametrize(("least", "status"), [(5.0, 0), (90.0, 1)])
+def test_a_wanted_signal_to_noise_ratio_guards_a_build(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str], least: float, status: int
+) -> None:
+    models_ = [str(workspace.model), str(workspace.folder / "other.onnx")]
+    data = ["--data", str(workspace.folder / "data")]
+    assert main(["compare", *models_, *data, "--fail-below", str(least)]) == status
+    assert ("below the wanted 90 dB" in capsys.readouterr().err) == bool(status)
+
+
+def test_the_epilogue_of_the_provider_is_simulated(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pair = [str(workspace.model), str(quantized(workspace))]
+    arguments = ["compare", *pair, "--data", str(workspace.folder / "data"), "--simulate", "spacemit"]
+    assert main([*arguments, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    (plain,), (chip,) = found["outputs"], found["simulated"]
+    assert plain["name"] == chip["name"] == "y"
+    assert chip["mse"] != plain["mse"]
+    assert chip["sqnr_db"] == pytest.approx(plain["sqnr_db"], abs=3)
+    assert found["overflows"] == []
+    assert main(arguments) == 0
+    assert "a model of the chip, not a measurement" in capsys.readouterr().out

@@ -64,6 +64,10 @@ COMPARE = (
         help="configuration (.json), list file, folder or .npz; without it one random input",
     ),
     _argument("--samples", metavar="N", type=int, default=16, help="at most N samples (default 16)"),
+    _argument(
+        "--simulate", choices=("spacemit",), help="also run B with the float16 epilogue of the provider"
+    ),
+    _argument("--fail-below", metavar="DB", type=float, help="exit with 1 if an output is below DB of SQNR"),
     JSON,
 )
 INIT = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -17,10 +18,13 @@ from xslim.commands.metric import Metric, measured
 from xslim.commands.text import say, say_json
 from xslim.config import CalibrationParameters
 from xslim.errors import ConfigError, DataError, ModelError
+from xslim.export.epilogue import LARGEST, SWITCH, Epilogues, with_fp16_epilogues
 from xslim.graph.inputs import input_specs
 from xslim.pipeline.paths import ModelSource
 from xslim.pipeline.protect import load_protected_model
-from xslim.runtime import Isolated
+from xslim.runtime import Feeds, Isolated
+
+logger = logging.getLogger(__name__)
 
 Array = NDArray[np.generic]
 
@@ -53,18 +57,45 @@ class OutputPair:
     equal: float
 
 
-def run(first: str, second: str, data: str | None, samples: int, as_json: bool) -> int:
-    """Print one row per output."""
+def run(
+    first: str,
+    second: str,
+    data: str | None,
+    samples: int,
+    simulate: str | None,
+    fail_below: float | None,
+    as_json: bool,
+) -> int:
+    """Print one row per output; return 1 if an output is below the wanted SQNR."""
     if samples < 1:
         raise ConfigError("must be at least 1", where="--samples")
     place = Path(data) if data else None
-    found = compare_models(Path(first), Path(second), place, samples)
+    found = compare_models(Path(first), Path(second), place, samples, simulated=simulate is not None)
     if as_json:
         say_json(found.as_json())
-        return 0
-    say(*_table(found.outputs))
-    say(f"{found.samples} sample{'s' if found.samples > 1 else ''}{'' if place else ' of random numbers'}")
-    return 0
+    else:
+        say(*_table(found.outputs))
+        say(*_simulation(found))
+        say(
+            f"{found.samples} sample{'s' if found.samples > 1 else ''}{'' if place else ' of random numbers'}"
+        )
+    return int(fail_below is not None and _is_below(found, fail_below))
+
+
+def _is_below(found: ModelComparison, least_db: float) -> bool:
+    below = [row for row in found.outputs if row.sqnr_db is not None and not row.sqnr_db >= least_db]
+    for row in below:
+        logger.warning("output %s is at %.2f dB, below the wanted %g dB", row.name, row.sqnr_db, least_db)
+    return bool(below)
+
+
+def _simulation(found: ModelComparison) -> Iterator[str]:
+    if found.simulated is None:
+        return
+    yield "with the float16 epilogue of the provider (a model of the chip, not a measurement)"
+    yield from _table(found.simulated)
+    for name in found.overflows:
+        yield f"{name} exceeds {LARGEST:,.0f}, the largest float16: set {SWITCH} on the board"
 
 
 @dataclass(frozen=True)
@@ -79,17 +110,30 @@ class ModelComparison:
         One row for every output that both models have.
     metric : pair of float, or None
         What the user's metric says about the first and the second model.
+    simulated : tuple of OutputPair, or None
+        The rows for the second model with the float16 epilogue of the provider, if that was asked for.
+    overflows : tuple of str
+        Operators whose scaled sums exceed the largest float16 there.
     """
 
     samples: int
     outputs: tuple[OutputPair, ...]
     metric: tuple[float, float] | None = None
+    simulated: tuple[OutputPair, ...] | None = None
+    overflows: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, object]:
         """Return plain data for JSON; what is not finite is null."""
-        rows = [{key: _finite(value) for key, value in asdict(output).items()} for output in self.outputs]
-        found: dict[str, object] = {"samples": self.samples, "outputs": rows}
-        return found if self.metric is None else found | {"metric": [_finite(value) for value in self.metric]}
+        found: dict[str, object] = {"samples": self.samples, "outputs": _plain_rows(self.outputs)}
+        if self.metric is not None:
+            found["metric"] = [_finite(value) for value in self.metric]
+        if self.simulated is not None:
+            found |= {"simulated": _plain_rows(self.simulated), "overflows": list(self.overflows)}
+        return found
+
+
+def _plain_rows(outputs: Sequence[OutputPair]) -> list[dict[str, object]]:
+    return [{key: _finite(value) for key, value in asdict(output).items()} for output in outputs]
 
 
 def compare_models(
@@ -98,6 +142,8 @@ def compare_models(
     data: Path | CalibrationParameters | None,
     count: int,
     metric: Metric | None = None,
+    *,
+    simulated: bool = False,
 ) -> ModelComparison:
     """Run two models on the same samples.
 
@@ -112,6 +158,9 @@ def compare_models(
         Largest number of samples.
     metric : callable, optional
         Rates both models: it is called with a function that runs one, and returns a number.
+    simulated : bool
+        Whether the second model also runs with the float16 epilogue of the provider. Q/DQ pairs are then
+        executed as written.
 
     Raises
     ------
@@ -120,24 +169,53 @@ def compare_models(
     DataError, ConfigError
         The data are wrong.
     """
-    model = load_protected_model(first)
-    names = _shared_outputs(model, load_protected_model(second))
+    model, other = load_protected_model(first), load_protected_model(second)
+    names = _shared_outputs(model, other)
     totals = [_Totals(name) for name in names]
-    used = 0
+    used, chip = 0, None
     with Isolated() as isolated:
-        a, b = (isolated.session(_loadable(source), names) for source in (first, second))
+        a = isolated.session(_loadable(first), names)
+        b = isolated.session(_loadable(second), names, qdq_as_written=simulated)
+        if simulated:
+            chip = _Chip(with_fp16_epilogues(other), names, isolated)
         for feeds in samples_to_compare(model, a, data, count):
-            for total, expected, found in zip(totals, a.run(feeds), b.run(feeds), strict=True):
+            reference = a.run(feeds)
+            for total, expected, found in zip(totals, reference, b.run(feeds), strict=True):
                 total.add(expected, found)
+            if chip is not None:
+                chip.add(feeds, reference)
             used += 1
         rated = None if metric is None else (measured(metric, a), measured(metric, b))
     if used == 0:
         raise DataError("there is no sample", where=str(data), hint="give files or a folder with --data")
-    return ModelComparison(used, tuple(total.result() for total in totals), rated)
+    rows = tuple(total.result() for total in totals)
+    if chip is None:
+        return ModelComparison(used, rows, rated)
+    simulation = tuple(total.result() for total in chip.totals)
+    return ModelComparison(used, rows, rated, simulation, tuple(sorted(chip.overflows)))
 
 
 def _loadable(source: ModelSource) -> Path | bytes:
     return source if isinstance(source, Path) else source.SerializeToString()
+
+
+class _Chip:
+    """The second model as the provider computes it, with its errors."""
+
+    def __init__(self, epilogues: Epilogues, names: Sequence[str], isolated: Isolated) -> None:
+        self.totals = [_Totals(name) for name in names]
+        self.overflows: set[str] = set()
+        self._operators = list(epilogues.peaks.values())
+        outputs = [*names, *epilogues.peaks]
+        self._session = isolated.session(epilogues.model, outputs, qdq_as_written=True)
+
+    def add(self, feeds: Feeds, reference: Sequence[Array]) -> None:
+        found = self._session.run(feeds)
+        outputs, peaks = found[: len(self.totals)], found[len(self.totals) :]
+        for total, expected, output in zip(self.totals, reference, outputs, strict=True):
+            total.add(expected, output)
+        large = zip(self._operators, peaks, strict=True)
+        self.overflows.update(name for name, peak in large if not float(peak) <= LARGEST)
 
 
 @dataclass
