@@ -13,6 +13,7 @@ import onnx_ir as ir
 from xslim.calibration.geometry import image_layout
 from xslim.calibration.lists import Entry
 from xslim.calibration.probing import Measured, Subject, Trial, measure
+from xslim.calibration.probing.candidates import FITTED
 from xslim.calibration.probing.images import GEOMETRIES, usual_aspect, views_of
 from xslim.commands.guesses import Guess, Section, filled
 from xslim.errors import ModelError, XSlimError
@@ -133,7 +134,7 @@ def _figures(found: Measured) -> str:
 
 def _named(trial: Trial) -> str:
     chosen = trial.normalisation
-    if chosen.label != "fitted":
+    if chosen.label != FITTED:
         return f"{chosen.label}: {trial.figure}"
     means = ", ".join(f"{value:g}" for value in chosen.mean)
     return f"mean {means}, deviation {chosen.std[0]:g} from the first BatchNormalization: {trial.figure}"

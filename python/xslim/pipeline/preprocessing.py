@@ -11,8 +11,9 @@ import onnx_ir as ir
 from xslim.calibration.data import CalibrationData
 from xslim.calibration.decode import ImageDecoder
 from xslim.calibration.probing import Measured, Subject, Trial, measure
+from xslim.calibration.probing.candidates import FITTED
 from xslim.calibration.probing.images import pixels_of
-from xslim.calibration.probing.measure import GOOD_DISTANCE, SURE
+from xslim.calibration.probing.measure import GOOD_DISTANCE, SAME_FIT, SURE
 from xslim.calibration.sources import Source
 from xslim.config import Config
 from xslim.errors import XSlimError
@@ -22,8 +23,9 @@ from xslim.runtime import Isolated
 logger = logging.getLogger(__name__)
 
 SAMPLES = 6
-CLEARLY_BETTER = 8.0
-"""Ratio of distances from the statistics of BatchNormalizations above which the run warns."""
+CLEARLY_BETTER = 3.0
+"""Ratio of distances from the statistics of BatchNormalizations above which the run warns. For numbers that
+were computed from the images it is `SAME_FIT`: images darker or paler than in training shift them too."""
 MOST_ELEMENTS = 1 << 21
 """Images with more values are not tried: every candidate would take as long as a calibration."""
 
@@ -102,7 +104,8 @@ def _say(found: Measured, best: Trial, given: Trial, source: Source) -> None:
 
 def _is_better(best: Trial, given: Trial) -> bool:
     if best.distance is not None and given.distance is not None:
-        return given.distance > max(CLEARLY_BETTER * best.distance, GOOD_DISTANCE)
+        ratio = SAME_FIT if best.normalisation.label == FITTED else CLEARLY_BETTER
+        return given.distance > max(ratio * best.distance, GOOD_DISTANCE)
     return given.excluded > best.excluded or (given.excluded == best.excluded and given.gain > SURE)
 
 

@@ -13,7 +13,7 @@ Floats = NDArray[np.float32]
 COLOURS = 3
 ORDERS = ("rgb", "bgr")
 
-PER_IMAGE = "each image by itself"
+PER_IMAGE, FITTED = "each image by itself", "fitted"
 
 
 @dataclass(frozen=True)

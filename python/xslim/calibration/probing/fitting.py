@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from xslim.calibration.probing.candidates import Normalisation
+from xslim.calibration.probing.candidates import FITTED, Normalisation
 from xslim.calibration.probing.statistics import Norm
 
 Doubles = NDArray[np.float64]
@@ -66,7 +66,7 @@ def fitted(norm: Norm, pixels: Sequence[Floats], run: Callable[[Floats], Doubles
         shifts, *_ = np.linalg.lstsq(bases / deviation[:, None], wanted, rcond=1e-3)
     std = 1 / scale
     mean = tuple(round(float(shift * std), 1) for shift in shifts)
-    return Normalisation("fitted", mean, (round(float(std), 1 if std > 2 else 4),) * count)
+    return Normalisation(FITTED, mean, (round(float(std), 1 if std > 2 else 4),) * count)
 
 
 def _only(image: Floats, channel: int) -> Floats:
