@@ -13,7 +13,7 @@ from xslim.calibration.decode import ImageDecoder
 from xslim.calibration.probing import Measured, Subject, Trial, measure
 from xslim.calibration.probing.candidates import FITTED
 from xslim.calibration.probing.images import pixels_of
-from xslim.calibration.probing.measure import GOOD_DISTANCE, SAME_FIT, SURE
+from xslim.calibration.probing.measure import GOOD_DISTANCE, SAME_FIT
 from xslim.calibration.sources import Source
 from xslim.config import Config
 from xslim.errors import XSlimError
@@ -26,6 +26,9 @@ SAMPLES = 6
 CLEARLY_BETTER = 3.0
 """Ratio of distances from the statistics of BatchNormalizations above which the run warns. For numbers that
 were computed from the images it is `SAME_FIT`: images darker or paler than in training shift them too."""
+VERY_SURE = 4.0
+"""Gain in answers, in standard errors, above which the run warns. With six samples and five candidates, less
+comes by chance."""
 MOST_ELEMENTS = 1 << 21
 """Images with more values are not tried: every candidate would take as long as a calibration."""
 
@@ -106,7 +109,7 @@ def _is_better(best: Trial, given: Trial) -> bool:
     if best.distance is not None and given.distance is not None:
         ratio = SAME_FIT if best.normalisation.label == FITTED else CLEARLY_BETTER
         return given.distance > max(ratio * best.distance, GOOD_DISTANCE)
-    return given.excluded > best.excluded or (given.excluded == best.excluded and given.gain > SURE)
+    return given.excluded > best.excluded or (given.excluded == best.excluded and given.gain > VERY_SURE)
 
 
 def _described(trial: Trial, source: Source) -> str:

@@ -236,11 +236,7 @@ def _by_answers(subject: Subject, judge: Judge) -> Measured:
     if subject.given:
         runs[configured] = subject.run_given(session)
     scores = judge.scores({key: [run[0] for run in value] for key, value in runs.items()})
-    idle = {candidate: layers.idle_share(value, 1) for candidate, value in runs.items()}
-    excluded = {
-        candidate: layers.has_other_scale(value, 1) or idle[candidate] > min(idle.values()) + MORE_IDLE
-        for candidate, value in runs.items()
-    }
+    excluded = _excluded(layers, runs)
     trials = {
         candidate: Trial(candidate, None, float(np.mean(score)), excluded[candidate])
         for candidate, score in scores.items()
@@ -253,7 +249,6 @@ def _by_answers(subject: Subject, judge: Judge) -> Measured:
         gain = standard_errors(scores[best.normalisation] - scores[configured])
         given = Trial(configured, None, given.answers, given.excluded, gain)
     rest = [trial for trial in ranked if trial is not best]
-    # Without any difference, all candidates are excluded or none is.
     against = [trial for trial in rest if not trial.normalisation.is_per_image]
     told = any(
         trial.excluded != best.excluded
@@ -261,6 +256,17 @@ def _by_answers(subject: Subject, judge: Judge) -> Measured:
         for trial in against
     )
     return Measured("answers", (best, *rest), best if told else None, given=given)
+
+
+def _excluded(
+    layers: FirstLayers, runs: Mapping[Normalisation, Sequence[Sequence[Array]]]
+) -> dict[Normalisation, bool]:
+    """Tell of every candidate whether the first layers contradict it; the outputs begin with the answers."""
+    idle = {candidate: layers.idle_share(value, 1) for candidate, value in runs.items()}
+    return {
+        candidate: layers.has_other_scale(value, 1) or idle[candidate] > min(idle.values()) + MORE_IDLE
+        for candidate, value in runs.items()
+    }
 
 
 def standard_errors(gains: NDArray[np.float64]) -> float:
