@@ -25,13 +25,14 @@ from xslim.graph.scheme import QuantPlan
 from xslim.graph.spreads import ChannelSpread
 from xslim.kernels import Sketch
 from xslim.pipeline.progress import track
+from xslim.quantization.heads import mixed_heads
 from xslim.quantization.parameters import find_parameters
 from xslim.quantization.plan import make_plan
 from xslim.quantization.protected import seen_masks
 from xslim.quantization.rounding import layers_to_round
 from xslim.quantization.rules import Rules, rules_from
 from xslim.quantization.sharing import share_parameters
-from xslim.refinement.candidate import Candidate, Material
+from xslim.refinement.candidate import Candidate, Material, Planner
 from xslim.refinement.rounding import gram_collector, with_grams
 from xslim.refinement.steps import Stage, refine
 from xslim.runtime import Feeds, Isolated, require_runnable
@@ -58,6 +59,8 @@ class Start:
         The operator table.
     material : Material or None
         The material of refinement; None at finetune level 0.
+    planner : callable
+        Makes the plan of a model; the mapping names further tensors that stay float.
     exposed : tuple of str
         Tensors that refinement reads besides the sketched ones. They are outputs of the session at every
         level, so that all runs compute the same values.
@@ -68,6 +71,7 @@ class Start:
     unseen: list[Feeds]
     target: Target
     material: Material | None
+    planner: Planner
     exposed: tuple[str, ...]
 
 
@@ -168,17 +172,19 @@ def start_static(
     target = target_of(config)
     wanted = config.quantization_parameters
     level = wanted.finetune_level
-    if level == 0:
-        return Start(Candidate(prepared, plan), data, divided.unseen, target, None, _exposed(prepared, plan))
-    settings = calibration_settings(config)
     rules = replace(rules_from(config), masks=masks)
 
     def planner(model: ir.Model, kept_float: Mapping[str, str]) -> QuantPlan:
         return make_plan(model, target, replace(rules, kept_float=kept_float), mention=False)
 
+    if level == 0:
+        exposed = _exposed(prepared, plan)
+        return Start(Candidate(prepared, plan), data, divided.unseen, target, None, planner, exposed)
+    settings = calibration_settings(config)
     material = Material.of(prepared, data, settings, planner, target, level, wanted.max_float_share)
     candidate = refine(Candidate(prepared, plan), material, Stage.BEFORE_CALIBRATION)
-    return Start(candidate, data, divided.unseen, target, material, _exposed(candidate.model, candidate.plan))
+    exposed = _exposed(candidate.model, candidate.plan)
+    return Start(candidate, data, divided.unseen, target, material, planner, exposed)
 
 
 def _exposed(model: ir.Model, plan: QuantPlan) -> tuple[str, ...]:
@@ -235,7 +241,7 @@ def _collect(start: Start, settings: Settings, sketch_files: Sequence[Path]) -> 
 def _search(start: Start, collected: _Collected, samples: Sequence[Feeds]) -> Calibrated:
     """Search the parameters of every group, and add the collected data to the material of refinement."""
     model, sketches, material = start.candidate.model, collected.sketches, start.material
-    plan = share_parameters(start.candidate.plan, sketches)
+    plan = share_parameters(_without_mixed_heads(start, sketches), sketches)
     candidate = replace(start.candidate, plan=plan, quantization=find_parameters(model, plan, sketches))
     if material and collected.grams:
         material = with_grams(replace(material, reference=model, sketches=sketches), plan, collected.grams)
@@ -250,6 +256,20 @@ def _search(start: Start, collected: _Collected, samples: Sequence[Feeds]) -> Ca
         early_ranges=collected.early_ranges,
         spreads=_spreads(start),
     )
+
+
+def _without_mixed_heads(start: Start, sketches: Mapping[str, Sketch]) -> QuantPlan:
+    """Return the plan in which heads that join results of different scale are float."""
+    candidate = start.candidate
+    mixed = mixed_heads(candidate.model.graph, candidate.plan, sketches)
+    if not mixed:
+        return candidate.plan
+    plan = start.planner(candidate.model, {**candidate.kept_float, **mixed})
+    if any(name not in sketches for name in plan.observed):
+        # Another plan may need tensors that were not observed; the report then advises what to do.
+        return candidate.plan
+    logger.info("a head stays float: %s", next(iter(mixed.values())))
+    return plan
 
 
 def _spreads(start: Start) -> Sequence[ChannelSpread]:

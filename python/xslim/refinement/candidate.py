@@ -76,6 +76,8 @@ class Candidate:
         The divisor of every channel of the tensors that equalisation scaled.
     strength : float
         The strength of the equalisation.
+    kept_float : mapping of str to str
+        Tensors that stay float by a decision of this run, each with the reason.
     everywhere : bool
         Whether factors stand around int8 operators too, which then became float.
     noise : mapping of str to float64 array
@@ -92,6 +94,7 @@ class Candidate:
     margin: float = 1.0
     scales: Mapping[str, Vector] = field(default_factory=dict)
     strength: float = 0.0
+    kept_float: Mapping[str, str] = field(default_factory=dict)
     everywhere: bool = False
     noise: Mapping[str, Vector] = field(default_factory=dict)
     gains: tuple[StepGain, ...] = ()

@@ -48,6 +48,7 @@ def leave_float(start: Candidate, material: Material) -> Candidate:
     return replace(
         start,
         plan=found.plan,
+        kept_float=found.kept_float,
         measured=Scores(before, after, f"{count} operators, {share:.1%} of the multiply-accumulates"),
     )
 
