@@ -43,6 +43,20 @@ JSON = _argument("--json", dest="as_json", action="store_true", help="print JSON
 CONFIG = _argument("-c", "--config", metavar="FILE", required=True, help="JSON configuration")
 INPUT = _argument("-i", "--input_path", metavar="FILE", help="ONNX model, instead of the config's")
 
+BOARD = (
+    _argument("action", choices=("export", "compare", "profile"), help="what to do"),
+    _argument(
+        "path", metavar="PATH", help="export: the model; compare: the folder of dumps; profile: the file"
+    ),
+    _argument("--data", metavar="PATH", help="samples, as for compare; for compare also an exported folder"),
+    _argument("--model", metavar="FILE", help="compare: the model that ran on the board"),
+    _argument("-o", "--output", metavar="FOLDER", help="export: the folder to write (default board)"),
+    _argument("--samples", metavar="N", type=int, default=2, help="export: at most N samples (default 2)"),
+    _argument(
+        "--threshold", metavar="DB", type=float, default=30.0, help="compare: wanted SQNR (default 30 dB)"
+    ),
+    JSON,
+)
 CHECK = (
     _argument("model", metavar="MODEL", help="ONNX model, quantised or not"),
     _argument(
@@ -100,6 +114,7 @@ QUANTIZE = (
 SCHEMA = (_argument("-o", "--output", metavar="FILE", help="file to write, instead of printing"),)
 
 COMMANDS = {
+    "board": Command("Export test data for the board, and read its dumps and profiles.", BOARD),
     "check": Command("Show what a target's execution provider does with a model.", CHECK),
     "collect": Command("Calibrate on a part of the samples and keep the sketches.", COLLECT),
     "compare": Command("Compare the outputs of two models on the same samples.", COMPARE),
