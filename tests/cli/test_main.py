@@ -222,3 +222,14 @@ def test_the_package_offers_what_it_names() -> None:
         assert name in dir(xslim)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = xslim.nothing
+
+
+@pytest.mark.parametrize(("name", "warned"), [("a.q.onnx", True), ("a_slim.onnx", False)])
+def test_an_output_that_promises_int8_without_an_option(
+    name: str, warned: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    replace_pipeline(monkeypatch, lambda *_: None)
+    assert main(["-i", "a.onnx", "-o", name]) == 0
+    assert ("--dynq quantises without data" in capsys.readouterr().err) == warned
+    assert main(["-i", "a.onnx", "-o", name, "--dynq"]) == 0
+    assert "only simplified" not in capsys.readouterr().err

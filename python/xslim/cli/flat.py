@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 
 from xslim.cli.commands import COMMANDS
 from xslim.cli.parser import Parser, add_common_arguments, names
@@ -18,6 +19,9 @@ EXAMPLES = """examples:
   xslim -c resnet18.json                        static int8, as configured
   xslim -i resnet18.onnx -o out/ --dynq         dynamic int8, without data
   xslim -i resnet18.onnx -o half.onnx --fp16    half precision"""
+
+
+logger = logging.getLogger(__name__)
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -71,6 +75,19 @@ def run(options: argparse.Namespace) -> int:
         ignore_op_types=options.ignore_op_types,
         ignore_op_names=options.ignore_op_names,
     )
+    if config.quantization_parameters.precision_level == PrecisionLevel.SLIM:
+        _mention_slimming(options.output_path)
     import_run(config)
     xslim.quantize_onnx_model(config, options.input_path, options.output_path)
     return 0
+
+
+def _mention_slimming(output: str | None) -> None:
+    """Warn if the name of the output promises a quantised model."""
+    from xslim.config.suspicions import QUANTISED_SUFFIX
+
+    if output is not None and output.endswith(QUANTISED_SUFFIX):
+        logger.warning(
+            "%s will not be quantised, only simplified: --dynq quantises without data, -c with data",
+            output,
+        )

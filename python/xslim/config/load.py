@@ -16,6 +16,7 @@ from xslim.config.model import Config, InputParameters
 from xslim.config.paths import expand_home
 from xslim.config.problems import describe_problems
 from xslim.config.spellings import COMMENT_PREFIXES, as_documented
+from xslim.config.suspicions import suspicions
 from xslim.errors import ConfigError
 from xslim.files import require_content
 
@@ -91,7 +92,8 @@ def load_config(
     config = _validate(raw, where)
     # The path of the file is not part of the configuration's contents, so it is not a field.
     config._file = file
-    _warn_about_step(config)
+    for suspicion in suspicions(config):
+        logger.warning("%s", suspicion)
     return config
 
 
@@ -202,9 +204,3 @@ def _extend(raw: dict[str, Any], section: str, **values: Sequence[str] | None) -
         key: [*old, *(values[key] or ())] if isinstance(old, (list, tuple)) else old
         for key, old in lists.items()
     }
-
-
-def _warn_about_step(config: Config) -> None:
-    step = config.calibration_parameters.calibration_step
-    if config.is_static and not 10 <= step <= 1000:
-        logger.warning("calibration_step is %d; from 10 to 1000 samples are sensible", step)
