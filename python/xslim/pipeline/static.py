@@ -26,6 +26,7 @@ from xslim.graph.spreads import ChannelSpread
 from xslim.kernels import Sketch
 from xslim.pipeline.calibrate import calibrate
 from xslim.pipeline.cut import FirstPart
+from xslim.pipeline.epilogue import log_epilogue
 from xslim.pipeline.fallback import prepared_at_lower_opset, serialised
 from xslim.pipeline.finish import log_comparison
 from xslim.pipeline.original import Original
@@ -38,6 +39,7 @@ from xslim.quantization.integer_bias import integer_biases
 from xslim.refinement.float_tensors import log_left_float
 from xslim.refinement.steps import Stage, log_gains, refine
 from xslim.runtime import Feeds, Isolated, unknown_operators
+from xslim.targets import Target
 
 logger = logging.getLogger(__name__)
 
@@ -122,6 +124,8 @@ class StaticResult:
         The float model with the same tensor names: prepared and perhaps equalised.
     plan, quantization
         The plan of what is int8, and its numbers.
+    target : Target
+        The operator table.
     sketches : dict of str to Sketch
         Sketches of the observed tensors.
     samples : sequence of feeds
@@ -142,6 +146,7 @@ class StaticResult:
     reference: ir.Model
     plan: QuantPlan
     quantization: Quantization
+    target: Target
     sketches: dict[str, Sketch]
     samples: Sequence[Feeds]
     unseen: int
@@ -202,6 +207,7 @@ def quantize_static(
         reference=start.model,
         plan=refined.plan,
         quantization=quantization,
+        target=target,
         sketches=found.sketches,
         samples=found.samples,
         unseen=found.unseen,
@@ -227,16 +233,19 @@ class _Quantised:
         samples = self.result.compared
         with serialised(self.whole, paths.model) as quantized:
             unknown = unknown_operators(self.whole)
+            trials = [] if unknown else run_on_samples(original, samples, isolated)
             rows = prove(
                 quantized,
                 original,
-                [] if unknown else run_on_samples(original, samples, isolated),
+                trials,
                 isolated,
                 called="quantised",
                 loads=not unknown,
                 fully_optimised=fully_optimised,
                 survives=ModelError,
             )
+        if self.result.target.float16_epilogue:
+            log_epilogue(self.whole, trials, isolated)
         if unknown:
             logger.warning(
                 "onnxruntime has no operator %s: the result is neither run nor compared", unknown[0]

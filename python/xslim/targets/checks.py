@@ -68,6 +68,7 @@ def _forms() -> tuple[type[BaseModel], dict[str, type[BaseModel]]]:
         provider=(Name, ...),
         unsigned=(bool, False),
         takes_unlisted=(bool, False),
+        float16_epilogue=(bool, False),
         raises_opset_for=(tuple[Name, ...], ()),
         types=(dict[Name, tuple[Name, ...]], {}),
         section=(tuple[section, ...], ...),

@@ -93,7 +93,7 @@ def _target(table: Mapping[str, Any]) -> Target:
         operators |= {
             key: _operator({**common, **entry}, types) for key, entry in section["operators"].items()
         }
-    flags = {flag: table.get(flag, False) for flag in ("unsigned", "takes_unlisted")}
+    flags = {flag: table.get(flag, False) for flag in ("unsigned", "takes_unlisted", "float16_epilogue")}
     raises = frozenset(table.get("raises_opset_for", ()))
     return Target(table["name"], table["provider"], operators, **flags, raises_opset_for=raises)
 

@@ -167,6 +167,8 @@ class Target:
         Whether activations are stored as uint8 and not as int8.
     takes_unlisted : bool
         Whether the target runs operators that the table does not list, in float.
+    float16_epilogue : bool
+        Whether the provider scales int8 convolutions and products in float16.
     raises_opset_for : frozenset of str
         Fused operators for which the opset of a model is raised.
     """
@@ -176,6 +178,7 @@ class Target:
     operators: Mapping[str, Operator] = field(repr=False)
     unsigned: bool = False
     takes_unlisted: bool = False
+    float16_epilogue: bool = False
     raises_opset_for: frozenset[str] = frozenset()
 
     def find(self, node: ir.Node) -> Operator | None:
