@@ -19,7 +19,7 @@ from xslim.passes.tidy import unique_names
 from xslim.pipeline.paths import ModelSource
 from xslim.pipeline.protect import load_protected_model
 from xslim.runtime import Isolated
-from xslim.targets import Target, load_target
+from xslim.targets import Chip, Target, load_target
 
 INTEGER_TYPES = (ir.DataType.INT8, ir.DataType.UINT8)
 SHOWN = 5
@@ -64,6 +64,8 @@ class ProviderCheck:
         Number of subgraphs that the nodes of the target form.
     macs_complete : bool
         Whether all shapes are known that the number of operations depends on; else the shares are incomplete.
+    advice : tuple of str
+        Sentences about the chip, if the target is one.
     """
 
     target: str
@@ -72,6 +74,7 @@ class ProviderCheck:
     findings: tuple[PatternMatch, ...]
     subgraphs: int
     macs_complete: bool = True
+    advice: tuple[str, ...] = ()
 
     @property
     def refused_work(self) -> tuple[NodeCheck, ...]:
@@ -170,7 +173,26 @@ def check_provider(model: ir.Model, target: Target) -> ProviderCheck:
     taken = {node: reason is None for node, reason in reasons.items()}
     parts = count_subgraphs(graph, taken)
     complete = not cost.unknown_shapes
-    return ProviderCheck(target.name, target.provider, nodes, tuple(findings), parts, complete)
+    advice = tuple(_chip_advice(graph, target.chip)) if target.chip else ()
+    return ProviderCheck(target.name, target.provider, nodes, tuple(findings), parts, complete, advice)
+
+
+def _chip_advice(graph: ir.Graph, chip: Chip) -> Iterator[str]:
+    """Yield what the number of cores and the size of the memory mean for a model."""
+    yield f"the chip has {chip.ai_cores} AI cores: set SPACEMIT_EP_INTRA_THREAD_NUM={chip.ai_cores}"
+    if chip.tightly_coupled_kb is None:
+        return
+    limit = chip.tightly_coupled_kb * 1024
+    large = [
+        name
+        for name, value in graph.initializers.items()
+        if value.const_value is not None and value.const_value.nbytes > limit
+    ]
+    if large:
+        yield (
+            f"{counted(len(large), 'weight')} above the {chip.tightly_coupled_kb} KiB of tightly coupled "
+            f"memory, read in parts: {', '.join(large[:SHOWN])}"
+        )
 
 
 def _is_int8(site: Site) -> bool:
@@ -202,6 +224,7 @@ def _lines(check: ProviderCheck) -> Iterator[str]:
         yield from _grouped(
             "sums of products in float", [(node.op_type, node.name) for node in check.float_work]
         )
+    yield from check.advice
     yield "passed" if check.passed else f"failed: {', '.join(_failures(check))}"
 
 

@@ -3,6 +3,6 @@
 from xslim.config.fields import target_names
 from xslim.targets.constraints import Constraint
 from xslim.targets.load import load_target, target_of
-from xslim.targets.table import Operator, Target
+from xslim.targets.table import Chip, Operator, Target
 
-__all__ = ["Constraint", "Operator", "Target", "load_target", "target_names", "target_of"]
+__all__ = ["Chip", "Constraint", "Operator", "Target", "load_target", "target_names", "target_of"]

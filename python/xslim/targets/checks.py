@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from xslim.config.problems import describe_problems
 from xslim.targets.constraints import Constraint, Scalar
-from xslim.targets.table import Operator
+from xslim.targets.table import Chip, Operator
 
 STRICT = ConfigDict(strict=True, extra="forbid")
 INPUT_FIELDS = ("attribute", "input", "inputs_from")
@@ -69,6 +69,7 @@ def _forms() -> tuple[type[BaseModel], dict[str, type[BaseModel]]]:
         unsigned=(bool, False),
         takes_unlisted=(bool, False),
         float16_epilogue=(bool, False),
+        chip=(_form(Chip), None),
         raises_opset_for=(tuple[Name, ...], ()),
         types=(dict[Name, tuple[Name, ...]], {}),
         section=(tuple[section, ...], ...),
@@ -92,6 +93,9 @@ def _contradictions(table: Mapping[str, Any]) -> Iterator[str]:
     """Yield problems that types cannot express: contradictions between fields of several places."""
     types = table.get("types", {})
     sections = table.get("section")
+    chip = table.get("chip")
+    if isinstance(chip, dict) and "ai_cores" not in chip:
+        yield "chip.ai_cores: required"
     if sections == []:
         yield "section: must not be empty"
     for number, section in enumerate(sections if isinstance(sections, list) else ()):

@@ -16,7 +16,7 @@ from xslim.errors import ConfigError
 from xslim.files import require_content
 from xslim.targets.checks import table_problems
 from xslim.targets.constraints import Constraint
-from xslim.targets.table import AxisRule, Operator, Target
+from xslim.targets.table import AxisRule, Chip, Operator, Target
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -55,11 +55,29 @@ def load_target(name: str = DEFAULT_TARGET, base_dir: Path | None = None) -> Tar
 
 @cache
 def _of_package(name: str) -> Target:
-    return _target(tomllib.loads(resources.files(__package__).joinpath(f"{name}.toml").read_text("utf-8")))
+    return _target(_with_base(_table_of_package(name), name))
+
+
+def _table_of_package(name: str) -> dict[str, Any]:
+    text = resources.files(__package__).joinpath(f"{name}.toml").read_text("utf-8")
+    table: dict[str, Any] = tomllib.loads(text)
+    return table
+
+
+def _with_base(table: dict[str, Any], where: str) -> dict[str, Any]:
+    """Return a table with what it takes over from the table of the package that it names as its base."""
+    if "base" not in table:
+        return table
+    base = table["base"]
+    if base not in target_names():
+        names = ", ".join(sorted(target_names()))
+        raise ConfigError(f"base: unknown target {base!r}", where=where, hint=f"choose one of {names}")
+    own = {key: value for key, value in table.items() if key != "base"}
+    return _with_base(_table_of_package(base), base) | own
 
 
 def _of_user(path: Path) -> Target:
-    table = _read(path)
+    table = _with_base(_read(path), str(path))
     problems = table_problems(table)
     if len(problems) == 1:
         raise ConfigError(problems[0], where=str(path))
@@ -95,7 +113,8 @@ def _target(table: Mapping[str, Any]) -> Target:
         }
     flags = {flag: table.get(flag, False) for flag in ("unsigned", "takes_unlisted", "float16_epilogue")}
     raises = frozenset(table.get("raises_opset_for", ()))
-    return Target(table["name"], table["provider"], operators, **flags, raises_opset_for=raises)
+    chip = Chip(**table["chip"]) if table.get("chip") else None
+    return Target(table["name"], table["provider"], operators, **flags, raises_opset_for=raises, chip=chip)
 
 
 def _operator(entry: dict[str, Any], types: Mapping[str, list[str]]) -> Operator:

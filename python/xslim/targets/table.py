@@ -152,6 +152,22 @@ class Operator:
 
 
 @dataclass(frozen=True)
+class Chip:
+    """What is known about one chip of a target.
+
+    Attributes
+    ----------
+    ai_cores : int
+        Number of cores that run int8 products.
+    tightly_coupled_kb : int or None
+        Size of the tightly coupled memory in KiB; None if it is not known.
+    """
+
+    ai_cores: int
+    tightly_coupled_kb: int | None = None
+
+
+@dataclass(frozen=True)
 class Target:
     """A named operator table.
 
@@ -171,6 +187,8 @@ class Target:
         Whether the provider scales int8 convolutions and products in float16.
     raises_opset_for : frozenset of str
         Fused operators for which the opset of a model is raised.
+    chip : Chip or None
+        The chip, if the table describes one.
     """
 
     name: str
@@ -180,6 +198,7 @@ class Target:
     takes_unlisted: bool = False
     float16_epilogue: bool = False
     raises_opset_for: frozenset[str] = frozenset()
+    chip: Chip | None = None
 
     def find(self, node: ir.Node) -> Operator | None:
         """Return the table's entry for a node's operator, or None."""
