@@ -31,7 +31,6 @@ from xslim.refinement.effort import FOLDS, JUDGED_PER_FOLD, LEAST_SPREAD, MANY_R
 from xslim.refinement.judge import Judge, Split
 from xslim.refinement.outcome import Outcome
 from xslim.runtime import Feeds, thread_count
-from xslim.targets import Target
 
 
 @dataclass(frozen=True)
@@ -77,8 +76,6 @@ class ActivationTrials:
         The samples, and how the model runs on them.
     judge : Judge
         Scores on the samples held back, which are the only fold if there are many samples.
-    target : Target
-        The operator table.
 
     Attributes
     ----------
@@ -93,13 +90,11 @@ class ActivationTrials:
         data: CalibrationData,
         settings: Settings,
         judge: Judge,
-        target: Target,
     ) -> None:
         self._outcomes: WeakKeyDictionary[ir.Model, dict[tuple[QuantPlan, float], Outcome]] = (
             WeakKeyDictionary()
         )
         self.are_many = data.runs >= MANY_RUNS
-        self._target = target
         step = max(2, data.runs // RANGE_RUNS) if self.are_many else 1
         ranges = FoldedRanges(tensors, (judge.split.stride or 1) if self.are_many else FOLDS, step)
         samples = data.samples(settings.batch_size, thread_count(), (0, step))
