@@ -131,3 +131,43 @@ def test_the_epilogue_of_the_provider_is_simulated(
     assert found["overflows"] == []
     assert main(arguments) == 0
     assert "a model of the chip, not a measurement" in capsys.readouterr().out
+
+
+METRIC = """
+import numpy as np
+
+def spread(run):
+    return float(run({"x": np.ones((2, 3, 8, 8), np.float32)})["y"].std())
+
+def broken(run):
+    raise KeyError("labels")
+"""
+
+
+def test_a_metric_of_the_user_rates_both_models(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = workspace.folder / "rating.py"
+    path.write_text(METRIC, "utf-8")
+    found = compare(workspace, capsys, "--metric", f"{path}:spread")
+    ones = np.ones((2, 3, 8, 8), np.float32)
+    expected = [run(model, ones).std() for model in (workspace.model, workspace.folder / "other.onnx")]
+    assert found["metric"] == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("rating.py:broken", "the metric raised KeyError"),
+        ("rating.py:missing", "the file has no function 'missing'"),
+        ("rating.py", 'must be "path/to/file.py:function"'),
+        ("nowhere.py:spread", "there is no such file"),
+    ],
+)
+def test_a_wrong_metric(
+    name: str, message: str, workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (workspace.folder / "rating.py").write_text(METRIC, "utf-8")
+    pair = [str(workspace.model), str(workspace.folder / "other.onnx")]
+    assert main(["compare", *pair, "--metric", str(workspace.folder / name)]) == 2
+    assert message in capsys.readouterr().err

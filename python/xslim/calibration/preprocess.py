@@ -96,17 +96,34 @@ def load_function(
             where=f"preprocess_file {path}",
             hint=missing_hint(file, "preprocess_file is relative to the configuration: file.py:function"),
         )
+    function = load_user_function(path, name, f"preprocess_file {path}")
+    return UserFunction(reference, path, function, parameters, dtype)
+
+
+def load_user_function(path: Path, name: str, where: str) -> Callable[..., Any]:
+    """Import a file of the user and return one of its functions.
+
+    Raises
+    ------
+    DataError
+        There is no such file, importing it fails, or it does not define the function.
+    """
+    if not path.is_file():
+        raise DataError(
+            "there is no such file", where=where, hint="the path is relative to the current folder"
+        )
     hint = "the file has to be importable by itself"
-    with _blaming("importing the file raised {}", f"preprocess_file {path}", hint), _importable(path.parent):
+    with _blaming("importing the file raised {}", where, hint), _importable(path.parent):
         module = _execute(path)
         function = getattr(module, name, None)
     if not callable(function):
         raise DataError(
             f"the file has no function {name!r}",
-            where=f"preprocess_file {path}",
+            where=where,
             hint=f"name it after a colon: {path.name}:{_own_functions(module) or 'function'}",
         )
-    return UserFunction(reference, path, function, parameters, dtype)
+    found: Callable[..., Any] = function
+    return found
 
 
 def _execute(path: Path) -> object:

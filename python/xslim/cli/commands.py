@@ -81,6 +81,7 @@ COMPARE = (
     _argument(
         "--simulate", choices=("spacemit",), help="also run B with the float16 epilogue of the provider"
     ),
+    _argument("--metric", metavar="FILE.py:FUNCTION", help="your own rating of a model, bigger is better"),
     _argument("--fail-below", metavar="DB", type=float, help="exit with 1 if an output is below DB of SQNR"),
     JSON,
 )

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from xslim import kernels
 from xslim.commands.compared_samples import samples_to_compare
-from xslim.commands.metric import Metric, measured
+from xslim.commands.metric import Metric, load_metric, measured
 from xslim.commands.text import say, say_json
 from xslim.config import CalibrationParameters
 from xslim.errors import ConfigError, DataError, ModelError
@@ -64,18 +64,22 @@ def run(
     samples: int,
     simulate: str | None,
     fail_below: float | None,
+    metric: str | None,
     as_json: bool,
 ) -> int:
     """Print one row per output; return 1 if an output is below the wanted SQNR."""
     if samples < 1:
         raise ConfigError("must be at least 1", where="--samples")
     place = Path(data) if data else None
-    found = compare_models(Path(first), Path(second), place, samples, simulated=simulate is not None)
+    rating = None if metric is None else load_metric(metric)
+    found = compare_models(Path(first), Path(second), place, samples, rating, simulated=simulate is not None)
     if as_json:
         say_json(found.as_json())
     else:
         say(*_table(found.outputs))
         say(*_simulation(found))
+        if found.metric is not None:
+            say(f"metric: {found.metric[0]:.6g} and {found.metric[1]:.6g}")
         say(
             f"{found.samples} sample{'s' if found.samples > 1 else ''}{'' if place else ' of random numbers'}"
         )

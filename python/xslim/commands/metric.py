@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xslim.errors import DataError, XSlimError
+from xslim.calibration.preprocess import load_user_function
+from xslim.errors import ConfigError, DataError, XSlimError
 from xslim.runtime import Runs
 
 Run = Callable[[Mapping[str, NDArray[np.generic]]], dict[str, NDArray[np.generic]]]
@@ -16,6 +18,27 @@ Run = Callable[[Mapping[str, NDArray[np.generic]]], dict[str, NDArray[np.generic
 
 Metric = Callable[[Run], float]
 """Rates a model that it can run as often as it likes."""
+
+
+def load_metric(reference: str) -> Metric:
+    """Load ``"path/to/file.py:function"``.
+
+    Raises
+    ------
+    ConfigError
+        The reference has another form.
+    DataError
+        The file is missing, importing it fails, or it does not define the function.
+    """
+    file, separator, name = reference.rpartition(":")
+    if not (separator and file.endswith(".py") and name.isidentifier()):
+        raise ConfigError(
+            f'must be "path/to/file.py:function", got {reference!r}',
+            where="--metric",
+            hint="the function gets run(feeds), and returns a number; bigger is better",
+        )
+    metric: Metric = load_user_function(Path(file), name, f"--metric {file}")
+    return metric
 
 
 def measured(metric: Metric, session: Runs) -> float:
