@@ -63,8 +63,8 @@ def run(
     data: str | None,
     samples: int,
     simulate: str | None,
-    fail_below: float | None,
     metric: str | None,
+    fail_below: float | None,
     as_json: bool,
 ) -> int:
     """Print one row per output; return 1 if an output is below the wanted SQNR."""
