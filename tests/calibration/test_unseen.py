@@ -40,6 +40,20 @@ def test_every_sample_is_seen_or_unseen(tmp_path: Path, count: int, step: int, h
         assert min(unseen) >= step
 
 
+@pytest.mark.parametrize(
+    ("count", "step", "held"), [(40, 20, 20), (200, 100, 32), (100, 100, 25), (15, 100, 0)]
+)
+def test_more_samples_are_compared_where_the_configuration_asks(
+    tmp_path: Path, count: int, step: int, held: int
+) -> None:
+    given = parameters(
+        listing(tmp_path, "x", rows(count, 1, 3)), calibration_step=step, comparison_samples=32
+    )
+    parts = divide(CalibrationData([spec()], given), given.comparison_samples)
+    assert len(parts.unseen) == held
+    assert not set(numbers(list(parts.seen.samples()))) & set(numbers(parts.unseen))
+
+
 def test_a_fixed_batch_stays_whole(tmp_path: Path) -> None:
     seen, unseen = divided(tmp_path, 64, 100, (4, 3))
     assert len(unseen) == 8

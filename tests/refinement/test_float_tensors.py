@@ -75,3 +75,20 @@ def test_layers_are_left_float_within_the_price_only(
     model = prepared(graph(FIRST, weights))
     result = run(tmp_path, model, finetune_level=1, max_float_share=share)
     assert left_float(result) & {"Conv"} == expected
+
+
+def test_listed_tensors_stay_float_with_the_operators_around_them(tmp_path: Path) -> None:
+    model = offset_model()
+    result = run(tmp_path, model, float_tensors=["a", "[d]"])
+    reasons = {operator.name: operator.reason for operator in result.plan.operators if not operator.int8}
+    assert len(reasons) == 4
+    assert set(reasons.values()) == {"listed in float_tensors"}
+    assert not {"a", "d"} & set(result.quantization.activations)
+
+
+def test_a_listed_tensor_that_does_not_exist_is_mentioned(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run(tmp_path, offset_model(), finetune_level=0, float_tensors=["A", "no_such_tensor"])
+    assert "float_tensors: no tensor of the prepared model is named 'A', did you mean 'a'?" in caplog.text
+    assert caplog.text.count("float_tensors:") == 2

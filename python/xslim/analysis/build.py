@@ -58,7 +58,9 @@ def analyse(subject: Subject) -> Report:
         One of the models does not run.
     """
     tensors = list(subject.quantization.activations)
-    compared = subject.samples[: subject.unseen or analysed_samples(subject.calibration_samples)]
+    compared = subject.samples[
+        : min(subject.unseen, MOST_SAMPLES) or analysed_samples(subject.calibration_samples)
+    ]
     comparison = compare(
         subject.reference,
         subject.exported,

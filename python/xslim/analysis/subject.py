@@ -37,7 +37,8 @@ class Subject:
     sketches : mapping of str to Sketch
         Sketches of the observed tensors over all calibration samples.
     samples : sequence of feeds
-        At most 16 samples; `analysed_samples` tells how many of them the models run on.
+        At most 16 samples, or those of ``comparison_samples``; the models run on at most `MOST_SAMPLES` of
+        them, see `analysed_samples`.
     unseen : int
         Number of the first samples among these that calibration has not seen; the models run on these only,
         if there are any.

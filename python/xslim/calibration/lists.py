@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from xslim.config import InputParameters, expand_home, missing_hint, resolve_path
+from xslim.config import CalibrationParameters, InputParameters, expand_home, missing_hint, resolve_path
 from xslim.errors import DataError
 from xslim.files import require_content
 
@@ -109,13 +109,14 @@ GIVEN = "data_list_path"
 """Stands in messages for a list file if the configuration holds the paths themselves."""
 
 MOST_UNSEEN = 8
-"""Largest number of samples on which a result is compared and that calibration does not use."""
+"""Largest number of samples on which a result is compared and that calibration does not use, by default."""
 
 
-def beyond(entries: Sequence[Entry], limit: int) -> list[Entry]:
-    """Return a few existing files behind the first `limit` entries, evenly spread."""
-    rest = entries[limit:]
-    chosen = (rest[position] for position in evenly_spread(len(rest), MOST_UNSEEN))
+def beyond(entries: Sequence[Entry], calibration: CalibrationParameters) -> list[Entry]:
+    """Return a few existing files behind the first ``calibration_step`` entries, evenly spread."""
+    rest = entries[calibration.calibration_step :]
+    wanted = calibration.comparison_samples or MOST_UNSEEN
+    chosen = (rest[position] for position in evenly_spread(len(rest), wanted))
     return [entry for entry in chosen if _problem(entry.path) is None]
 
 

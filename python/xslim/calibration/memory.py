@@ -16,7 +16,6 @@ import numpy as np
 
 from xslim.calibration.arrays import Array, NoArrayError, as_array, converted, is_float
 from xslim.calibration.geometry import show_shape
-from xslim.calibration.lists import MOST_UNSEEN
 from xslim.calibration.sources import fits
 from xslim.errors import DataError
 from xslim.graph.inputs import InputSpec
@@ -61,7 +60,7 @@ def write_samples(data: object, specs: Sequence[InputSpec], limit: int, folder: 
     for place in folders.values():
         place.mkdir()
     count = 0
-    for count, row in enumerate(islice(_rows(data, specs), limit + MOST_UNSEEN), start=1):
+    for count, row in enumerate(islice(_rows(data, specs), limit), start=1):
         for name, array in row.items():
             _write(folders[name] / f"{count:08d}.npy", array)
     if count == 0:

@@ -105,7 +105,7 @@ def make_sources(
     section = f"calibration_parameters.{parameters.inputs_name}"
     matched = _matched(specs, parameters.input_parameters, section)
     return [
-        _source(spec, entry, where, parameters.calibration_step, base_dir)
+        _source(spec, entry, where, parameters, base_dir)
         for spec, (entry, where) in zip(specs, matched, strict=True)
     ]
 
@@ -138,7 +138,13 @@ def _matched(
     return [found[name] for name in names]
 
 
-def _source(spec: InputSpec, entry: InputParameters, where: str, limit: int, base_dir: Path | None) -> Source:
+def _source(
+    spec: InputSpec,
+    entry: InputParameters,
+    where: str,
+    calibration: CalibrationParameters,
+    base_dir: Path | None,
+) -> Source:
     if entry.dtype is not None and entry.dtype != spec.dtype.name:
         raise ConfigError(
             f"is {entry.dtype} but the model's input {spec.name} is {spec.dtype.name}",
@@ -154,9 +160,9 @@ def _source(spec: InputSpec, entry: InputParameters, where: str, limit: int, bas
             hint="name the text file that lists the calibration files, one path per line",
         )
     listed = read_entries(entry, base_dir)
-    entries = listed[:limit]
+    entries = listed[: calibration.calibration_step]
     check_files(entries)
-    source = Source(spec.name, shape, entries, reader, entry, beyond(listed, limit))
+    source = Source(spec.name, shape, entries, reader, entry, beyond(listed, calibration))
     _check_shapes(source)
     return source
 

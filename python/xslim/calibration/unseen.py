@@ -2,7 +2,7 @@
 
 A range, a fit or a choice is always better on the samples that determined it. The result is therefore
 compared on other ones: on files that the list names after the first ``calibration_step``, or else on an
-eighth of the samples, which are held back from calibration.
+eighth of the samples, which are held back from calibration, or a quarter if ``comparison_samples`` is given.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from xslim.runtime import Feeds
 
 logger = logging.getLogger(__name__)
 
-LEAST_RUNS, PART = 16, 8
+LEAST_RUNS, PART, LARGEST_PART = 16, 8, 4
 """With fewer runs of the model, none is held back: calibration needs all of them. Of twelve photographs, one
 that was held back held the extremes of a face detector, which lost 7 dB on unseen photographs. Of more
-samples, one in `PART` is held back."""
+samples, one in `PART` is held back, or one in `LARGEST_PART` if the configuration asks for so many."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,11 @@ class Divided:
     unseen: list[Feeds]
 
 
-def divide(data: CalibrationData) -> Divided:
+def divide(data: CalibrationData, wanted: int | None = None) -> Divided:
     """Divide calibration data into the samples for calibration and those for the comparison.
 
     The division depends on the numbers of the samples alone, so every shard of a distributed calibration
-    makes the same one.
+    makes the same one. `wanted` is the number of samples to hold back, as far as there are enough.
 
     Raises
     ------
@@ -60,7 +60,7 @@ def divide(data: CalibrationData) -> Divided:
             logger.info("files after the first calibration_step are not used: %s", error)
     if data.runs < LEAST_RUNS:
         return Divided(data, [])
-    count = min(MOST_UNSEEN, data.runs // PART)
+    count = min(wanted, data.runs // LARGEST_PART) if wanted else min(MOST_UNSEEN, data.runs // PART)
     chosen = {run * data.rows + row for run in evenly_spread(data.runs, count) for row in range(data.rows)}
     unseen = data.of_entries([_part(source, chosen, len(data), inside=True) for source in data.sources])
     seen = data.of_entries([_part(source, chosen, len(data), inside=False) for source in data.sources])

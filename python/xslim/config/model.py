@@ -149,6 +149,9 @@ class CalibrationParameters(_Section):
     """`cuda` when there is such a device, else `cpu`."""
     calibration_type: f.CalibrationType = "default"
     """How the range of a tensor is chosen."""
+    comparison_samples: f.Count | None = None
+    """Largest number of samples that calibration does not use and the result is compared on; by default 8,
+    and no more than an eighth of the samples if the lists name no further files."""
     calibration_memory_mb: f.Count | None = None
     """Budget for the observed tensors under way, in MiB; by default a quarter of the machine."""
     input_parameters: Annotated[tuple[InputParameters, ...], Field(strict=False)] = Field(
@@ -236,6 +239,9 @@ class QuantizationParameters(_Section):
     """How the biases of int8 operators are stored."""
     fp16_keep_types: f.Texts = ()
     """Operator types that stay float32 in an fp16 run, such as Softmax; shell patterns are allowed."""
+    float_tensors: f.Texts = ()
+    """Names of tensors that stay float, and with them the operators that read or write these tensors; shell
+    patterns are allowed."""
     ignore_op_types: f.Texts = ()
     """Operator types that stay float; shell patterns are allowed."""
     ignore_op_names: f.Texts = ()

@@ -23,6 +23,7 @@ class Options(TypedDict, total=False):
     calibration_batch_size: int
     calibration_device: str
     calibration_type: str
+    comparison_samples: int | None
     calibration_memory_mb: int | None
     precision_level: int
     finetune_level: int
@@ -34,6 +35,7 @@ class Options(TypedDict, total=False):
     target: str
     bias_type: str
     fp16_keep_types: Sequence[str]
+    float_tensors: Sequence[str]
     ignore_op_types: Sequence[str]
     ignore_op_names: Sequence[str]
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import onnx
 
+from xslim.calibration.lists import MOST_UNSEEN
 from xslim.calibration.memory import write_samples
-from xslim.config import Config, ConfigSource, PrecisionLevel
+from xslim.config import CalibrationParameters, Config, ConfigSource, PrecisionLevel
 from xslim.errors import ConfigError, OutputError
 from xslim.files import scratch_folder
 from xslim.graph.inputs import InputSpec, input_specs
@@ -91,8 +92,8 @@ def quantize(
             specs = input_specs(load_model(source))
             # The options are checked before the samples are read.
             checked = configuration(config, settings, unread_entries(specs))
-            step = checked.calibration_parameters.calibration_step
-            loaded = configuration(config, settings, entries_of(data, specs, step, folder))
+            limit = samples_to_take(checked.calibration_parameters)
+            loaded = configuration(config, settings, entries_of(data, specs, limit, folder))
         finished, path = run(loaded, source, folder / f"{_stem(source)}.onnx" if output is None else output)
         if weight_bytes(finished.model) > PROTO_LIMIT_BYTES:
             raise OutputError(
@@ -121,6 +122,11 @@ def _without_data(config: ConfigSource | None, settings: Mapping[str, Any]) -> C
             hint="give data, or a config that names files; levels 3, 4 and 100 need none",
         )
     return configuration(config, settings, None)
+
+
+def samples_to_take(calibration: CalibrationParameters) -> int:
+    """Return how many samples a run uses at most: those of calibration, and those that it is compared on."""
+    return calibration.calibration_step + (calibration.comparison_samples or MOST_UNSEEN)
 
 
 def entries_of(data: object, specs: Sequence[InputSpec], limit: int, folder: Path) -> list[dict[str, str]]:

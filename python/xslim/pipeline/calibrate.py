@@ -90,7 +90,7 @@ class Calibrated:
     sketches : dict of str to Sketch
         Sketches of the observed tensors.
     samples : sequence of feeds
-        At most 16 samples, one by one.
+        At most 16 samples, or those of ``comparison_samples``, one by one.
     unseen : int
         Number of the first samples among these that calibration has not seen.
     calibration_samples : int
@@ -141,7 +141,7 @@ def calibrate(
         masks = agreed or masks
     while True:
         start = start_static(prepared, config, masks, isolated)
-        seen = islice(start.data.batches(1, workers=1), KEPT_SAMPLES - len(start.unseen))
+        seen = islice(start.data.batches(1, workers=1), max(0, KEPT_SAMPLES - len(start.unseen)))
         samples = [*start.unseen, *seen]
         settings = replace(calibration_settings(config), store=None if sketch_files else store, masks=masks)
         collected = _collect(start, settings, sketch_files)
@@ -163,7 +163,7 @@ def start_static(
     Parameters and errors are those of `plan_static` and `quantize_static`.
     """
     plan, given = plan_static(prepared, config, masks)
-    divided = divide(given)
+    divided = divide(given, config.calibration_parameters.comparison_samples)
     data = divided.seen
     if isolated:
         visible = list(dict.fromkeys([*_exposed(prepared, plan), *plan.observed]))

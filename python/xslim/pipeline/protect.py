@@ -103,8 +103,8 @@ def calibration_files(config: Config) -> Iterator[InputFile]:
             yield InputFile(resolve_path(entry.data_list_path, config.base_dir), "the list")
         with suppress(DataError):
             entries = read_entries(entry, config.base_dir)
-            limit = calibration.calibration_step
-            for sample in [*entries[:limit], *beyond(entries, limit)]:
+            used = entries[: calibration.calibration_step]
+            for sample in [*used, *beyond(entries, calibration)]:
                 yield InputFile(sample.path, "the calibration file")
 
 

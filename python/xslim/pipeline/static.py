@@ -129,7 +129,7 @@ class StaticResult:
     sketches : dict of str to Sketch
         Sketches of the observed tensors.
     samples : sequence of feeds
-        At most 16 samples, one by one.
+        At most 16 samples, or those of ``comparison_samples``, one by one.
     unseen : int
         Number of the first samples among these that calibration has not seen.
     calibration_samples : int

@@ -57,7 +57,7 @@ def make_plan(model: ir.Model, target: Target, rules: Rules, *, mention: bool = 
         settings=settings_by_node(graph, rules, mention=mention),
         masks=mask_values(graph, target, rules.masks),
         shapes=shape_values(graph, target),
-        kept_float={**signal_values(graph), **rules.kept_float},
+        kept_float={**signal_values(graph), **rules.listed_float(model), **rules.kept_float},
     )
     flow = trace(graph, context, {node: classify(node, context) for node in graph})
     return QuantPlan(
@@ -69,7 +69,7 @@ def make_plan(model: ir.Model, target: Target, rules: Rules, *, mention: bool = 
 
 
 def mention_unmatched(graph: ir.Graph, rules: Rules) -> None:
-    """Warn about every entry of ``ignore_op_names`` and ``ignore_op_types`` that matches no operator."""
+    """Warn about every entry of the lists of operators and tensors that stay float that matches nothing."""
     names = [node.name or "" for node in graph]
     for pattern in rules.ignore_op_names:
         if not matching(names, pattern):
@@ -82,6 +82,12 @@ def mention_unmatched(graph: ir.Graph, rules: Rules) -> None:
         if not matching(types, pattern) and not onnx.defs.has(pattern):
             hint = _nearest(pattern, types)
             logger.warning("ignore_op_types: the prepared model has no operator %r%s", pattern, hint)
+
+    tensors = [value.name or "" for value in _in_graph_order(graph)]
+    for pattern in rules.float_tensors:
+        if pattern not in tensors and not matching(tensors, pattern):
+            hint = _nearest(pattern, tensors)
+            logger.warning("float_tensors: no tensor of the prepared model is named %r%s", pattern, hint)
 
 
 def _nearest(wanted: str, known: Sequence[str]) -> str:

@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 import onnx_ir as ir
 
 from xslim.config import Config, CustomSetting
+from xslim.graph.factors import products
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,8 @@ class Rules:
         Regions with settings of their own. If two overlap, the later one applies.
     ignore_op_types, ignore_op_names : sequence of str
         Exact names or shell patterns of operators that stay float, whatever the settings say.
+    float_tensors : sequence of str
+        Exact names or shell patterns of tensors that stay float by the configuration.
     masks : frozenset of str
         Tensors in which calibration found infinities.
     kept_float : mapping of str to str
@@ -61,8 +64,20 @@ class Rules:
     regions: tuple[Region, ...] = ()
     ignore_op_types: Sequence[str] = ()
     ignore_op_names: Sequence[str] = ()
+    float_tensors: Sequence[str] = ()
     masks: frozenset[str] = frozenset()
     kept_float: Mapping[str, str] = field(default_factory=dict)
+
+    def listed_float(self, model: ir.Model) -> dict[str, str]:
+        """Return the tensors of ``float_tensors`` and their products with factors, each with the reason."""
+        scaled = products(model)
+        values = [*model.graph.inputs, *(value for node in model.graph for value in node.outputs)]
+        names = (value.name or "" for value in values)
+        return {
+            name: "listed in float_tensors"
+            for name in names
+            if any(_matches(scaled.get(name, name), pattern) for pattern in self.float_tensors)
+        }
 
     def ignored(self, node: ir.Node) -> str | None:
         """Return the name of the ignore list that contains the operator, or None."""
@@ -73,12 +88,17 @@ class Rules:
         return None
 
 
+def _matches(name: str, pattern: str) -> bool:
+    # Names of tensors may contain brackets, which are no pattern then.
+    return name == pattern or fnmatchcase(name, pattern)
+
+
 def rules_from(config: Config) -> Rules:
     """Read the rules from a configuration."""
     wanted, calibration = config.quantization_parameters, config.calibration_parameters
     settings = OperatorSettings(wanted.precision_level, calibration.calibration_type, wanted.max_percentile)
     regions = tuple(_region(item) for item in wanted.custom_setting or ())
-    return Rules(settings, regions, wanted.ignore_op_types, wanted.ignore_op_names)
+    return Rules(settings, regions, wanted.ignore_op_types, wanted.ignore_op_names, wanted.float_tensors)
 
 
 def _region(item: CustomSetting) -> Region:
