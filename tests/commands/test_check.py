@@ -11,9 +11,9 @@ from tests import models
 from tests.quantization.build import fused, graph, normal, plan_of, prepared, quantise
 from xslim.commands.check import ProviderCheck, check_provider
 from xslim.commands.qdq_patterns import PATTERNS
-from xslim.commands.subgraphs import count_subgraphs
 from xslim.graph.io import load_model
 from xslim.targets import load_target
+from xslim.targets.subgraphs import count_subgraphs
 
 CONV = """(float[1,2,4,4] x) => (float[1,2,4,4] y) {
     xq = QuantizeLinear(x, s, z)

@@ -52,6 +52,14 @@ def test_a_convolution_and_its_relu_have_one_quantiser() -> None:
     assert {"x", "r1", "p1", "r2"} <= tensors(plan)
 
 
+def test_a_relu_behind_a_float_convolution_is_float_too() -> None:
+    model = prepared(models.conv_net())
+    plan = plan_of(model, names=["conv1"])
+    assert reason(plan, "relu1") == "its input is float"
+    assert "c1" not in tensors(plan)
+    assert "r1" in tensors(plan)
+
+
 def test_passive_operators_share_the_parameters_of_their_input() -> None:
     plan = plan_of(prepared(models.conv_net()))
     (group,) = [group for group in plan.groups if "r1" in group.tensors]

@@ -112,6 +112,23 @@ QUANTIZE = (
     INPUT,
     _argument("-o", "--output_path", metavar="PATH", help="output file (.onnx) or folder"),
 )
+TUNE = (
+    CONFIG,
+    INPUT,
+    _argument("-o", "--output_path", metavar="PATH", help="output file (.onnx) or folder"),
+    _argument("--min-sqnr", metavar="DB", type=float, help="SQNR that the worst output needs"),
+    _argument("--min-cosine", metavar="X", type=float, help="cosine that the worst output needs"),
+    _argument(
+        "--min-agreement", metavar="X", type=float, help="share of samples whose top-1 answer stays, 0 to 1"
+    ),
+    _argument("--metric", metavar="FILE.py:FUNCTION", help="your own rating of a model, bigger is better"),
+    _argument("--min", dest="least", metavar="X", type=float, help="value that the metric needs"),
+    _argument(
+        "--max-drop", metavar="X", type=float, help="how far the metric may fall below the float model"
+    ),
+    _argument("--time-limit", metavar="MIN", type=float, help="minutes after which no trial begins"),
+    JSON,
+)
 SCHEMA = (_argument("-o", "--output", metavar="FILE", help="file to write, instead of printing"),)
 
 COMMANDS = {
@@ -124,6 +141,7 @@ COMMANDS = {
     "plan": Command("Show what would become int8, and why, without running anything.", PLAN),
     "quantize": Command("Quantise as a configuration says, from collected sketches where given.", QUANTIZE),
     "schema": Command("Print the JSON Schema of the configuration.", SCHEMA),
+    "tune": Command("Search the cheapest model that is as accurate as you need.", TUNE),
 }
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import onnx_ir as ir
 
 from xslim.commands.qdq_patterns import PatternMatch, Site, find_patterns, sites_of
-from xslim.commands.subgraphs import count_subgraphs, refusals
 from xslim.commands.text import counted, known_only, say, say_json
 from xslim.export.trial import run_float_model
 from xslim.graph.cost import model_cost
@@ -20,6 +19,7 @@ from xslim.pipeline.paths import ModelSource
 from xslim.pipeline.protect import load_protected_model
 from xslim.runtime import Isolated
 from xslim.targets import Chip, Target, load_target
+from xslim.targets.subgraphs import count_subgraphs, refusals
 
 INTEGER_TYPES = (ir.DataType.INT8, ir.DataType.UINT8)
 SHOWN = 5

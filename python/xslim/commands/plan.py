@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from xslim.analysis.numbers import plain
-from xslim.commands.subgraphs import count_subgraphs, refusals
 from xslim.commands.text import counted, known_only, say, say_json
 from xslim.config import ConfigSource, load_config
 from xslim.errors import ConfigError
@@ -24,6 +23,7 @@ from xslim.pipeline.protect import load_protected
 from xslim.quantization.plan import make_plan
 from xslim.quantization.rules import rules_from
 from xslim.targets import target_of
+from xslim.targets.subgraphs import count_subgraphs, refusals
 
 
 @dataclass(frozen=True)

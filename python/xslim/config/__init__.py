@@ -1,7 +1,7 @@
 """The configuration: every documented field, checked strictly, as frozen data."""
 
 from xslim.config.levels import FinetuneLevel, PrecisionLevel
-from xslim.config.load import ConfigSource, load_config
+from xslim.config.load import ConfigSource, as_written, load_config
 from xslim.config.model import (
     CalibrationParameters,
     Config,
@@ -23,6 +23,7 @@ __all__ = [
     "ModelParameters",
     "PrecisionLevel",
     "QuantizationParameters",
+    "as_written",
     "expand_home",
     "load_config",
     "missing_hint",

@@ -69,7 +69,7 @@ def load_config(
         return source
     file, where = None, "config"
     if isinstance(source, Config):
-        file, raw = source.file, _as_written(source)
+        file, raw = source.file, as_written(source)
     elif isinstance(source, Mapping):
         raw = as_documented(source)
     elif isinstance(source, (str, os.PathLike)):
@@ -97,8 +97,8 @@ def load_config(
     return config
 
 
-def _as_written(config: Config) -> dict[str, Any]:
-    """Return the fields that were given, the list of inputs under the name that the user wrote."""
+def as_written(config: Config) -> dict[str, Any]:
+    """Return the fields that were given as a dict, the list of inputs under the name that the user wrote."""
     raw = config.model_dump(exclude_unset=True)
     calibration = raw.get("calibration_parameters", {})
     if "input_parameters" in calibration:

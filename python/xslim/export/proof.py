@@ -27,12 +27,23 @@ Called = Literal["converted", "quantised"]
 
 @dataclass(frozen=True)
 class OutputComparison:
-    """The error of one output of the quantised model against the float model, over all compared samples."""
+    """The error of one output of the quantised model against the float model, over all compared samples.
+
+    Attributes
+    ----------
+    name : str
+        The output.
+    sqnr_db, cosine, max_abs_error : float
+        Of the quantised model against the float model.
+    top1_agreement : float or None
+        Share of the rows whose largest entry is the same, for outputs of shape (rows, classes).
+    """
 
     name: str
     sqnr_db: float
     cosine: float
     max_abs_error: float
+    top1_agreement: float | None = None
 
 
 class NotFiniteError(InternalError):
@@ -192,4 +203,11 @@ def _compare_output(name: str, pairs: Sequence[tuple[Array, Array]]) -> OutputCo
                 hint="raise precision_level, or keep operators float with ignore_op_names",
             )
         total.update(reference, candidate)
-    return OutputComparison(name, total.sqnr_db, total.cosine, total.max_abs_error)
+    return OutputComparison(name, total.sqnr_db, total.cosine, total.max_abs_error, _agreement(pairs))
+
+
+def _agreement(pairs: Sequence[tuple[Array, Array]]) -> float | None:
+    if any(reference.ndim != 2 or reference.shape[1] < 2 or not len(reference) for reference, _ in pairs):
+        return None
+    same = [reference.argmax(axis=1) == candidate.argmax(axis=1) for reference, candidate in pairs]
+    return float(np.concatenate(same).mean())

@@ -172,7 +172,9 @@ def start_static(
     target = target_of(config)
     wanted = config.quantization_parameters
     level = wanted.finetune_level
-    rules = replace(rules_from(config), masks=masks)
+    # Equalisation does not know the tensors that the configuration wants float, see `keep_listed`.
+    listed = wanted.float_tensors if level == 0 else ()
+    rules = replace(rules_from(config), masks=masks, float_tensors=listed)
 
     def planner(model: ir.Model, kept_float: Mapping[str, str]) -> QuantPlan:
         return make_plan(model, target, replace(rules, kept_float=kept_float), mention=False)
@@ -181,8 +183,12 @@ def start_static(
         exposed = _exposed(prepared, plan)
         return Start(Candidate(prepared, plan), data, divided.unseen, target, None, planner, exposed)
     settings = calibration_settings(config)
-    material = Material.of(prepared, data, settings, planner, target, level, wanted.max_float_share)
-    candidate = refine(Candidate(prepared, plan), material, Stage.BEFORE_CALIBRATION)
+    material = replace(
+        Material.of(prepared, data, settings, planner, target, level, wanted.max_float_share),
+        float_tensors=wanted.float_tensors,
+    )
+    start = Candidate(prepared, planner(prepared, {}))
+    candidate = refine(start, material, Stage.BEFORE_CALIBRATION)
     exposed = _exposed(candidate.model, candidate.plan)
     return Start(candidate, data, divided.unseen, target, material, planner, exposed)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from xslim.analysis import Report, Subject, analyse
 from xslim.analysis.saturated import compare_behind
@@ -21,6 +23,7 @@ from xslim.export.trial import run_on_samples
 from xslim.graph.gains import StepGain
 from xslim.graph.inputs import input_specs
 from xslim.graph.io import save_model
+from xslim.graph.layers import Vectors
 from xslim.graph.scheme import Quantization, QuantPlan
 from xslim.graph.spreads import ChannelSpread
 from xslim.kernels import Sketch
@@ -77,7 +80,7 @@ def run_static(
         No operator can be quantised, the data are wrong, the result does not pass its checks, or an output
         cannot be written.
     """
-    known = _original(model, source, config, isolated)
+    known = original_model(model, source, config, isolated)
     original = known.source
     prepared = prepare_model(model, config, known)
     if known.trials:
@@ -88,7 +91,7 @@ def run_static(
     try:
         comparison = run.compare(original, paths, isolated, fully_optimised=True)
     except NotRunnableError as error:
-        known = _original(model, source, config, isolated)
+        known = original_model(model, source, config, isolated)
         lower = None if sketch_files else prepared_at_lower_opset(run.whole, error, model, config, known)
         run = run if lower is None else _quantised(lower, config, paths, (), isolated)
         comparison = run.compare(original, paths, isolated)
@@ -140,6 +143,8 @@ class StaticResult:
         Extremes of the observed tensors after three quarters of the samples; empty if unknown.
     spreads : sequence of ChannelSpread
         The tensors whose channels differ most.
+    means : mapping of Vectors to float64 array
+        Mean input vector of every layer, with which biases were corrected; empty without refinement.
     """
 
     model: ir.Model
@@ -154,6 +159,7 @@ class StaticResult:
     gains: tuple[StepGain, ...] = ()
     early_ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
     spreads: Sequence[ChannelSpread] = ()
+    means: Mapping[Vectors, NDArray[np.float64]] = field(default_factory=dict)
 
     @property
     def compared(self) -> Sequence[Feeds]:
@@ -215,6 +221,7 @@ def quantize_static(
         gains=refined.gains,
         early_ranges=found.early_ranges,
         spreads=found.spreads,
+        means={} if found.material is None else found.material.means,
     )
 
 
@@ -266,7 +273,7 @@ def _quantised(
     return _Quantised(part, result, part.whole(result.model))
 
 
-def _original(model: ir.Model, source: ModelSource, config: Config, isolated: Isolated) -> Original:
+def original_model(model: ir.Model, source: ModelSource, config: Config, isolated: Isolated) -> Original:
     """Return the original, run on random input and on the first sample."""
     samples = [] if unknown_operators(model) else _first_sample(model, config)
     unchecked = config.model_parameters.unchecked

@@ -156,7 +156,7 @@ def _added_bias(node: ir.Node, flow: Flow) -> ir.Value | None:
 
 
 def _refuse_idle(graph: ir.Graph, flow: Flow) -> bool:
-    """Make operators float if no one needs their int8 result, or if they only move data that is not int8.
+    """Make operators float if no one needs their int8 result, or if they move or clamp data that is not int8.
 
     Returns whether any operator changed; then further operators may have lost their reason to be int8.
     """
@@ -172,7 +172,9 @@ def _refuse_idle(graph: ir.Graph, flow: Flow) -> bool:
             continue
         if not any(output in flow.wanted for output in node.outputs):
             reason = "nothing after it computes in int8"
-        elif written or not entry.moves_data or _can_be_quantized_earlier(node, exclusive, flow):
+        elif (
+            written or not _follows_its_input(node, flow) or _can_be_quantized_earlier(node, exclusive, flow)
+        ):
             continue
         else:
             reason = "its input is float"
@@ -180,6 +182,11 @@ def _refuse_idle(graph: ir.Graph, flow: Flow) -> bool:
         _release(node, flow)
         changed = True
     return changed
+
+
+def _follows_its_input(node: ir.Node, flow: Flow) -> bool:
+    """Whether the node is float if its input is: it moves data, or clamps, which is better done unrounded."""
+    return flow.entry(node).moves_data or _is_clamp(node, flow)
 
 
 def _release(node: ir.Node, flow: Flow) -> None:

@@ -16,7 +16,7 @@ from xslim.quantization.flow import Flow, trace
 from xslim.quantization.operators import Context, classify, data_inputs, is_weight, moving_inputs
 from xslim.quantization.protected import mask_values, shape_values
 from xslim.quantization.regions import settings_by_node
-from xslim.quantization.rules import OperatorSettings, Rules
+from xslim.quantization.rules import OperatorSettings, Rules, listed_tensors
 from xslim.quantization.signal import signal_values
 from xslim.targets import Target
 
@@ -57,7 +57,7 @@ def make_plan(model: ir.Model, target: Target, rules: Rules, *, mention: bool = 
         settings=settings_by_node(graph, rules, mention=mention),
         masks=mask_values(graph, target, rules.masks),
         shapes=shape_values(graph, target),
-        kept_float={**signal_values(graph), **rules.listed_float(model), **rules.kept_float},
+        kept_float={**signal_values(graph), **listed_tensors(model, rules.float_tensors), **rules.kept_float},
     )
     flow = trace(graph, context, {node: classify(node, context) for node in graph})
     return QuantPlan(

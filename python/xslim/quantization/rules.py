@@ -68,17 +68,6 @@ class Rules:
     masks: frozenset[str] = frozenset()
     kept_float: Mapping[str, str] = field(default_factory=dict)
 
-    def listed_float(self, model: ir.Model) -> dict[str, str]:
-        """Return the tensors of ``float_tensors`` and their products with factors, each with the reason."""
-        scaled = products(model)
-        values = [*model.graph.inputs, *(value for node in model.graph for value in node.outputs)]
-        names = (value.name or "" for value in values)
-        return {
-            name: "listed in float_tensors"
-            for name in names
-            if any(_matches(scaled.get(name, name), pattern) for pattern in self.float_tensors)
-        }
-
     def ignored(self, node: ir.Node) -> str | None:
         """Return the name of the ignore list that contains the operator, or None."""
         if any(fnmatchcase(node.op_type, pattern) for pattern in self.ignore_op_types):
@@ -86,6 +75,18 @@ class Rules:
         if any(fnmatchcase(node.name or "", pattern) for pattern in self.ignore_op_names):
             return "listed in ignore_op_names"
         return None
+
+
+def listed_tensors(model: ir.Model, patterns: Sequence[str]) -> dict[str, str]:
+    """Return the tensors of ``float_tensors`` and their products with factors, each with the reason."""
+    scaled = products(model)
+    values = [*model.graph.inputs, *(value for node in model.graph for value in node.outputs)]
+    names = [value.name or "" for value in values] if patterns else []
+    return {
+        name: "listed in float_tensors"
+        for name in names
+        if any(_matches(scaled.get(name, name), pattern) for pattern in patterns)
+    }
 
 
 def _matches(name: str, pattern: str) -> bool:

@@ -6,7 +6,7 @@ These classes are not in `steps`, because `steps` imports every step and every s
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -131,6 +131,8 @@ class Material:
         Scores candidates on samples to which no step is fitted.
     float_share : float
         Largest share of the int8 multiply-accumulates that may become float.
+    float_tensors : sequence of str
+        Names or patterns of tensors that the configuration wants float; the planner does not know them.
     sketches : mapping of str to Sketch
         Sketches of the observed tensors; empty before calibration.
     grams : mapping of Vectors to Gram
@@ -145,6 +147,7 @@ class Material:
     effort: Effort
     judge: Judge
     float_share: float = 0.0
+    float_tensors: Sequence[str] = ()
     sketches: Mapping[str, Sketch] = field(default_factory=dict)
     grams: Mapping[Vectors, Gram] = field(default_factory=dict)
 
@@ -171,6 +174,11 @@ class Material:
         return Material(
             prepared, data, replace(settings, store=None), planner, target, effort, judge, float_share
         )
+
+    @property
+    def means(self) -> dict[Vectors, Vector]:
+        """Mean input vector of every layer; empty before calibration."""
+        return {vectors: gram.mean for vectors, gram in self.grams.items()}
 
     @cached_property
     def trials(self) -> ActivationTrials:

@@ -16,6 +16,7 @@ import onnx_ir as ir
 from xslim.graph.cost import model_cost
 from xslim.graph.outputs import values_by_name
 from xslim.graph.scheme import QuantPlan, TensorGroup
+from xslim.quantization.rules import listed_tensors
 from xslim.refinement.activation_trials import Trial
 from xslim.refinement.candidate import Candidate, Material, Scores
 from xslim.refinement.effort import (
@@ -32,6 +33,17 @@ LEFT = "left float by refinement"
 SHOWN = 5
 
 
+def keep_listed(start: Candidate, material: Material) -> Candidate:
+    """Plan the tensors of the configuration's ``float_tensors`` as float.
+
+    They become float after the equalisation, which is therefore the same for every list.
+    """
+    kept = {**start.kept_float, **listed_tensors(start.model, material.float_tensors)}
+    if not kept:
+        return start
+    return replace(start, kept_float=kept, plan=material.planner(start.model, kept))
+
+
 def leave_float(start: Candidate, material: Material) -> Candidate:
     """Leave the tensors float that cost most, unless int8 activations lose little anyway."""
     trial = start.trial
@@ -39,8 +51,8 @@ def leave_float(start: Candidate, material: Material) -> Candidate:
     if before.worst >= ENOUGH_DB:
         return start
     search = _Search(trial, material, start.noise or rank_noise(trial, material))
-    found = search.run()
-    if not found.kept_float:
+    found = search.run(start.kept_float)
+    if found.kept_float == start.kept_float:
         return start
     after = material.trials.judge(replace(trial, plan=found.plan))
     count = len(start.plan.int8_operators) - len(found.plan.int8_operators)
@@ -87,9 +99,9 @@ class _Search:
         self._macs = {operator.name: operator.macs for operator in model_cost(trial.model).operators}
         self._before = self._int8_macs(trial.plan)
 
-    def run(self) -> _State:
-        """Return the tensors to leave float."""
-        state = self._state({}, self._trial.plan)
+    def run(self, kept_float: Mapping[str, str]) -> _State:
+        """Return the tensors to leave float, with those that are float already."""
+        state = self._state(kept_float, self._trial.plan)
         while state.predicted < ENOUGH_DB:
             names = sorted(state.plan.groups, key=lambda group: -self._loudness(group))[:FLOAT_CANDIDATES]
             tried = [further for group in names if (further := self._without(state, group)) is not None]
@@ -120,21 +132,11 @@ class _Search:
             return None
         alone = predicted_db({group.name: self._noise[group.name]})
         reason = f"{LEFT}: {group.name} alone, in int8, limits the outputs to {alone:.1f} dB"
-        kept = {**state.kept_float, **dict.fromkeys(self._with_fused(group, state.plan), reason)}
+        kept = {**state.kept_float, **dict.fromkeys(with_fused(group, state.plan, self._values), reason)}
         plan = self._material.planner(self._trial.model, kept)
         if not self._material.trials.covers(replace(self._trial, plan=plan)):
             return None
         return self._state(kept, plan)
-
-    def _with_fused(self, group: TensorGroup, plan: QuantPlan) -> set[str]:
-        """Return the tensors of a group and of those that are clamped before their quantiser."""
-        quantized = {name for other in plan.groups for name in other.tensors}
-        found = set(group.tensors)
-        for name in group.tensors:
-            value = self._values.get(name)
-            while (value := _fused_source(value, plan, quantized)) is not None:
-                found.add(value.name or "")
-        return found
 
     def _is_worth(self, state: _State, further: _State) -> bool:
         gain, price = further.predicted - state.predicted, further.share - state.share
@@ -146,6 +148,17 @@ class _Search:
 def _gain_per_price(state: _State, further: _State) -> float:
     # A free tensor counts as a thousandth of the model, so that the largest of several free ones comes first.
     return (further.predicted - state.predicted) / (max(further.share - state.share, 0.0) + 1e-3)
+
+
+def with_fused(group: TensorGroup, plan: QuantPlan, values: Mapping[str, ir.Value]) -> frozenset[str]:
+    """Return the tensors of a group and of those that are clamped before their quantiser."""
+    quantized = {name for other in plan.groups for name in other.tensors}
+    found = set(group.tensors)
+    for name in group.tensors:
+        value = values.get(name)
+        while (value := _fused_source(value, plan, quantized)) is not None:
+            found.add(value.name or "")
+    return frozenset(found)
 
 
 def _fused_source(value: ir.Value | None, plan: QuantPlan, quantized: set[str]) -> ir.Value | None:

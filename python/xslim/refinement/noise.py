@@ -10,9 +10,10 @@ Source: the one-on sensitivity of Nagel et al., "A White Paper on Neural Network
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Generic, TypeVar
 
 import numpy as np
 import onnx_ir as ir
@@ -41,14 +42,9 @@ Noise = NDArray[np.float64]
 """Noise power over signal power, for every output."""
 
 
-@dataclass(frozen=True, eq=False)
-class _Segment:
-    groups: tuple[TensorGroup, ...]
-    noise: Noise
-
-    @property
-    def total(self) -> float:
-        return float(self.noise.mean())
+Item = TypeVar("Item")
+Made = TypeVar("Made")
+Part = tuple[Item, ...]
 
 
 def rank_noise(trial: Trial, material: Material) -> dict[str, Noise]:
@@ -70,42 +66,78 @@ def rank_noise(trial: Trial, material: Material) -> dict[str, Noise]:
     runs = RANKING_MACS // max(1, model_cost(trial.model).macs)
     judge = _ranking_judge(material, runs)
     budget = min(RANKING_RUNS, max(SMALLEST_RANKING_RUNS, runs)) // max(len(judge.feeds), 1)
+
+    def made(part: Part[TensorGroup]) -> tuple[ir.Model, Feeds]:
+        return material.trials.alone(trial, part)
+
+    def noise_of(made: tuple[ir.Model, Feeds]) -> Noise:
+        model, parameters = made
+        return judge.judge_session(judge.session(model), parameters).noise_ratios
+
+    found = attribute_noise(trial.plan.groups, made, noise_of, budget)
+    return {group.name: noise for group, noise in found}
+
+
+def attribute_noise(
+    items: Sequence[Item], made: Callable[[Part[Item]], Made], noise_of: Callable[[Made], Noise], budget: int
+) -> list[tuple[Item, Noise]]:
+    """Measure the noise of segments of quantisers, and divide those with much noise.
+
+    Parameters
+    ----------
+    items : sequence
+        The quantisers, in graph order.
+    made : callable
+        Returns a model in which the given quantisers alone are int8.
+    noise_of : callable
+        Returns the noise of such a model. It is called in several threads.
+    budget : int
+        About how many models may be measured.
+
+    Returns
+    -------
+    list of (item, noise)
+        In graph order. The items of a segment that was not divided share its noise equally.
+    """
     with Pool(thread_count(), "xslim-noise") as pool:
 
-        def noise_of(made: tuple[ir.Model, Feeds]) -> Noise:
-            model, parameters = made
-            return judge.judge_session(judge.session(model), parameters).noise_ratios
+        def measure(parts: Sequence[Part[Item]]) -> list[_Segment[Item]]:
+            noises = pool.map(noise_of, (made(part) for part in parts))
+            return [_Segment(part, noise) for part, noise in zip(parts, noises, strict=True)]
 
-        def measure(parts: Sequence[tuple[TensorGroup, ...]]) -> list[_Segment]:
-            made = (material.trials.alone(trial, part) for part in parts)
-            return [
-                _Segment(part, noise) for part, noise in zip(parts, pool.map(noise_of, made), strict=True)
-            ]
-
-        segments = measure(_divide(trial.plan.groups, SEGMENTS))
+        segments = measure(_divide(items, SEGMENTS))
         total_budget, budget = budget, budget - len(segments)
         while budget > 0:
             total = sum(segment.total for segment in segments)
-            large = [s for s in segments if len(s.groups) > 1 and s.total > SIGNIFICANT_NOISE * total]
+            large = [s for s in segments if len(s.items) > 1 and s.total > SIGNIFICANT_NOISE * total]
             large.sort(key=lambda segment: -segment.total)
             large = large[: max(1, budget // 2)]
             if not large:
                 break
             kept = [segment for segment in segments if segment not in large]
-            parts = [part for segment in large for part in _divide(segment.groups, 2)]
+            parts = [part for segment in large for part in _divide(segment.items, 2)]
             segments = [*kept, *measure(parts)]
             budget -= len(parts)
             report(MEASURING, total_budget - max(budget, 0), total_budget)
-    return {
-        group.name: segment.noise / len(segment.groups) for segment in segments for group in segment.groups
-    }
+    shares = {id(item): segment.noise / len(segment.items) for segment in segments for item in segment.items}
+    return [(item, shares[id(item)]) for item in items]
 
 
-def _divide(groups: Sequence[TensorGroup], count: int) -> list[tuple[TensorGroup, ...]]:
-    """Divide groups into at most `count` segments of nearly equal length, in graph order."""
-    count = min(count, len(groups))
-    bounds = [index * len(groups) // count for index in range(count + 1)] if count else []
-    return [tuple(groups[start:end]) for start, end in pairwise(bounds)]
+@dataclass(frozen=True, eq=False)
+class _Segment(Generic[Item]):
+    items: Part[Item]
+    noise: Noise
+
+    @property
+    def total(self) -> float:
+        return float(self.noise.mean())
+
+
+def _divide(items: Sequence[Item], count: int) -> list[Part[Item]]:
+    """Divide items into at most `count` segments of nearly equal length, in graph order."""
+    count = min(count, len(items))
+    bounds = [index * len(items) // count for index in range(count + 1)] if count else []
+    return [tuple(items[start:end]) for start, end in pairwise(bounds)]
 
 
 def _ranking_judge(material: Material, runs: int) -> Judge:

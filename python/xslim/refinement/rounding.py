@@ -64,6 +64,7 @@ def correct_means(start: Candidate, material: Material) -> Candidate:
 
 
 def _corrected(start: Candidate, material: Material) -> Candidate:
-    means = {vectors: gram.mean for vectors, gram in material.grams.items()}
-    model = correct_biases(material.reference, start.plan, start.quantization, means, material.target)
+    model = correct_biases(
+        material.reference, start.plan, start.quantization, material.means, material.target
+    )
     return replace(start, model=model)

@@ -1,0 +1,189 @@
+"""``xslim tune``: say what accuracy is needed, and get the cheapest model that has it."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from xslim.commands.metric import Metric, load_metric, measured
+from xslim.commands.text import say, say_json
+from xslim.config import ConfigSource
+from xslim.errors import ConfigError
+from xslim.pipeline.paths import ModelArgument
+from xslim.tuning import Goal, TuneOutcome, UserMetric, search_and_write
+from xslim.tuning.page import sentences
+
+MET, NOT_MET = 0, 3
+
+
+def run(
+    config: str,
+    input_path: str | None,
+    output_path: str | None,
+    min_sqnr: float | None,
+    min_cosine: float | None,
+    min_agreement: float | None,
+    metric: str | None,
+    least: float | None,
+    max_drop: float | None,
+    time_limit: float | None,
+    as_json: bool,
+) -> int:
+    """Tune and print what was found; return 3 if no model has what was wanted."""
+    wanted = {"--min-sqnr": min_sqnr, "--min-cosine": min_cosine, "--min-agreement": min_agreement}
+    rating = None if metric is None else load_metric(metric)
+    goal = goal_of(wanted, rating is not None, least, max_drop)
+    found = tune_model(
+        config, input_path, output_path, goal, rating, max_drop, metric or "", _seconds(time_limit)
+    )
+    if as_json:
+        say_json(figures(found))
+    else:
+        say(*_lines(found), folded=True)
+    return MET if found.tuned.met else NOT_MET
+
+
+def goal_of(
+    wanted: dict[str, float | None], has_metric: bool, least: float | None, max_drop: float | None
+) -> Goal:
+    """Return the goal that options describe.
+
+    Raises
+    ------
+    ConfigError
+        The options contradict each other, or a value is impossible.
+    """
+    given = {name: value for name, value in wanted.items() if value is not None}
+    if len(given) + has_metric > 1:
+        names = [*given, *(["--metric"] if has_metric else [])]
+        raise ConfigError(f"give one goal, not {' and '.join(names)}", where="tune")
+    if not has_metric and (least is not None or max_drop is not None):
+        name = "--min" if least is not None else "--max-drop"
+        raise ConfigError("belongs to --metric", where=name, hint="give --metric FILE.py:FUNCTION too")
+    if has_metric and (least is None) == (max_drop is None):
+        raise ConfigError(
+            "needs either --min X or --max-drop X", where="--metric", hint="--max-drop 0 allows no loss"
+        )
+    numbers = {**given, "--min": least, "--max-drop": max_drop}
+    for name, value in numbers.items():
+        if value is not None and not math.isfinite(value):
+            raise ConfigError(f"must be a number, got {value}", where=name)
+    for name in ("--min-cosine", "--min-agreement"):
+        if name in given and not 0 < given[name] <= 1:
+            raise ConfigError(f"must be above 0 and at most 1, got {given[name]:g}", where=name)
+    if max_drop is not None and max_drop < 0:
+        raise ConfigError(f"must not be negative, got {max_drop:g}", where="--max-drop")
+    if has_metric:
+        return Goal("metric", least)
+    if "--min-cosine" in given:
+        return Goal("cosine", given["--min-cosine"])
+    if "--min-agreement" in given:
+        return Goal("agreement", given["--min-agreement"])
+    return Goal("sqnr", given.get("--min-sqnr"))
+
+
+def _seconds(minutes: float | None) -> float | None:
+    if minutes is None:
+        return None
+    if not minutes > 0:
+        raise ConfigError(f"must be a positive number of minutes, got {minutes:g}", where="--time-limit")
+    return 60.0 * minutes
+
+
+def tune_model(
+    config: ConfigSource,
+    model: ModelArgument | None,
+    output: str | Path | None,
+    goal: Goal,
+    metric: Metric | None = None,
+    max_drop: float | None = None,
+    metric_name: str = "",
+    time_limit: float | None = None,
+) -> TuneOutcome:
+    """Search the cheapest model that reaches a goal, and write it.
+
+    Parameters
+    ----------
+    config : dict, str, Path or Config
+        The configuration to start from.
+    model : ModelProto, str or Path, optional
+        The model; by default the one that the configuration names.
+    output : str or Path, optional
+        A ``.onnx`` file or a folder.
+    goal : Goal
+        What is wanted.
+    metric : callable, optional
+        The metric of the user.
+    max_drop : float, optional
+        How far the metric may fall below that of the float model.
+    metric_name : str
+        ``FILE.py:FUNCTION`` of the metric; trials of an earlier search count only if the file is the same.
+    time_limit : float, optional
+        Seconds after which no trial begins.
+
+    Raises
+    ------
+    XSlimError
+        Bad input.
+    """
+    user = None
+    if metric is not None:
+        user = UserMetric(partial(measured, metric), _identity(metric, metric_name), max_drop)
+    return search_and_write(config, model, output, goal, user, time_limit)
+
+
+def _identity(metric: Metric, name: str) -> str:
+    file, _, _ = name.rpartition(":")
+    if not file:
+        # What a function of the user's program does is unknown, so its figures are not used again.
+        return f"{id(metric)}"
+    return f"{name} {hashlib.sha256(Path(file).read_bytes()).hexdigest()}"
+
+
+def figures(found: TuneOutcome) -> dict[str, Any]:
+    """Return what a search has found as plain data for JSON."""
+    tuned = found.tuned
+    return {
+        "met": tuned.met,
+        "measure": tuned.goal.measure,
+        "wanted": tuned.goal.least,
+        "value": _finite(tuned.goal.value(tuned.best)),
+        "model": str(found.paths.model),
+        "trials": [_plain(trial.as_json()) for trial in tuned.trials],
+        "best": list(tuned.trials).index(tuned.best),
+        "path": [
+            {"predicted_db": stage.predicted_db, "float_share": stage.float_share, "islands": stage.islands}
+            for stage in tuned.path
+        ],
+        "float_passes": tuned.passes,
+        "timed_out": tuned.timed_out,
+        "config": found.config,
+    }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return _finite(value)
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _lines(found: TuneOutcome) -> Iterator[str]:
+    tuned = found.tuned
+    if tuned.goal.least is None:
+        yield "measured trade-off:"
+        for trial in sorted(tuned.trials, key=lambda trial: -trial.int8_share):
+            yield f"  {trial.int8_share:6.1%} int8  {trial.worst_db:6.2f} dB  {trial.settings.words}"
+    yield from sentences(tuned)
+    passes = f", {tuned.passes:.0f} passes of the float model" if tuned.passes else ""
+    yield f"{len(tuned.trials)} trials{passes}"
+    yield f"wrote {found.paths.model}, and beside it _tuned.json (its configuration) and _tune.html (why)"
