@@ -2,7 +2,8 @@
 
 ``quantize`` takes samples from memory and returns the model with its numbers. ``quantize_onnx_model`` does
 what the command ``xslim`` does; ``quantize_dynamic``, ``convert_fp16`` and ``slim`` need no samples. The
-functions ``plan``, ``check``, ``compare``, ``info``, ``collect`` and ``merge`` do what the sub-commands do.
+functions ``plan``, ``check``, ``compare``, ``tune``, ``info``, ``collect`` and ``merge`` do what the
+sub-commands do.
 Modules are imported at their first use, so ``import xslim`` is fast.
 """
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from xslim.library.others import check, collect, compare, info, merge, plan
     from xslim.library.quantize import quantize
     from xslim.library.result import Parameter, ReportView, Result
+    from xslim.library.tune import TuneResult, tune
     from xslim.pipeline.api import (
         convert_fp16,
         convert_to_fp16_onnx_model,
@@ -50,6 +52,7 @@ __all__ = [
     "ReportView",
     "Result",
     "Run",
+    "TuneResult",
     "XSlimError",
     "__version__",
     "check",
@@ -66,6 +69,7 @@ __all__ = [
     "quantize_dynamic",
     "quantize_onnx_model",
     "slim",
+    "tune",
 ]
 
 _HOMES = {
@@ -74,6 +78,7 @@ _HOMES = {
     "ReportView": "xslim.library.result",
     "Result": "xslim.library.result",
     "Run": "xslim.commands.metric",
+    "TuneResult": "xslim.library.tune",
     "check": "xslim.library.others",
     "collect": "xslim.library.others",
     "compare": "xslim.library.others",
@@ -88,6 +93,7 @@ _HOMES = {
     "quantize_dynamic": "xslim.pipeline.api",
     "quantize_onnx_model": "xslim.pipeline.api",
     "slim": "xslim.pipeline.api",
+    "tune": "xslim.library.tune",
 }
 
 

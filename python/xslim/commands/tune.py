@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,11 @@ from xslim.commands.text import say, say_json
 from xslim.config import ConfigSource
 from xslim.errors import ConfigError
 from xslim.pipeline.paths import ModelArgument
-from xslim.tuning import Goal, TuneOutcome, UserMetric, search_and_write
+from xslim.tuning import Goal, Measure, TuneOutcome, UserMetric, search_and_write
 from xslim.tuning.page import sentences
 
 MET, NOT_MET = 0, 3
+MEASURES: tuple[Measure, ...] = ("sqnr", "cosine", "agreement")
 
 
 def run(
@@ -38,7 +39,7 @@ def run(
     rating = None if metric is None else load_metric(metric)
     goal = goal_of(wanted, rating is not None, least, max_drop)
     found = tune_model(
-        config, input_path, output_path, goal, rating, max_drop, metric or "", _seconds(time_limit)
+        config, input_path, output_path, goal, rating, max_drop, metric or "", seconds(time_limit)
     )
     if as_json:
         say_json(figures(found))
@@ -47,50 +48,69 @@ def run(
     return MET if found.tuned.met else NOT_MET
 
 
+OPTIONS = ("--metric", "--min", "--max-drop")
+
+
 def goal_of(
-    wanted: dict[str, float | None], has_metric: bool, least: float | None, max_drop: float | None
+    wanted: Mapping[str, float | None],
+    has_metric: bool,
+    least: float | None,
+    max_drop: float | None,
+    names: tuple[str, str, str] = OPTIONS,
 ) -> Goal:
     """Return the goal that options describe.
+
+    Parameters
+    ----------
+    wanted : mapping of str to float or None
+        SQNR, cosine and agreement, in this order, by the names of their options.
+    has_metric : bool
+        Whether the user gives a metric.
+    least, max_drop : float or None
+        The goal of the metric.
+    names : tuple of str
+        The names of the options of the metric, for messages.
 
     Raises
     ------
     ConfigError
         The options contradict each other, or a value is impossible.
     """
+    metric_name, least_name, drop_name = names
     given = {name: value for name, value in wanted.items() if value is not None}
     if len(given) + has_metric > 1:
-        names = [*given, *(["--metric"] if has_metric else [])]
-        raise ConfigError(f"give one goal, not {' and '.join(names)}", where="tune")
+        both = [*given, *([metric_name] if has_metric else [])]
+        raise ConfigError(f"give one goal, not {' and '.join(both)}", where="tune")
     if not has_metric and (least is not None or max_drop is not None):
-        name = "--min" if least is not None else "--max-drop"
-        raise ConfigError("belongs to --metric", where=name, hint="give --metric FILE.py:FUNCTION too")
+        name = least_name if least is not None else drop_name
+        raise ConfigError(f"belongs to {metric_name}", where=name, hint="give the metric too")
     if has_metric and (least is None) == (max_drop is None):
         raise ConfigError(
-            "needs either --min X or --max-drop X", where="--metric", hint="--max-drop 0 allows no loss"
+            f"needs either {least_name} or {drop_name}",
+            where=metric_name,
+            hint=f"{drop_name} 0 allows no loss",
         )
-    numbers = {**given, "--min": least, "--max-drop": max_drop}
-    for name, value in numbers.items():
+    for name, value in {**given, least_name: least, drop_name: max_drop}.items():
         if value is not None and not math.isfinite(value):
-            raise ConfigError(f"must be a number, got {value}", where=name)
-    for name in ("--min-cosine", "--min-agreement"):
-        if name in given and not 0 < given[name] <= 1:
-            raise ConfigError(f"must be above 0 and at most 1, got {given[name]:g}", where=name)
+            raise ConfigError(f"must be a finite number, got {value}", where=name)
     if max_drop is not None and max_drop < 0:
-        raise ConfigError(f"must not be negative, got {max_drop:g}", where="--max-drop")
+        raise ConfigError(f"must not be negative, got {max_drop:g}", where=drop_name)
     if has_metric:
         return Goal("metric", least)
-    if "--min-cosine" in given:
-        return Goal("cosine", given["--min-cosine"])
-    if "--min-agreement" in given:
-        return Goal("agreement", given["--min-agreement"])
-    return Goal("sqnr", given.get("--min-sqnr"))
+    for measure, (name, value) in zip(MEASURES, wanted.items(), strict=True):
+        if value is not None:
+            if measure != "sqnr" and not 0 < value <= 1:
+                raise ConfigError(f"must be above 0 and at most 1, got {value:g}", where=name)
+            return Goal(measure, value)
+    return Goal()
 
 
-def _seconds(minutes: float | None) -> float | None:
+def seconds(minutes: float | None, where: str = "--time-limit") -> float | None:
+    """Return minutes in seconds; refuse what is no positive number."""
     if minutes is None:
         return None
     if not minutes > 0:
-        raise ConfigError(f"must be a positive number of minutes, got {minutes:g}", where="--time-limit")
+        raise ConfigError(f"must be a positive number of minutes, got {minutes:g}", where=where)
     return 60.0 * minutes
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -29,7 +29,7 @@ class BlockRow:
 
 def blocks(tuned: Tuned) -> list[BlockRow]:
     """Return the blocks of the path in the order in which they would become float."""
-    chosen = set(tuned.stage.blocks) if tuned.stage else set()
+    chosen = {name for block in tuned.stage.blocks for name in block} if tuned.stage else set()
     rows = []
     for before, after in zip(tuned.path, tuned.path[1:], strict=False):
         block = after.blocks[-1]
@@ -39,10 +39,15 @@ def blocks(tuned: Tuned) -> list[BlockRow]:
                 ", ".join(block[:NAMES_SHOWN]) + more,
                 after.predicted_db - before.predicted_db,
                 after.float_share - before.float_share,
-                "float" if block in chosen else "int8",
+                _decision(block, chosen),
             )
         )
     return rows
+
+
+def _decision(block: Sequence[str], chosen: set[str]) -> str:
+    freed = sum(name in chosen for name in block)
+    return "float" if freed == len(block) else f"{freed} of {len(block)} float" if freed else "int8"
 
 
 def sentences(tuned: Tuned) -> Iterator[str]:

@@ -179,16 +179,24 @@ def _windows(items: Sequence[Quantiser]) -> Iterable[Sequence[Quantiser]]:
 
 
 def pruned(predictor: Predictor, stage: Stage, least_db: float) -> Stage:
-    """Give back the blocks that the wanted SQNR does not need, the most expensive first."""
+    """Give back what the wanted SQNR does not need: blocks, or the tensors at their ends, dearest first."""
     while True:
-        without = [
-            predictor.stage([other for other in stage.blocks if other is not block]) for block in stage.blocks
+        smaller = (predictor.stage(blocks) for blocks in _one_less(stage.blocks))
+        enough = [
+            other for other in smaller if other.predicted_db >= least_db and _price(other) < _price(stage)
         ]
-        enough = [other for other in without if other.predicted_db >= least_db]
-        cheaper = min(enough, key=_price, default=stage)
-        if not enough or _price(cheaper) > _price(stage):
+        if not enough:
             return stage
-        stage = cheaper
+        stage = min(enough, key=_price)
+
+
+def _one_less(blocks: Sequence[tuple[str, ...]]) -> Iterable[list[tuple[str, ...]]]:
+    for place, block in enumerate(blocks):
+        before, behind = list(blocks[:place]), list(blocks[place + 1 :])
+        yield [*before, *behind]
+        if len(block) > 1:
+            yield [*before, block[1:], *behind]
+            yield [*before, block[:-1], *behind]
 
 
 def _price(stage: Stage) -> float:

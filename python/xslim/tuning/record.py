@@ -7,7 +7,6 @@ import json
 import logging
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from xslim.errors import OutputError
 from xslim.files import write_whole
@@ -36,7 +35,6 @@ class Record:
     metric: str
     trials: list[Trial] = field(default_factory=list)
     landscapes: dict[str, Landscape] = field(default_factory=dict)
-    result: dict[str, Any] = field(default_factory=dict)
 
     @staticmethod
     def opened(path: Path | None, key: str, metric: str) -> Record:
@@ -85,7 +83,6 @@ class Record:
         data = {
             "key": self.key,
             "metric": self.metric,
-            **self.result,
             "trials": [trial.as_json() for trial in self.trials],
             "landscapes": {name: found.as_json() for name, found in self.landscapes.items()},
         }

@@ -123,16 +123,14 @@ def search_and_write(
         loaded = load_protected(config, source, [*paths.files(config), *extra], paths.reports(config))
         bench = Workbench(loaded, source, config, folder, isolated, metric.rate if metric else None)
         record = Record.opened(paths.beside(FIGURES), _key(bench, config), metric.name if metric else "")
-        if metric is not None and metric.max_drop is not None:
-            goal = _below_float(goal, bench, metric.max_drop)
+        if metric is not None:
+            goal = _with_float_model(goal, bench.float_metric(), metric.max_drop)
         tuned = tune_run(bench, config, goal, record, time_limit)
     written = _written(config, tuned.best.settings, file, paths)
     final = load_config(config, changes=tuned.best.settings.changes())
     finished, _ = run(final, source, paths.model)
     prepare_files(extra)
     write_whole(paths.beside(CONFIG), json.dumps(written, indent=2) + "\n")
-    record.result = {"settings": written["quantization_parameters"]}
-    record.save()
     write_whole(paths.beside(TEXT), to_markdown(tuned, paths.prefix))
     write_whole(paths.beside(PAGE), to_html(tuned, paths.prefix))
     return TuneOutcome(tuned, written, finished, paths)
@@ -153,11 +151,18 @@ def _with_comparison(config: Config) -> Config:
     return load_config(config, changes={"calibration_parameters": {"comparison_samples": COMPARED}})
 
 
-def _below_float(goal: Goal, bench: Workbench, drop: float) -> Goal:
-    """Return the goal that the metric falls by at most `drop` below that of the float model."""
-    value = bench.float_metric()
+def _with_float_model(goal: Goal, value: float, max_drop: float | None) -> Goal:
+    """Return the goal for a metric, of which the float model has the given value."""
     logger.info("the float model has %s", goal.words(value))
-    return Goal(goal.measure, value - drop)
+    if max_drop is not None:
+        return Goal(goal.measure, value - max_drop)
+    if goal.least is not None and goal.least > value:
+        raise ConfigError(
+            f"the float model itself has {value:.6g}, but {goal.least:.6g} is wanted",
+            where="metric",
+            hint="ask for less, or for a largest drop below the float model",
+        )
+    return goal
 
 
 def _key(bench: Workbench, config: Config) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from xslim.config import Config
+from xslim.errors import ConfigError
 from xslim.progress import report
 from xslim.tuning.goal import Goal
 from xslim.tuning.path import Predictor, Stage, knee, pruned, trade_off
@@ -130,9 +131,10 @@ class _Search:
         """Try settings that cost nothing, then blocks that become float."""
         goal = self._goal
         best = self._try(self._start, "as configured")
-        self._say_cost(best)
+        _require_measure(goal, best)
         if goal.is_met(best):
             return
+        self._say_cost(best)
         if goal.least is not None:
             for settings in self._free_settings(best):
                 trial = self._try(settings, "costs nothing on the chip")
@@ -143,7 +145,9 @@ class _Search:
         predictor = self._landscape(best)
         wanted = self._wanted_db(best)
         self._path = trade_off(predictor, wanted)
-        self._offset = goal.db(best) - self._path[0].predicted_db
+        # Loud quantisers partly cancel, so the prediction is too low at first and better once they are float.
+        offset = goal.db(best) - self._path[0].predicted_db
+        self._offset = offset if offset < 0 else offset / 2.0
         self._stages[best.settings] = self._path[0]
         logger.info("%d blocks may become float", len(self._path) - 1)
         if len(self._path) == 1:
@@ -245,7 +249,7 @@ class _Search:
     def _bisect(self, predictor: Predictor, best: Trial) -> None:
         """Find the first stage of the path that has what is wanted, by halving."""
         low, high = 0, len(self._path)
-        place = _first_guess(self._path)
+        place = max(1, knee(self._path))
         for _ in range(BISECTIONS):
             trial = self._try_stage(predictor, best, self._path[place])
             if self._goal.is_met(trial):
@@ -254,7 +258,6 @@ class _Search:
                 low = place
             if high - low <= 1:
                 return
-            # Before anything is good enough, the gain in decibels doubles.
             place = _middle(self._path, low, high)
 
     def _verify_knee(self, predictor: Predictor, best: Trial) -> None:
@@ -294,16 +297,13 @@ class _Search:
         return trial
 
     def _require_time(self, seconds: float) -> None:
-        if (
-            self._limit is not None
-            and time.monotonic() - self._began + seconds > self._limit
-            and self._trials
-        ):
+        if self._limit is None or not self._trials:
+            return
+        # The best model is made once more at the end.
+        if time.monotonic() - self._began + 2.0 * seconds > self._limit:
             raise _OutOfTimeError
 
     def _say_cost(self, first: Trial) -> None:
-        if self._goal.is_met(first):
-            return
         most = 2 + (BISECTIONS if not self._goal.is_predictable else ROUNDS) + 4
         bare = self._bench.seconds_per_sample * self._bench.calibration_samples
         passes = f", {most * first.seconds / bare:.0f} passes of the float model" if bare else ""
@@ -315,18 +315,27 @@ class _Search:
         )
 
 
-def _first_guess(path: Sequence[Stage]) -> int:
-    """Return the first stage with a quarter of the gain that the path predicts."""
-    return _nearest(path, path[0].predicted_db + (path[-1].predicted_db - path[0].predicted_db) / 4.0, 1)
+def _require_measure(goal: Goal, trial: Trial) -> None:
+    """Refuse a goal that no output of the model can be measured by."""
+    if goal.measure == "metric":
+        return
+    if not trial.outputs:
+        raise ConfigError(
+            "no output of the model can be compared with the float model", where="tune", hint="give a metric"
+        )
+    if goal.measure == "agreement" and all(row.top1_agreement is None for row in trial.outputs):
+        raise ConfigError(
+            "no output has the shape (rows, classes)",
+            where="agreement",
+            hint="ask for an SQNR or a cosine, or give a metric",
+        )
 
 
 def _middle(path: Sequence[Stage], low: int, high: int) -> int:
     """Return the stage between two others, in the middle of the predicted decibels."""
     top = path[min(high, len(path) - 1)].predicted_db
-    wanted = (path[low].predicted_db + top) / 2.0
-    if high == len(path) and low < high - 1:
-        wanted = max(wanted, path[low].predicted_db + (path[low].predicted_db - path[0].predicted_db))
-    return min(max(_nearest(path, wanted, low + 1), low + 1), high - 1)
+    place = _nearest(path, (path[low].predicted_db + top) / 2.0, low + 1)
+    return min(max(place, low + 1), high - 1)
 
 
 def _nearest(path: Sequence[Stage], wanted: float, first: int) -> int:
