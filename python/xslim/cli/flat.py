@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import textwrap
 
 from xslim.cli.commands import COMMANDS
 from xslim.cli.parser import Parser, add_common_arguments, names
@@ -12,8 +13,7 @@ from xslim.commands.text import say
 from xslim.errors import ConfigError
 
 USAGE = """xslim -c CONFIG [-i MODEL] [-o OUTPUT] [options]
-       xslim -i MODEL [-o OUTPUT] [--dynq | --fp16] [options]
-       xslim COMMAND [--help]"""
+       xslim -i MODEL [-o OUTPUT] [--dynq | --fp16] [options]"""
 
 EXAMPLES = """examples:
   xslim -c resnet18.json                        static int8, as configured
@@ -26,7 +26,9 @@ logger = logging.getLogger(__name__)
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser; its help fits a screen of 80 columns and 24 lines."""
-    commands = f"commands: {', '.join(COMMANDS)}"
+    commands = textwrap.fill(
+        f"commands (xslim COMMAND --help): {', '.join(COMMANDS)}", 78, subsequent_indent="  "
+    )
     parser = Parser(prog="xslim", usage=USAGE, epilog=f"{commands}\n{EXAMPLES}")
     parser.add_argument("-c", "--config", metavar="FILE", help="JSON configuration")
     parser.add_argument("-i", "--input_path", metavar="FILE", help="ONNX model, instead of the config's")

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from xslim.config import Config
 from xslim.errors import ConfigError
 from xslim.progress import report
+from xslim.refinement.effort import ENOUGH_DB
 from xslim.tuning.goal import Goal
 from xslim.tuning.path import Predictor, Stage, knee, pruned, trade_off
 from xslim.tuning.record import Record
@@ -164,7 +165,7 @@ class _Search:
         goal = self._goal
         met = [trial for trial in self._trials if goal.is_met(trial)]
         if goal.least is None:
-            best = self._trials[-1]
+            best = self._trials[0] if self._trials[0].worst_db >= ENOUGH_DB else self._trials[-1]
         elif met:
             best = max(met, key=lambda trial: (trial.int8_share, -trial.subgraphs, goal.value(trial)))
         else:
