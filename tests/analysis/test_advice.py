@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from onnx import helper
 
 from tests import models
 from tests.analysis.subjects import make_subject, mixed_head, pictures
+from tests.quantization.build import graph
 from xslim.analysis import Finding, Report, Subject, analyse
 from xslim.analysis.advice import advise
 from xslim.analysis.advice.layers import float_branch, outlier_channels
@@ -212,3 +214,30 @@ def test_channels_that_take_the_whole_range(subject: Subject, report: Report) ->
 def test_inputs_outside_every_usual_range(tmp_path: Path) -> None:
     subject = make_subject(tmp_path, models.conv_net(), [1000 * sample for sample in pictures(16)])
     assert "preprocessing.odd-input" in codes(analyse(subject))
+
+
+def scaled_head() -> onnx.ModelProto:
+    """A head whose last convolution writes four columns in pixels: one scale for boxes and scores."""
+    last = models.draw(2, 9, 16, 1, 1)
+    last[:4] *= 640
+    text = """(float[1,3,8,8] x) => (float[1,9,8,8] y) {
+        a = Conv <pads=[1,1,1,1]> (x, w)
+        b = Relu(a)
+        y = Conv(b, v)
+    }"""
+    return graph(text, {"w": models.draw(1, 16, 3, 3, 3), "v": last})
+
+
+def test_lost_scores_are_found_and_the_advice_mends_them(tmp_path: Path) -> None:
+    subject = make_subject(tmp_path, scaled_head(), pictures(24))
+    report = analyse(subject)
+    (finding,) = [finding for finding in report.findings if finding.code == "outputs.lost-columns"]
+    assert report.verdict.level == "good"
+    assert finding.title == "The columns 4 to 8 of y are lost"
+    assert finding.evidence["columns_sqnr_db"] < 6
+    mended = acted_upon(subject, finding)
+    (tmp_path / "again").mkdir()
+    wanted = mended.quantization_parameters.model_dump(mode="json", exclude_unset=True)
+    again = make_subject(tmp_path / "again", scaled_head(), pictures(24), quantization=wanted)
+    assert "outputs.lost-columns" not in codes(analyse(again))
+    assert len(again.plan.int8_operators) == 2

@@ -72,7 +72,10 @@ def analyse(subject: Subject) -> Report:
     )
     depths = {node.name or "": index for index, node in enumerate(subject.reference.graph)}
     outputs = (
-        *(OutputReport(name, errors_of(sums)) for name, sums in comparison.outputs.items()),
+        *(
+            OutputReport(name, errors_of(sums), comparison.columns[name].lost())
+            for name, sums in comparison.outputs.items()
+        ),
         *compare_behind(subject.reference, subject.exported, compared),
     )
     report = Report(

@@ -16,7 +16,7 @@ from xslim.errors import InternalError
 from xslim.graph.io import weight_bytes
 from xslim.graph.outputs import values_by_name, with_outputs
 from xslim.progress import tracked
-from xslim.runtime import Feeds, Pool, Session, thread_count
+from xslim.runtime import ColumnErrors, Feeds, Pool, Session, thread_count
 
 Arrays = Mapping[str, NDArray[np.generic]]
 
@@ -40,6 +40,8 @@ class Comparison:
         Of the int8 activations; see `xslim.analysis.report.TensorReport`.
     outputs : dict of str to ErrorMetrics
         Of the model's floating-point outputs.
+    columns : dict of str to ColumnErrors
+        Of the same outputs, along their axes.
     sketches : dict of str to Sketch
         Of the tensors in `sketched`.
     peaks : dict of str to array
@@ -49,6 +51,7 @@ class Comparison:
     accumulated: dict[str, kernels.ErrorMetrics] = field(default_factory=dict)
     local: dict[str, kernels.ErrorMetrics] = field(default_factory=dict)
     outputs: dict[str, kernels.ErrorMetrics] = field(default_factory=dict)
+    columns: dict[str, ColumnErrors] = field(default_factory=dict)
     sketches: dict[str, kernels.Sketch] = field(default_factory=dict)
     peaks: dict[str, NDArray[np.float64]] = field(default_factory=dict)
 
@@ -61,6 +64,8 @@ class Comparison:
         ):
             for name, metrics in theirs.items():
                 mine.setdefault(name, kernels.ErrorMetrics()).merge(metrics)
+        for name, columns in other.columns.items():
+            self.columns.setdefault(name, ColumnErrors()).merge(columns)
         for name, sketch in other.sketches.items():
             self.sketches.setdefault(name, kernels.Sketch()).merge(sketch)
         for name, peaks in other.peaks.items():
@@ -201,6 +206,8 @@ class _Worker:
                 continue
             if floats[name].dtype.kind == "f" and floats[name].shape == arrays[name].shape:
                 part.outputs[name] = kernels.error_sums(floats[name], arrays[name])
+                part.columns[name] = ColumnErrors()
+                part.columns[name].add(floats[name], arrays[name])
         for name in self._sketched:
             sketch = part.sketches[name] = kernels.Sketch()
             sketch.observe(floats[name])

@@ -10,6 +10,7 @@ from xslim.analysis.numbers import KEY
 from xslim.config import FinetuneLevel
 from xslim.graph.gains import StepGain
 from xslim.graph.spreads import ChannelSpread
+from xslim.runtime import LostColumns
 
 Range = tuple[float, float]
 
@@ -153,10 +154,21 @@ class ConstantReport:
 
 @dataclass(frozen=True)
 class OutputReport:
-    """One floating-point output of the model."""
+    """One floating-point output of the model.
+
+    Attributes
+    ----------
+    name : str
+        The output.
+    errors : Errors
+        The quantised model against the float one.
+    lost : LostColumns or None
+        Columns whose values are lost, although the output as a whole is fine.
+    """
 
     name: str
     errors: Errors
+    lost: LostColumns | None = None
 
 
 @dataclass(frozen=True)

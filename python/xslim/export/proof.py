@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from xslim import kernels
 from xslim.errors import CrashError, InternalError, ModelError
 from xslim.export.trial import TrialRun
-from xslim.runtime import Isolated, with_less_optimisation
+from xslim.runtime import ColumnErrors, Isolated, LostColumns, with_less_optimisation
 from xslim.runtime.engine import FULL
 
 logger = logging.getLogger(__name__)
@@ -37,6 +37,8 @@ class OutputComparison:
         Of the quantised model against the float model.
     top1_agreement : float or None
         Share of the rows whose largest entry is the same, for outputs of shape (rows, classes).
+    lost : LostColumns or None
+        Columns whose values are lost, although the output as a whole is fine.
     """
 
     name: str
@@ -44,6 +46,7 @@ class OutputComparison:
     cosine: float
     max_abs_error: float
     top1_agreement: float | None = None
+    lost: LostColumns | None = None
 
 
 class NotFiniteError(InternalError):
@@ -194,7 +197,7 @@ def _arrays(reference: object, candidate: object) -> list[tuple[Array, Array]]:
 
 
 def _compare_output(name: str, pairs: Sequence[tuple[Array, Array]]) -> OutputComparison:
-    total = kernels.ErrorMetrics()
+    total, columns = kernels.ErrorMetrics(), ColumnErrors()
     for reference, candidate in pairs:
         if np.isfinite(reference).all() and not np.isfinite(candidate).all():
             raise NotFiniteError(
@@ -203,7 +206,9 @@ def _compare_output(name: str, pairs: Sequence[tuple[Array, Array]]) -> OutputCo
                 hint="raise precision_level, or keep operators float with ignore_op_names",
             )
         total.update(reference, candidate)
-    return OutputComparison(name, total.sqnr_db, total.cosine, total.max_abs_error, _agreement(pairs))
+        columns.add(reference, candidate)
+    agreement, lost = _agreement(pairs), columns.lost()
+    return OutputComparison(name, total.sqnr_db, total.cosine, total.max_abs_error, agreement, lost)
 
 
 def _agreement(pairs: Sequence[tuple[Array, Array]]) -> float | None:

@@ -126,3 +126,9 @@ def log_comparison(
         lines.append(f"and {len(rows) - len(shown)} outputs that are closer")
     on = f" on {samples} sample{'s' if samples > 1 else ''}{UNSEEN if unseen else SEEN}" if samples else ""
     logger.info("compared with the float model%s:\n%s", on, "\n".join(lines))
+    for row in rows:
+        if row.lost is not None:
+            logger.warning(
+                "%s: the columns %s of axis %d are lost (%.1f dB), although the whole is at %.1f dB",
+                row.name, row.lost.words, row.lost.axis, row.lost.sqnr_db, row.sqnr_db,
+            )  # fmt: skip

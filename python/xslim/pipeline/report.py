@@ -44,7 +44,9 @@ def write_report(report: Report, paths: OutputPaths) -> list[Path]:
 def comparison_of(output: OutputReport) -> OutputComparison:
     """Return the errors of an output in the form of the comparison at the end of a run."""
     errors = output.errors
-    return OutputComparison(output.name, errors.sqnr_db, errors.cosine, errors.max_abs_error)
+    return OutputComparison(
+        output.name, errors.sqnr_db, errors.cosine, errors.max_abs_error, lost=output.lost
+    )
 
 
 def log_report(report: Report, written: list[Path]) -> None:

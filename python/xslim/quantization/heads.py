@@ -8,22 +8,17 @@ branches keep parameters of their own, and no sum of products becomes float.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 import onnx_ir as ir
 
-from xslim.graph.layers import layers
-from xslim.graph.ops import constant
 from xslim.graph.outputs import values_by_name
 from xslim.graph.scheme import ConcatPlan, QuantPlan
+from xslim.graph.tail import tail_values
 from xslim.kernels import Sketch
 
 SCALE_RATIO = 8.0
 """A tensor that shares a range this many times as wide as its own loses three of its eight bits."""
-FEWEST_WEIGHTS = 32
-"""Least number of weights of a learned layer. The convolution of 16 weights with which YOLO computes the
-expectation of a box's side is no learned layer."""
 
 
 def mixed_heads(graph: ir.Graph, plan: QuantPlan, sketches: Mapping[str, Sketch]) -> dict[str, str]:
@@ -39,7 +34,7 @@ def mixed_heads(graph: ir.Graph, plan: QuantPlan, sketches: Mapping[str, Sketch]
         Sketches of the observed tensors.
     """
     spans = _spans(plan, sketches)
-    values, tail = values_by_name(graph), _tail(graph)
+    values, tail = values_by_name(graph), tail_values(graph)
     found: dict[str, str] = {}
     for concat in plan.concats:
         narrow = _narrowest(concat, spans)
@@ -68,23 +63,6 @@ def _narrowest(concat: ConcatPlan, spans: Mapping[str, float]) -> str | None:
         return None
     narrow = min(known, key=lambda name: known[name])
     return narrow if max(known.values()) >= SCALE_RATIO * known[narrow] else None
-
-
-def _tail(graph: ir.Graph) -> set[ir.Value]:
-    """Return the values behind which no learned layer follows."""
-    learned = {name for name, layer in layers(graph).items() if _size(graph, layer.weight) >= FEWEST_WEIGHTS}
-    tail: set[ir.Value] = set()
-    for node in reversed(graph):
-        for output in node.outputs:
-            users = [use.node for use in output.uses()]
-            if all(user.name not in learned and tail.issuperset(user.outputs) for user in users):
-                tail.add(output)
-    return tail
-
-
-def _size(graph: ir.Graph, weight: str) -> int:
-    array = constant(graph.initializers[weight]) if weight in graph.initializers else None
-    return math.prod(array.shape) if array is not None else FEWEST_WEIGHTS
 
 
 def _behind(value: ir.Value) -> set[str]:

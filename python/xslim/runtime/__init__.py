@@ -1,6 +1,7 @@
 """Run models: the only package that imports onnxruntime."""
 
 from xslim.runtime.agreement import disagreement
+from xslim.runtime.columns import ColumnErrors, LostColumns
 from xslim.runtime.isolated import Isolated, Runs, with_less_optimisation
 from xslim.runtime.pool import Pool
 from xslim.runtime.random_input import random_feeds
@@ -11,8 +12,10 @@ from xslim.runtime.threads import thread_count
 from xslim.runtime.unknown import is_gap, require_runnable, unknown_operators
 
 __all__ = [
+    "ColumnErrors",
     "Feeds",
     "Isolated",
+    "LostColumns",
     "Pool",
     "Runs",
     "Session",

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import onnx_ir as ir
@@ -101,7 +102,7 @@ class Workbench:
         taken = {node: reason is None for node, reason in refusals(whole.graph, result.target).items()}
         return Trial(
             settings=settings,
-            outputs=tuple(outputs),
+            outputs=tuple(replace(row, lost=None) for row in outputs),
             metric=metric,
             int8_share=int8 / max(1, sum(self._macs.values())),
             subgraphs=count_subgraphs(whole.graph, taken),

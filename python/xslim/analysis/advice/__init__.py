@@ -7,6 +7,7 @@ outputs are good, a single bad layer does not matter.
 
 from __future__ import annotations
 
+from xslim.analysis.advice.columns import lost_columns
 from xslim.analysis.advice.layers import float_branch, outlier_channels
 from xslim.analysis.advice.preprocessing import mean_scale, odd_inputs, swapped_channels
 from xslim.analysis.advice.ranges import clipping, mixed_concat
@@ -32,5 +33,6 @@ def advise(report: Report, subject: Subject) -> tuple[Finding, ...]:
         *few_samples(subject),
         *growing_ranges(subject),
         *clipping(report, subject),
+        *lost_columns(report, subject),
         *(mixed or (*float_branch(report, subject), *outlier_channels(report, subject))),
     )
