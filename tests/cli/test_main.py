@@ -233,3 +233,14 @@ def test_an_output_that_promises_int8_without_an_option(
     assert ("--dynq quantises without data" in capsys.readouterr().err) == warned
     assert main(["-i", "a.onnx", "-o", name, "--dynq"]) == 0
     assert "only simplified" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("least", "status"), [("5", 0), ("150", 1)])
+def test_a_run_guards_a_build(
+    space: Workspace, least: str, status: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = space.write_config()
+    output = space.folder / "guarded.onnx"
+    assert main(["-c", str(config), "-o", str(output), "--fail-below", least]) == status
+    assert output.is_file()
+    assert ("below the wanted 150 dB" in capsys.readouterr().err) == bool(status)

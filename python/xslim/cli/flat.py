@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import textwrap
+from typing import TYPE_CHECKING
 
 from xslim.cli.commands import COMMANDS
 from xslim.cli.parser import Parser, add_common_arguments, names
@@ -21,13 +22,16 @@ EXAMPLES = """examples:
   xslim -i resnet18.onnx -o half.onnx --fp16    half precision"""
 
 
+if TYPE_CHECKING:
+    from xslim.config import Config
+
 logger = logging.getLogger(__name__)
 
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser; its help fits a screen of 80 columns and 24 lines."""
     commands = textwrap.fill(
-        f"commands (xslim COMMAND --help): {', '.join(COMMANDS)}", 78, subsequent_indent="  "
+        f"commands (xslim COMMAND --help; xslim --version): {', '.join(COMMANDS)}", 78, subsequent_indent="  "
     )
     parser = Parser(prog="xslim", usage=USAGE, epilog=f"{commands}\n{EXAMPLES}")
     parser.add_argument("-c", "--config", metavar="FILE", help="JSON configuration")
@@ -49,8 +53,11 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--ignore_op_names", type=names, default=[], metavar="A,B", help="names of nodes to keep in float"
     )
+    parser.add_argument(
+        "--fail-below", type=float, metavar="DB", help="exit with 1 if an output is below DB of SQNR"
+    )
     add_common_arguments(parser)
-    parser.add_argument("--version", action="store_true", help="show the version")
+    parser.add_argument("--version", action="store_true", help=argparse.SUPPRESS)
     return parser
 
 
@@ -80,8 +87,25 @@ def run(options: argparse.Namespace) -> int:
     if config.quantization_parameters.precision_level == PrecisionLevel.SLIM:
         _mention_slimming(options.output_path)
     import_run(config)
-    xslim.quantize_onnx_model(config, options.input_path, options.output_path)
-    return 0
+    if options.fail_below is None:
+        xslim.quantize_onnx_model(config, options.input_path, options.output_path)
+        return 0
+    return _guarded_run(config, options)
+
+
+def _guarded_run(config: Config, options: argparse.Namespace) -> int:
+    """Run, and return 1 if an output is below the wanted SQNR; the model is written all the same."""
+    from xslim.pipeline.run import run as run_level
+
+    finished, _ = run_level(config, options.input_path, options.output_path)
+    if not finished.comparison:
+        logger.warning("--fail-below: no output could be compared with the float model")
+    below = [row for row in finished.comparison if not row.sqnr_db >= options.fail_below]
+    for row in below:
+        logger.warning(
+            "output %s is at %.2f dB, below the wanted %g dB", row.name, row.sqnr_db, options.fail_below
+        )
+    return int(bool(below) or not finished.comparison)
 
 
 def _mention_slimming(output: str | None) -> None:
