@@ -76,7 +76,9 @@ def test_the_scores_survive_beside_boxes(target: str, finetune: int, turned: boo
     assert noise_of_scores(model, result.model, name) < 0.01
     assert result.plan is not None
     reasons = {item.name: item for item in result.plan.operators}
-    assert "far wider range" in reasons["join"].reason
+    # Refinement measures the joint before its ranges are known.
+    words = ("far wider range", "limits the outputs") if finetune else ("far wider range",)
+    assert any(part in reasons["join"].reason for part in words)
     assert all(reasons[name].int8 for name in ("stem", "box", "score")), "no product becomes float"
 
 

@@ -15,9 +15,11 @@ from xslim.calibration.data import CalibrationData
 from xslim.calibration.observe import Settings
 from xslim.graph.outputs import set_outputs, with_outputs
 from xslim.graph.saturation import operands, saturated_outputs
+from xslim.graph.tail import joined_outputs
 from xslim.refinement.effort import EFFORT, FAIR_OUTPUTS, FEWEST_AFFORDABLE, FEWEST_RUNS, LEAST_STRIDE, Effort
 from xslim.refinement.outcome import MOST_DB, SATURATED_DB, Outcome
-from xslim.runtime import Feeds, Session, thread_count
+from xslim.runtime import Feeds, Session, split_columns, thread_count
+from xslim.runtime import Split as ColumnSplit
 
 METRIC = "output SQNR (dB)"
 
@@ -115,6 +117,13 @@ class Judge:
         names = self._judged(model)
         shown = with_outputs(model, list(dict.fromkeys(names)))
         self._expected = list(Session(shown, names, threads=1).run_all(self.feeds))
+        joined = joined_outputs(model.graph)
+        self._splits = [
+            split_columns(arrays) if name in joined and _are_floats(arrays) else None
+            for name, arrays in zip(names, zip(*self._expected, strict=True), strict=False)
+        ]
+        counts = [1 if part is None else 2 for part in self._splits]
+        self._most_db = np.repeat(self._most_db, counts or [1] * len(names))
 
     @property
     def is_fair(self) -> bool:
@@ -134,7 +143,7 @@ class Judge:
     def judge_session(self, session: Session, parameters: Feeds) -> Outcome:
         """Return the errors of a session of this judge, with inputs besides those of the samples."""
         feeds = [{**feed, **parameters} for feed in self.feeds]
-        return self._outcome(output_errors(session, feeds, self._expected))
+        return self._outcome(output_errors(session, feeds, self._expected, self._splits))
 
     def session(self, quantized: ir.Model) -> Session:
         """Return a session of the judged tensors of a quantised model, whose outputs they become."""
@@ -143,9 +152,7 @@ class Judge:
         return Session(quantized, names, threads=1, qdq_as_written=True)
 
     def _outcome(self, errors: Sequence[Sequence[kernels.ErrorMetrics]]) -> Outcome:
-        counted = np.array(
-            [any(row[column].count for row in errors) for column in range(len(self._expected[0]))]
-        )
+        counted = np.array([any(row[column].count for row in errors) for column in range(len(self._most_db))])
         signal = np.array([[item.reference_energy for item in row] for row in errors])
         noise = np.array([[item.noise_energy for item in row] for row in errors])
         return Outcome(signal[:, counted], noise[:, counted], self._most_db[counted])
@@ -155,17 +162,35 @@ class Judge:
         return [*self._outputs, *operands(model, self._functions)]
 
 
+def _are_floats(arrays: Sequence[object]) -> bool:
+    return all(isinstance(array, np.ndarray) and array.dtype.kind == "f" for array in arrays)
+
+
 def output_errors(
-    session: Session, samples: Sequence[Feeds], expected: Sequence[Sequence[NDArray[np.generic]]]
+    session: Session,
+    samples: Sequence[Feeds],
+    expected: Sequence[Sequence[NDArray[np.generic]]],
+    splits: Sequence[ColumnSplit | None] | None = None,
 ) -> list[list[kernels.ErrorMetrics]]:
-    """Errors of every output of a session, for every sample; only arrays of floats are counted."""
+    """Errors of every output of a session, for every sample; only arrays of floats are counted.
+
+    An output with a split counts as two: its large and its small columns. Otherwise the boxes of a detector,
+    of 0 to 640, would hide the scores, of 0 to 1.
+    """
     rows = []
     for references, outputs in zip(expected, session.run_all(samples), strict=True):
-        row = [kernels.ErrorMetrics() for _ in session.outputs]
-        for metrics, reference, found in zip(row, references, outputs, strict=True):
+        row = []
+        for split, reference, found in zip(splits or [None] * len(outputs), references, outputs, strict=True):
+            parts = [kernels.ErrorMetrics() for _ in range(1 if split is None else 2)]
             # A sequence or an optional output is no array.
             if isinstance(reference, np.ndarray) and reference.dtype.kind == "f":
-                metrics.update(reference, _found_for(reference, found))
+                candidate = _found_for(reference, found)
+                pairs = [(reference, candidate)]
+                if split is not None:
+                    pairs = list(zip(split.parts(reference), split.parts(candidate), strict=True))
+                for metrics, (a, b) in zip(parts, pairs, strict=True):
+                    metrics.update(a, b)
+            row += parts
         rows.append(row)
     return rows
 

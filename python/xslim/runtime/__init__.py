@@ -1,7 +1,7 @@
 """Run models: the only package that imports onnxruntime."""
 
 from xslim.runtime.agreement import disagreement
-from xslim.runtime.columns import ColumnErrors, LostColumns
+from xslim.runtime.columns import ColumnErrors, LostColumns, Split, split_columns
 from xslim.runtime.isolated import Isolated, Runs, with_less_optimisation
 from xslim.runtime.pool import Pool
 from xslim.runtime.random_input import random_feeds
@@ -20,6 +20,7 @@ __all__ = [
     "Runs",
     "Session",
     "Signature",
+    "Split",
     "Stepwise",
     "disagreement",
     "is_gap",
@@ -27,6 +28,7 @@ __all__ = [
     "random_feeds",
     "require_runnable",
     "signature",
+    "split_columns",
     "state_types",
     "thread_count",
     "unknown_operators",

@@ -82,10 +82,50 @@ class ColumnErrors:
                 return
             self._sums = {axis: values + sums[axis] for axis, values in self._sums.items()}
 
+    def split(self) -> Split | None:
+        """Return the columns of small values; of several axes, the shortest one that has any."""
+        for axis, (count, _, energy, _) in sorted((self._sums or {}).items(), key=lambda item: item[1].shape):
+            small = _is_small(energy, count)
+            if count[0] >= FEWEST_VALUES and small.any():
+                small_places, large_places = np.flatnonzero(small), np.flatnonzero(~small)
+                return Split(axis, tuple(map(int, small_places)), tuple(map(int, large_places)))
+        return None
+
     def lost(self) -> LostColumns | None:
         """Return the columns that are lost, or None if there are none."""
         found = [lost for axis, sums in (self._sums or {}).items() if (lost := _lost(axis, sums)) is not None]
         return min(found, key=lambda lost: lost.sqnr_db, default=None)
+
+
+@dataclass(frozen=True)
+class Split:
+    """Columns of far smaller values than the others have.
+
+    Attributes
+    ----------
+    axis : int
+        The axis along which the columns lie.
+    small : tuple of int
+        The columns of small values.
+    large : tuple of int
+        All other columns.
+    """
+
+    axis: int
+    small: tuple[int, ...]
+    large: tuple[int, ...]
+
+    def parts(self, array: NDArray[np.generic]) -> tuple[NDArray[np.generic], NDArray[np.generic]]:
+        """Return the large and the small columns of an array."""
+        return np.take(array, self.large, self.axis), np.take(array, self.small, self.axis)
+
+
+def split_columns(samples: Sequence[NDArray[np.generic]]) -> Split | None:
+    """Return the split of the columns of an output into large and small ones, or None if all are alike."""
+    columns = ColumnErrors()
+    for sample in samples:
+        columns.add(sample, sample)
+    return columns.split()
 
 
 def _axes(shape: Sequence[int]) -> list[int]:
@@ -108,7 +148,7 @@ def _lost(axis: int, sums: Vector) -> LostColumns | None:
     whole_db = _db(float(energy.sum()), float(noise.sum()))
     if whole_db < FINE_DB or count[0] < FEWEST_VALUES:
         return None
-    small = (energy / count < SMALL**2 * (energy / count).max()) & (energy > 0)
+    small = _is_small(energy, count)
     signal = float((energy - total**2 / count)[small].sum())
     if not small.any() or signal <= 0:
         return None
@@ -116,6 +156,12 @@ def _lost(axis: int, sums: Vector) -> LostColumns | None:
     if db >= LOST_DB:
         return None
     return LostColumns(axis, tuple(int(index) for index in np.flatnonzero(small)), db, whole_db)
+
+
+def _is_small(energy: Vector, count: Vector) -> NDArray[np.bool_]:
+    """Whether each column has values, far smaller than those of the largest column."""
+    power = energy / count
+    return np.asarray((power < SMALL**2 * power.max()) & (power > 0))
 
 
 def _db(signal: float, noise: float) -> float:
