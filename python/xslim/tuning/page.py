@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from xslim.tuning.search import Tuned
@@ -31,7 +32,7 @@ def blocks(tuned: Tuned) -> list[BlockRow]:
     """Return the blocks of the path in the order in which they would become float."""
     chosen = {name for block in tuned.stage.blocks for name in block} if tuned.stage else set()
     rows = []
-    for before, after in zip(tuned.path, tuned.path[1:], strict=False):
+    for before, after in pairwise(stage for stage in tuned.path if not stage.is_between):
         block = after.blocks[-1]
         more = f" and {len(block) - NAMES_SHOWN} more" if len(block) > NAMES_SHOWN else ""
         rows.append(

@@ -8,7 +8,7 @@ have to be paid for only once.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,9 @@ ISLAND_PRICE = 0.002
 hand)."""
 FREE = 1e-4
 """Added to every price, so that the largest of several free blocks comes first."""
+LARGEST_STEP, PARTS = 0.05, (0.2, 0.4, 0.6, 0.8)
+"""A step of the path that makes more than this share of the multiply-accumulates float gets stages between,
+with these parts of its gain."""
 SHORT_LIST = 24
 """Number of blocks whose parts of the graph are counted in one step."""
 LEAST_GAIN_DB = 0.02
@@ -47,12 +50,15 @@ class Stage:
         Share of the multiply-accumulates that become float, 0 to 1.
     islands : int
         Connected parts of the graph that are int8.
+    is_between : bool
+        Whether the stage is a part of the step to the next one.
     """
 
     blocks: tuple[tuple[str, ...], ...]
     predicted_db: float
     float_share: float
     islands: int
+    is_between: bool = False
 
 
 class Predictor:
@@ -147,9 +153,26 @@ def trade_off(predictor: Predictor, wanted_db: float | None) -> list[Stage]:
         further = _best_step(predictor, stage)
         if further is None:
             break
+        path += [*_between(predictor, stage, further), further]
         stage = further
-        path.append(stage)
     return path
+
+
+def _between(predictor: Predictor, stage: Stage, further: Stage) -> list[Stage]:
+    """Return stages on the way to one that is far more expensive: parts of its last block."""
+    if further.float_share - stage.float_share <= LARGEST_STEP:
+        return []
+    gain = further.predicted_db - stage.predicted_db
+    parts = [pruned(predictor, further, stage.predicted_db + part * gain) for part in PARTS]
+    between: list[Stage] = []
+    for part in parts:
+        last = between[-1] if between else stage
+        if (
+            last.float_share < part.float_share < further.float_share
+            and part.predicted_db > last.predicted_db
+        ):
+            between.append(replace(part, is_between=True))
+    return between
 
 
 def _best_step(predictor: Predictor, stage: Stage) -> Stage | None:
