@@ -77,12 +77,25 @@ COMPARE = (
         metavar="PATH",
         help="configuration (.json), list file, folder or .npz; without it one random input",
     ),
-    _argument("--samples", metavar="N", type=int, default=16, help="at most N samples (default 16)"),
+    _argument(
+        "--samples", metavar="N", type=int, help="at most N samples (default 16, with --labels all of them)"
+    ),
     _argument(
         "--simulate", choices=("spacemit",), help="also run B with the float16 epilogue of the provider"
     ),
     _argument("--metric", metavar="FILE.py:FUNCTION", help="your own rating of a model, bigger is better"),
+    _argument(
+        "--labels",
+        metavar="FILE",
+        help="top-1 and top-5 of both models: a list of 'path label', or a folder with a folder per class",
+    ),
     _argument("--fail-below", metavar="DB", type=float, help="exit with 1 if an output is below DB of SQNR"),
+    _argument(
+        "--fail-under",
+        metavar="X",
+        type=float,
+        help="exit with 1 if B's metric, or else its top-1 (0 to 1), is below X",
+    ),
     JSON,
 )
 INIT = (

@@ -3,87 +3,97 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from xslim import kernels
+from xslim.commands.accuracy import Accuracy, Answers
+from xslim.commands.compared_outputs import COMPARABLE, OutputPair, Totals, finite, table
 from xslim.commands.compared_samples import samples_to_compare
+from xslim.commands.labelled_samples import labelled_samples
+from xslim.commands.labels import Labels, read_labels
 from xslim.commands.metric import Metric, load_metric, measured
-from xslim.commands.text import say, say_json
+from xslim.commands.text import counted, say, say_json
 from xslim.config import CalibrationParameters
 from xslim.errors import ConfigError, DataError, ModelError
 from xslim.export.epilogue import LARGEST, SWITCH, Epilogues, with_fp16_epilogues
 from xslim.graph.inputs import input_specs
 from xslim.pipeline.paths import ModelSource
 from xslim.pipeline.protect import load_protected_model
-from xslim.runtime import Feeds, Isolated
+from xslim.runtime import Feeds, Isolated, Runs
 
 logger = logging.getLogger(__name__)
 
+USUAL_COUNT = 16
+"""Largest number of samples without labels, unless another one is given."""
+
 Array = NDArray[np.generic]
-
-COMPARABLE = "compare a model with what was made from it"
-HEADS = ("output", "SQNR dB", "cosine", "MSE", "largest error", "top-1 same", "equal")
-
-
-@dataclass(frozen=True)
-class OutputPair:
-    """One output of both models.
-
-    Attributes
-    ----------
-    name : str
-        The output.
-    sqnr_db, cosine, mse, max_abs_error : float or None
-        The second model against the first; None for outputs that are not floating-point.
-    top1_agreement : float or None
-        Share of the rows whose largest entry is the same, for outputs of shape (rows, classes).
-    equal : float
-        Share of the elements that are equal.
-    """
-
-    name: str
-    sqnr_db: float | None
-    cosine: float | None
-    mse: float | None
-    max_abs_error: float | None
-    top1_agreement: float | None
-    equal: float
 
 
 def run(
     first: str,
     second: str,
     data: str | None,
-    samples: int,
+    samples: int | None,
     simulate: str | None,
     metric: str | None,
+    labels: str | None,
     fail_below: float | None,
+    fail_under: float | None,
     as_json: bool,
 ) -> int:
-    """Print one row per output; return 1 if an output is below the wanted SQNR."""
-    if samples < 1:
+    """Print one row per output; return 1 if an output or the rating of the second model is below a limit."""
+    if samples is not None and samples < 1:
         raise ConfigError("must be at least 1", where="--samples")
+    _check_limit(fail_under, metric, labels)
     place = Path(data) if data else None
     rating = None if metric is None else load_metric(metric)
-    found = compare_models(Path(first), Path(second), place, samples, rating, simulated=simulate is not None)
+    classes = None if labels is None else read_labels(labels)
+    found = compare_models(
+        Path(first), Path(second), place, samples, rating, labels=classes, simulated=simulate is not None
+    )
     if as_json:
         say_json(found.as_json())
     else:
-        say(*_table(found.outputs))
+        say(*table(found.outputs))
         say(*_simulation(found))
         if found.metric is not None:
             say(f"metric: {found.metric[0]:.6g} and {found.metric[1]:.6g}")
-        say(
-            f"{found.samples} sample{'s' if found.samples > 1 else ''}{'' if place else ' of random numbers'}"
+        if found.accuracy is not None:
+            say(*found.accuracy.lines())
+        random = " of random numbers" if place is None and classes is None else ""
+        say(f"{counted(found.samples, 'sample')}{random}")
+    below = fail_below is not None and _is_below(found, fail_below)
+    return int(below or (fail_under is not None and _is_under(found, fail_under)))
+
+
+def _check_limit(fail_under: float | None, metric: str | None, labels: str | None) -> None:
+    if fail_under is None:
+        return
+    if metric is None and labels is None:
+        raise ConfigError("limits --metric or --labels, and neither is given", where="--fail-under")
+    if metric is None and not 0 <= fail_under <= 1:
+        raise ConfigError(
+            f"is {fail_under:g}, but a top-1 accuracy is from 0 to 1",
+            where="--fail-under",
+            hint="0.75 stands for 75 %",
         )
-    return int(fail_below is not None and _is_below(found, fail_below))
+
+
+def _is_under(found: ModelComparison, least: float) -> bool:
+    if found.metric is not None:
+        what, value = "the metric", found.metric[1]
+    else:
+        assert found.accuracy is not None
+        what, value = "the top-1 accuracy", found.accuracy.top1[1].value
+    if value >= least:
+        return False
+    logger.warning("%s of the second model is %.6g, below the wanted %g", what, value, least)
+    return True
 
 
 def _is_below(found: ModelComparison, least_db: float) -> bool:
@@ -97,7 +107,7 @@ def _simulation(found: ModelComparison) -> Iterator[str]:
     if found.simulated is None:
         return
     yield "with the float16 epilogue of the provider (a model of the chip, not a measurement)"
-    yield from _table(found.simulated)
+    yield from table(found.simulated)
     for name in found.overflows:
         yield f"{name} exceeds {LARGEST:,.0f}, the largest float16: set {SWITCH} on the board"
 
@@ -114,6 +124,8 @@ class ModelComparison:
         One row for every output that both models have.
     metric : pair of float, or None
         What the user's metric says about the first and the second model.
+    accuracy : Accuracy, or None
+        Top-1 and top-5 of both models, if labels were given.
     simulated : tuple of OutputPair, or None
         The rows for the second model with the float16 epilogue of the provider, if that was asked for.
     overflows : tuple of str
@@ -125,28 +137,32 @@ class ModelComparison:
     metric: tuple[float, float] | None = None
     simulated: tuple[OutputPair, ...] | None = None
     overflows: tuple[str, ...] = ()
+    accuracy: Accuracy | None = None
 
     def as_json(self) -> dict[str, object]:
         """Return plain data for JSON; what is not finite is null."""
         found: dict[str, object] = {"samples": self.samples, "outputs": _plain_rows(self.outputs)}
         if self.metric is not None:
-            found["metric"] = [_finite(value) for value in self.metric]
+            found["metric"] = [finite(value) for value in self.metric]
+        if self.accuracy is not None:
+            found["accuracy"] = self.accuracy.as_json()
         if self.simulated is not None:
             found |= {"simulated": _plain_rows(self.simulated), "overflows": list(self.overflows)}
         return found
 
 
 def _plain_rows(outputs: Sequence[OutputPair]) -> list[dict[str, object]]:
-    return [{key: _finite(value) for key, value in asdict(output).items()} for output in outputs]
+    return [{key: finite(value) for key, value in asdict(output).items()} for output in outputs]
 
 
 def compare_models(
     first: ModelSource,
     second: ModelSource,
     data: Path | CalibrationParameters | None,
-    count: int,
+    count: int | None,
     metric: Metric | None = None,
     *,
+    labels: Labels | None = None,
     simulated: bool = False,
 ) -> ModelComparison:
     """Run two models on the same samples.
@@ -158,10 +174,12 @@ def compare_models(
     data : Path or CalibrationParameters, optional
         A configuration (its calibration data), a list file, a folder, or an ``.npz`` with one array per
         input whose first axis counts the samples. Without it, one random input.
-    count : int
-        Largest number of samples.
+    count : int, optional
+        Largest number of samples; by default all that have labels, or 16 without labels.
     metric : callable, optional
         Rates both models: it is called with a function that runs one, and returns a number.
+    labels : Labels, optional
+        The classes of the samples, for the accuracy of both models.
     simulated : bool
         Whether the second model also runs with the float16 epilogue of the provider. Q/DQ pairs are then
         executed as written.
@@ -175,28 +193,48 @@ def compare_models(
     """
     model, other = load_protected_model(first), load_protected_model(second)
     names = _shared_outputs(model, other)
-    totals = [_Totals(name) for name in names]
+    totals = [Totals(name) for name in names]
     used, chip = 0, None
+    answers = None if labels is None else Answers(labels, names)
     with Isolated() as isolated:
         a = isolated.session(_loadable(first), names)
         b = isolated.session(_loadable(second), names, qdq_as_written=simulated)
         if simulated:
             chip = _Chip(with_fp16_epilogues(other), names, isolated)
-        for feeds in samples_to_compare(model, a, data, count):
-            reference = a.run(feeds)
-            for total, expected, found in zip(totals, reference, b.run(feeds), strict=True):
+        for feeds, numbers in _samples(model, a, data, count, labels):
+            reference, outputs = a.run(feeds), b.run(feeds)
+            for total, expected, found in zip(totals, reference, outputs, strict=True):
                 total.add(expected, found)
+            if answers is not None:
+                answers.add(numbers, reference, outputs)
             if chip is not None:
                 chip.add(feeds, reference)
             used += 1
         rated = None if metric is None else (measured(metric, a), measured(metric, b))
     if used == 0:
         raise DataError("there is no sample", where=str(data), hint="give files or a folder with --data")
-    rows = tuple(total.result() for total in totals)
-    if chip is None:
-        return ModelComparison(used, rows, rated)
-    simulation = tuple(total.result() for total in chip.totals)
-    return ModelComparison(used, rows, rated, simulation, tuple(sorted(chip.overflows)))
+    return ModelComparison(
+        samples=used,
+        outputs=tuple(total.result() for total in totals),
+        metric=rated,
+        simulated=None if chip is None else tuple(total.result() for total in chip.totals),
+        overflows=() if chip is None else tuple(sorted(chip.overflows)),
+        accuracy=None if answers is None else answers.result(limited=count is not None),
+    )
+
+
+def _samples(
+    model: ir.Model,
+    session: Runs,
+    data: Path | CalibrationParameters | None,
+    count: int | None,
+    labels: Labels | None,
+) -> Iterator[tuple[Feeds, tuple[int, ...] | None]]:
+    """Yield the samples with their classes, which are None without labels or before the outputs are known."""
+    if labels is not None:
+        return labelled_samples(model, session, data, count, labels)
+    found = samples_to_compare(model, session, data, USUAL_COUNT if count is None else count)
+    return ((feeds, None) for feeds in found)
 
 
 def _loadable(source: ModelSource) -> Path | bytes:
@@ -207,7 +245,7 @@ class _Chip:
     """The second model as the provider computes it, with its errors."""
 
     def __init__(self, epilogues: Epilogues, names: Sequence[str], isolated: Isolated) -> None:
-        self.totals = [_Totals(name) for name in names]
+        self.totals = [Totals(name) for name in names]
         self.overflows: set[str] = set()
         self._operators = list(epilogues.peaks.values())
         outputs = [*names, *epilogues.peaks]
@@ -220,49 +258,6 @@ class _Chip:
             total.add(expected, output)
         large = zip(self._operators, peaks, strict=True)
         self.overflows.update(name for name, peak in large if not float(peak) <= LARGEST)
-
-
-@dataclass
-class _Totals:
-    """Sums of one output over the samples."""
-
-    name: str
-    sums: kernels.ErrorMetrics = field(default_factory=kernels.ErrorMetrics)
-    floating: bool = True
-    classes: bool = True
-    same: int = 0
-    elements: int = 0
-    agreed: int = 0
-    rows: int = 0
-
-    def add(self, expected: Array, found: Array) -> None:
-        if expected.shape != found.shape:
-            raise ModelError(
-                f"has shape {expected.shape} in one model and {found.shape} in the other",
-                where=self.name,
-                hint=COMPARABLE,
-            )
-        self.floating = self.floating and expected.dtype.kind == "f" and found.dtype.kind == "f"
-        self.classes = self.classes and expected.ndim == 2 and expected.shape[1] > 1
-        self.same += int((expected == found).sum())
-        self.elements += expected.size
-        if self.floating:
-            self.sums.update(expected, found)
-        if self.classes:
-            self.agreed += int((expected.argmax(axis=1) == found.argmax(axis=1)).sum())
-            self.rows += len(expected)
-
-    def result(self) -> OutputPair:
-        sums = self.sums if self.floating else None
-        return OutputPair(
-            name=self.name,
-            sqnr_db=sums.sqnr_db if sums else None,
-            cosine=sums.cosine if sums else None,
-            mse=sums.mse if sums else None,
-            max_abs_error=sums.max_abs_error if sums else None,
-            top1_agreement=self.agreed / self.rows if self.classes and self.rows else None,
-            equal=self.same / self.elements if self.elements else 1.0,
-        )
 
 
 def _shared_outputs(first: ir.Model, second: ir.Model) -> list[str]:
@@ -278,31 +273,3 @@ def _shared_outputs(first: ir.Model, second: ir.Model) -> list[str]:
     if not shared:
         raise ModelError("the models have no output in common", hint=COMPARABLE)
     return shared
-
-
-def _table(outputs: Sequence[OutputPair]) -> Iterator[str]:
-    rows = [HEADS, *(_row(output) for output in outputs)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADS))]
-    for name, *cells in rows:
-        rest = "  ".join(f"{cell:>{width}}" for cell, width in zip(cells, widths[1:], strict=True))
-        yield f"{name:<{widths[0]}}  {rest}"
-
-
-def _row(output: OutputPair) -> tuple[str, ...]:
-    return (
-        output.name,
-        _format(output.sqnr_db, ".2f"),
-        _format(output.cosine, ".5f"),
-        _format(output.mse, ".4g"),
-        _format(output.max_abs_error, ".4g"),
-        _format(output.top1_agreement, ".1%"),
-        _format(output.equal, ".1%"),
-    )
-
-
-def _format(value: float | None, form: str) -> str:
-    return "-" if value is None else "exact" if math.isinf(value) else format(value, form)
-
-
-def _finite(value: object) -> object:
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -33,17 +33,24 @@ def samples_to_compare(
     if data is None:
         yield _random_sample(model, session)
     elif isinstance(data, CalibrationParameters):
-        yield from islice(CalibrationData(input_specs(model), data).batches(1), count)
+        yield from islice(CalibrationData(input_specs(model), up_to(data, count)).batches(1), count)
     elif data.suffix == ".npz":
         yield from islice(_rows(input_specs(model), data), count)
     elif data.suffix == ".json":
         config = load_config(data)
         refuse_inputs([], calibration_files(config))
-        calibration = CalibrationData(input_specs(model), config.calibration_parameters, config.base_dir)
-        yield from islice(calibration.batches(1), count)
+        parameters = up_to(config.calibration_parameters, count)
+        yield from islice(CalibrationData(input_specs(model), parameters, config.base_dir).batches(1), count)
     else:
-        with _guessed(model, data) as parameters:
-            yield from islice(CalibrationData(input_specs(model), parameters).batches(1), count)
+        with guessed(model, data) as parameters:
+            calibration = CalibrationData(input_specs(model), up_to(parameters, count))
+            yield from islice(calibration.batches(1), count)
+
+
+def up_to(parameters: CalibrationParameters, count: int) -> CalibrationParameters:
+    """Return parameters whose ``calibration_step`` allows for `count` samples."""
+    step = max(parameters.calibration_step, count)
+    return parameters.model_copy(update={"calibration_step": step})
 
 
 def _random_sample(model: ir.Model, session: Runs) -> Feeds:
@@ -94,20 +101,21 @@ def _row(column: Array, spec: InputSpec, index: int) -> Array:
 
 
 @contextmanager
-def _guessed(model: ir.Model, data: Path) -> Iterator[CalibrationParameters]:
-    """Calibration parameters for a folder or a list file, as ``xslim init`` would guess them."""
+def guessed(model: ir.Model, data: Path | Sequence[Path]) -> Iterator[CalibrationParameters]:
+    """Calibration parameters for a folder, a list file or files, as ``xslim init`` would guess them."""
     with scratch_folder() as folder:
-        if data.is_dir():
+        if isinstance(data, Path) and data.is_dir():
             entries, files = guess_entries(model, [str(data)])
         else:
             specs = input_specs(model)
             if len(specs) != 1:
                 raise DataError(
                     f"a list feeds one input, but the model has {len(specs)}",
-                    where=str(data),
+                    where=str(data) if isinstance(data, Path) else None,
                     hint="give the configuration or an .npz file",
                 )
-            files = {specs[0].name: [entry.path for entry in read_list(str(data), None)]}
+            listed = [entry.path for entry in read_list(str(data), None)] if isinstance(data, Path) else data
+            files = {specs[0].name: list(listed)}
             entries, _ = guess_entries(model, [])
         for index, entry in enumerate(entries):
             paths = files.get(entry["input_name"], [])

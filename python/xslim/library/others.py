@@ -6,10 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from xslim.commands.check import ProviderCheck, check_model
 from xslim.commands.collect import collect_shard
-from xslim.commands.compare import ModelComparison, compare_models
+from xslim.commands.compare import USUAL_COUNT, ModelComparison, compare_models
 from xslim.commands.info import ModelInfo, inspect_model
+from xslim.commands.labels import read_labels
 from xslim.commands.metric import Metric
 from xslim.commands.plan import PlanSummary, plan_run
 from xslim.config import CalibrationParameters, ConfigSource
@@ -83,8 +87,9 @@ def compare(
     second: ModelLike,
     data: object = None,
     *,
-    samples: int = 16,
+    samples: int | None = None,
     metric: Metric | None = None,
+    labels: str | Path | Sequence[int] | NDArray[np.integer] | None = None,
 ) -> ModelComparison:
     """Run two models on the same samples and compare their outputs.
 
@@ -95,32 +100,40 @@ def compare(
     data : object, optional
         Samples as for `xslim.quantize`, or the path of a configuration, a list, a folder or an ``.npz`` file.
         Without data, one random sample.
-    samples : int
-        Largest number of samples.
+    samples : int, optional
+        Largest number of samples; by default all that have labels, or 16 without labels.
     metric : callable, optional
         A rating of one's own: called with a function ``run(feeds)``, which runs a model on a dict of arrays
         and returns a dict of its outputs, the metric returns a number; bigger is better.
+    labels : str, Path, sequence of int or array, optional
+        The true classes: class numbers in the order of the samples, or the path of a list of labels, of an
+        ``.npy`` file of numbers, or of a folder with one sub-folder for each class.
 
     Returns
     -------
     ModelComparison
-        One row per output, and the metric of both models; ``as_json()`` is what the command prints.
+        One row per output, the metric and the accuracy of both models; ``as_json()`` is what the command
+        prints.
 
     Raises
     ------
     XSlimError
-        A model, a sample or the metric is wrong.
+        A model, a sample, a label or the metric is wrong.
     """
-    if samples < 1:
+    if samples is not None and samples < 1:
         raise ConfigError("must be at least 1", where="samples")
     a, b = source_of(first), source_of(second)
+    classes = None if labels is None else read_labels(labels)
     if data is None or isinstance(data, (str, Path)):
-        return compare_models(a, b, None if data is None else Path(data), samples, metric)
+        place = None if data is None else Path(data)
+        return compare_models(a, b, place, samples, metric, labels=classes)
     specs = input_specs(load_model(a))
+    usual = USUAL_COUNT if classes is None else len(classes.numbers) + 1
+    limit = usual if samples is None else samples
     with temporary_folder() as folder:
-        entries = entries_of(data, specs, samples, folder)
+        entries = entries_of(data, specs, limit, folder)
         parameters = CalibrationParameters.model_validate({"input_parameters": entries})
-        return compare_models(a, b, parameters, samples, metric)
+        return compare_models(a, b, parameters, samples, metric, labels=classes)
 
 
 def info(model: ModelLike) -> ModelInfo:
