@@ -227,7 +227,7 @@ def test_a_wanted_metric_guards_a_build(
 
 
 def test_a_limit_needs_something_to_limit(case: Case, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "neither is given" in case.refused(capsys, "--fail-under", "0.5")
+    assert "none is given" in case.refused(capsys, "--fail-under", "0.5")
     labels = case.write_list(case.rows)
     assert "from 0 to 1" in case.refused(capsys, "--labels", labels, "--fail-under", "75")
 

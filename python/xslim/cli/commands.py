@@ -89,12 +89,17 @@ COMPARE = (
         metavar="FILE",
         help="top-1 and top-5 of both models: a list of 'path label', or a folder with a folder per class",
     ),
+    _argument(
+        "--boxes",
+        metavar="LAYOUT",
+        help="F1 of a detector's boxes, those of A as the truth: auto, yolov8, yolov5, yolox or end2end",
+    ),
     _argument("--fail-below", metavar="DB", type=float, help="exit with 1 if an output is below DB of SQNR"),
     _argument(
         "--fail-under",
         metavar="X",
         type=float,
-        help="exit with 1 if B's metric, or else its top-1 (0 to 1), is below X",
+        help="exit with 1 if B's metric, or else its top-1 or the F1 of its boxes (0 to 1), is below X",
     ),
     JSON,
 )

@@ -12,8 +12,10 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from xslim.commands.accuracy import Accuracy, Answers
+from xslim.commands.boxes import check_layout
 from xslim.commands.compared_outputs import COMPARABLE, OutputPair, Totals, finite, table
 from xslim.commands.compared_samples import samples_to_compare
+from xslim.commands.detections import Detections, Detector
 from xslim.commands.labelled_samples import labelled_samples
 from xslim.commands.labels import Labels, read_labels
 from xslim.commands.metric import Metric, load_metric, measured
@@ -42,6 +44,7 @@ def run(
     simulate: str | None,
     metric: str | None,
     labels: str | None,
+    boxes: str | None,
     fail_below: float | None,
     fail_under: float | None,
     as_json: bool,
@@ -49,12 +52,19 @@ def run(
     """Print one row per output; return 1 if an output or the rating of the second model is below a limit."""
     if samples is not None and samples < 1:
         raise ConfigError("must be at least 1", where="--samples")
-    _check_limit(fail_under, metric, labels)
+    _check_limit(fail_under, metric, labels, boxes)
     place = Path(data) if data else None
     rating = None if metric is None else load_metric(metric)
     classes = None if labels is None else read_labels(labels)
     found = compare_models(
-        Path(first), Path(second), place, samples, rating, labels=classes, simulated=simulate is not None
+        Path(first),
+        Path(second),
+        place,
+        samples,
+        rating,
+        labels=classes,
+        boxes=boxes,
+        simulated=simulate is not None,
     )
     if as_json:
         say_json(found.as_json())
@@ -65,20 +75,26 @@ def run(
             say(f"metric: {found.metric[0]:.6g} and {found.metric[1]:.6g}")
         if found.accuracy is not None:
             say(*found.accuracy.lines())
+        if found.detections is not None:
+            say(*found.detections.lines())
         random = " of random numbers" if place is None and classes is None else ""
         say(f"{counted(found.samples, 'sample')}{random}")
     below = fail_below is not None and _is_below(found, fail_below)
     return int(below or (fail_under is not None and _is_under(found, fail_under)))
 
 
-def _check_limit(fail_under: float | None, metric: str | None, labels: str | None) -> None:
+def _check_limit(fail_under: float | None, metric: str | None, labels: str | None, boxes: str | None) -> None:
     if fail_under is None:
         return
-    if metric is None and labels is None:
-        raise ConfigError("limits --metric or --labels, and neither is given", where="--fail-under")
+    if metric is None and labels is None and boxes is None:
+        raise ConfigError(
+            "limits --metric, --labels or --boxes, and none is given",
+            where="--fail-under",
+            hint="--fail-below limits the SQNR",
+        )
     if metric is None and not 0 <= fail_under <= 1:
         raise ConfigError(
-            f"is {fail_under:g}, but a top-1 accuracy is from 0 to 1",
+            f"is {fail_under:g}, but a top-1 accuracy or an F1 is from 0 to 1",
             where="--fail-under",
             hint="0.75 stands for 75 %",
         )
@@ -87,9 +103,11 @@ def _check_limit(fail_under: float | None, metric: str | None, labels: str | Non
 def _is_under(found: ModelComparison, least: float) -> bool:
     if found.metric is not None:
         what, value = "the metric", found.metric[1]
-    else:
-        assert found.accuracy is not None
+    elif found.accuracy is not None:
         what, value = "the top-1 accuracy", found.accuracy.top1[1].value
+    else:
+        assert found.detections is not None
+        what, value = "the F1 of the boxes", found.detections.f1
     if value >= least:
         return False
     logger.warning("%s of the second model is %.6g, below the wanted %g", what, value, least)
@@ -126,6 +144,8 @@ class ModelComparison:
         What the user's metric says about the first and the second model.
     accuracy : Accuracy, or None
         Top-1 and top-5 of both models, if labels were given.
+    detections : Detections, or None
+        The boxes of the second model against those of the first, if boxes were asked for.
     simulated : tuple of OutputPair, or None
         The rows for the second model with the float16 epilogue of the provider, if that was asked for.
     overflows : tuple of str
@@ -138,6 +158,7 @@ class ModelComparison:
     simulated: tuple[OutputPair, ...] | None = None
     overflows: tuple[str, ...] = ()
     accuracy: Accuracy | None = None
+    detections: Detections | None = None
 
     def as_json(self) -> dict[str, object]:
         """Return plain data for JSON; what is not finite is null."""
@@ -146,6 +167,8 @@ class ModelComparison:
             found["metric"] = [finite(value) for value in self.metric]
         if self.accuracy is not None:
             found["accuracy"] = self.accuracy.as_json()
+        if self.detections is not None:
+            found["boxes"] = self.detections.as_json()
         if self.simulated is not None:
             found |= {"simulated": _plain_rows(self.simulated), "overflows": list(self.overflows)}
         return found
@@ -163,6 +186,7 @@ def compare_models(
     metric: Metric | None = None,
     *,
     labels: Labels | None = None,
+    boxes: str | None = None,
     simulated: bool = False,
 ) -> ModelComparison:
     """Run two models on the same samples.
@@ -180,6 +204,8 @@ def compare_models(
         Rates both models: it is called with a function that runs one, and returns a number.
     labels : Labels, optional
         The classes of the samples, for the accuracy of both models.
+    boxes : str, optional
+        Layout of a detector's head, or ``auto``, for the F1 of the boxes of the second model.
     simulated : bool
         Whether the second model also runs with the float16 epilogue of the provider. Q/DQ pairs are then
         executed as written.
@@ -191,11 +217,14 @@ def compare_models(
     DataError, ConfigError
         The data are wrong.
     """
+    if boxes is not None:
+        check_layout(boxes)
     model, other = load_protected_model(first), load_protected_model(second)
     names = _shared_outputs(model, other)
     totals = [Totals(name) for name in names]
     used, chip = 0, None
     answers = None if labels is None else Answers(labels, names)
+    detector = None if boxes is None else Detector(boxes, names)
     with Isolated() as isolated:
         a = isolated.session(_loadable(first), names)
         b = isolated.session(_loadable(second), names, qdq_as_written=simulated)
@@ -207,6 +236,8 @@ def compare_models(
                 total.add(expected, found)
             if answers is not None:
                 answers.add(numbers, reference, outputs)
+            if detector is not None:
+                detector.add(feeds, reference, outputs)
             if chip is not None:
                 chip.add(feeds, reference)
             used += 1
@@ -220,6 +251,7 @@ def compare_models(
         simulated=None if chip is None else tuple(total.result() for total in chip.totals),
         overflows=() if chip is None else tuple(sorted(chip.overflows)),
         accuracy=None if answers is None else answers.result(limited=count is not None),
+        detections=None if detector is None else detector.result(),
     )
 
 

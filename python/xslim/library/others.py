@@ -90,6 +90,7 @@ def compare(
     samples: int | None = None,
     metric: Metric | None = None,
     labels: str | Path | Sequence[int] | NDArray[np.integer] | None = None,
+    boxes: str | None = None,
 ) -> ModelComparison:
     """Run two models on the same samples and compare their outputs.
 
@@ -108,12 +109,15 @@ def compare(
     labels : str, Path, sequence of int or array, optional
         The true classes: class numbers in the order of the samples, or the path of a list of labels, of an
         ``.npy`` file of numbers, or of a folder with one sub-folder for each class.
+    boxes : str, optional
+        Layout of the head of a detector: ``auto``, ``yolov8``, ``yolov5``, ``yolox`` or ``end2end``. The
+        boxes of the second model are then compared with those of the first.
 
     Returns
     -------
     ModelComparison
-        One row per output, the metric and the accuracy of both models; ``as_json()`` is what the command
-        prints.
+        One row per output; the metric, the accuracy and the boxes of both models; ``as_json()`` is what the
+        command prints.
 
     Raises
     ------
@@ -126,14 +130,14 @@ def compare(
     classes = None if labels is None else read_labels(labels)
     if data is None or isinstance(data, (str, Path)):
         place = None if data is None else Path(data)
-        return compare_models(a, b, place, samples, metric, labels=classes)
+        return compare_models(a, b, place, samples, metric, labels=classes, boxes=boxes)
     specs = input_specs(load_model(a))
     usual = USUAL_COUNT if classes is None else len(classes.numbers) + 1
     limit = usual if samples is None else samples
     with temporary_folder() as folder:
         entries = entries_of(data, specs, limit, folder)
         parameters = CalibrationParameters.model_validate({"input_parameters": entries})
-        return compare_models(a, b, parameters, samples, metric, labels=classes)
+        return compare_models(a, b, parameters, samples, metric, labels=classes, boxes=boxes)
 
 
 def info(model: ModelLike) -> ModelInfo:
