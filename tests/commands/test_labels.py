@@ -114,8 +114,7 @@ def test_labels_by_file(case: Case, capsys: pytest.CaptureFixture[str], data: st
     check(case, case.run(capsys, *labels, *(["--data", str(case.folder / data)] if data else [])))
 
 
-@pytest.mark.parametrize("data", ["list.txt", "config.json", "all.npz"])
-@pytest.mark.parametrize("kind", ["txt", "npy"])
+@pytest.mark.parametrize(("data", "kind"), [("list.txt", "txt"), ("config.json", "npy"), ("all.npz", "txt")])
 def test_labels_in_the_order_of_the_samples(
     case: Case, capsys: pytest.CaptureFixture[str], data: str, kind: str
 ) -> None:
