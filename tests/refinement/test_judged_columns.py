@@ -19,12 +19,16 @@ from xslim.graph.tail import joined_outputs
 from xslim.refinement.judge import Judge, Split
 
 
-def judge_of(model: ir.Model, folder: Path) -> Judge:
+def data_of(model: ir.Model, folder: Path) -> CalibrationData:
     listing = models.write_samples(folder / "data", (1, 3, 16, 16), 4)
     given = CalibrationParameters.model_validate(
         {"input_parameters": [{"file_type": "npy", "data_list_path": str(listing)}]}
     )
-    return Judge(model, CalibrationData(input_specs(model), given), Settings(), Split(1, 0))
+    return CalibrationData(input_specs(model), given)
+
+
+def judge_of(model: ir.Model, folder: Path) -> Judge:
+    return Judge(model, data_of(model, folder), Settings(), Split(1, 0))
 
 
 def without(model: ir.Model, weight: str) -> ir.Model:
@@ -53,3 +57,15 @@ def test_an_output_that_joins_nothing_is_judged_as_a_whole(tmp_path: Path) -> No
     model = prepared(models.conv_net(size=16))
     assert joined_outputs(model.graph) == set()
     assert len(judge_of(model, tmp_path).judge(model.clone()).noise_ratios) == 1
+
+
+def test_judges_of_other_samples_take_the_same_columns(tmp_path: Path) -> None:
+    model = prepared(head())
+    data = data_of(model, tmp_path)
+    whole = Judge(prepared(models.conv_net(size=16)), data, Settings(), Split(2, 0))
+    first = Judge(model, data, Settings(), Split(2, 0))
+    second = Judge(model, data, Settings(), Split(2, 1), first)
+    found = [judge.judge(without(model, "ws")) for judge in (first, second)]
+    assert type(found[0]).joined(found).noise_ratios.shape == (2,)
+    like_whole = Judge(model, data, Settings(), Split(2, 1), whole)
+    assert like_whole.judge(without(model, "ws")).noise_ratios.shape == (1,)

@@ -104,7 +104,7 @@ class ActivationTrials:
             self._folds = [_Fold(judge, ranges.without(ranges.count - 1))]
         else:
             stride = FOLDS * math.ceil(data.runs / FOLDS / JUDGED_PER_FOLD)
-            judges = [Judge(reference, data, settings, Split(stride, index)) for index in range(FOLDS)]
+            judges = [Judge(reference, data, settings, Split(stride, index), judge) for index in range(FOLDS)]
             self._folds = [_Fold(judge, ranges.without(index)) for index, judge in enumerate(judges)]
 
     @property

@@ -97,6 +97,8 @@ class Judge:
         How the models run on them.
     chosen : Split
         Which samples judge.
+    like : Judge, optional
+        Another judge of the same model, whose columns are taken, so that outcomes can be joined.
 
     Attributes
     ----------
@@ -106,7 +108,14 @@ class Judge:
         These samples.
     """
 
-    def __init__(self, model: ir.Model, data: CalibrationData, settings: Settings, chosen: Split) -> None:
+    def __init__(
+        self,
+        model: ir.Model,
+        data: CalibrationData,
+        settings: Settings,
+        chosen: Split,
+        like: Judge | None = None,
+    ) -> None:
         self.split = chosen
         self.feeds: list[Feeds] = list(data.samples(settings.batch_size, thread_count(), chosen.shard))
         saturated = saturated_outputs(model.graph)
@@ -117,13 +126,17 @@ class Judge:
         names = self._judged(model)
         shown = with_outputs(model, list(dict.fromkeys(names)))
         self._expected = list(Session(shown, names, threads=1).run_all(self.feeds))
+        self._splits: list[ColumnSplit | None] = like._splits if like else self._find_splits(model, names)
+        counts = [1 if part is None else 2 for part in self._splits]
+        self._most_db = np.repeat(self._most_db, counts or [1] * len(names))
+
+    def _find_splits(self, model: ir.Model, names: Sequence[str]) -> list[ColumnSplit | None]:
+        """Find the outputs that join results of different scale."""
         joined = joined_outputs(model.graph)
-        self._splits = [
+        return [
             split_columns(arrays) if name in joined and _are_floats(arrays) else None
             for name, arrays in zip(names, zip(*self._expected, strict=True), strict=False)
         ]
-        counts = [1 if part is None else 2 for part in self._splits]
-        self._most_db = np.repeat(self._most_db, counts or [1] * len(names))
 
     @property
     def is_fair(self) -> bool:

@@ -116,7 +116,9 @@ class Split:
     large: tuple[int, ...]
 
     def parts(self, array: NDArray[np.generic]) -> tuple[NDArray[np.generic], NDArray[np.generic]]:
-        """Return the large and the small columns of an array."""
+        """Return the large and the small columns of an array; one of another size counts as large."""
+        if array.shape[self.axis] != len(self.small) + len(self.large):
+            return array, np.empty(0, array.dtype)
         return np.take(array, self.large, self.axis), np.take(array, self.small, self.axis)
 
 
