@@ -5,10 +5,14 @@ from __future__ import annotations
 import logging
 
 import numpy as np
+import onnx
+import onnxruntime as ort
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from onnx import helper
 
+import xslim
 from tests import models
 from tests.quantization.build import exported, normal, observed, plan_of, prepared, run, sqnr
 from xslim.graph.scheme import QuantizedTensor, QuantParams
@@ -100,3 +104,33 @@ def test_the_generic_target_gets_integer_biases_where_it_needs_them() -> None:
     found = find_parameters(model, plan, observed(model, plan.observed, [{"x": normal(1, 1, 3, 8, 8)}]))
     assert set(integer_biases(model, plan, found, load_target("generic"), everywhere=False).biases) == {"fc"}
     assert not integer_biases(model, plan, found, load_target(), everywhere=False).biases
+
+
+def pruned(magnitude: float, bias: float) -> onnx.ModelProto:
+    """A convolution whose second channel was pruned in training: only its bias counts."""
+    weights = normal(3, 4, 3, 3, 3)
+    weights[1] *= np.float32(magnitude)
+    convolution = helper.make_node("Conv", ["x", "w", "b"], ["y"], name="conv", pads=[1, 1, 1, 1])
+    constants = {"w": weights, "b": np.array([0.1, bias, -0.3, 0.4], np.float32)}
+    return models.model([convolution], {"x": [1, 3, 8, 8]}, {"y": [1, 4, 8, 8]}, constants)
+
+
+@pytest.mark.parametrize("bias_type", ["float", "int32"])
+@pytest.mark.parametrize("magnitude", [0.0, 1e-12, 1e-9, 1e-7, 1e-6, 1e-4])
+def test_a_pruned_channel_keeps_its_bias_where_onnxruntime_fuses(magnitude: float, bias_type: str) -> None:
+    samples = 100 * normal(1, 24, 3, 8, 8)
+    model = pruned(magnitude, 900.0)
+    quantized = xslim.quantize(model, samples, bias_type=bias_type, finetune_level=0).model
+    session = ort.InferenceSession(quantized.SerializeToString(), providers=["CPUExecutionProvider"])
+    channel = session.run(None, {"x": samples[:1]})[0][0, 1]
+    step = 2 * max(abs(run(model, {"x": sample[None]})[0]).max() for sample in samples) / 255
+    assert np.abs(channel - 900.0).max() <= step
+
+
+def test_a_bias_is_exact_where_all_weights_are_zero() -> None:
+    stored, changed, raised = fit_bias(np.array([0.2, 1.0]), 2.64, weight([1.0, 1e-2], 0)) or (None,) * 3
+    assert stored is not None
+    assert changed is not None
+    assert raised == []
+    assert np.allclose(stored.values * stored.params.scale.astype(np.float64), [0.2, 1.0], rtol=1e-6)
+    assert not changed.values.any()

@@ -2,7 +2,11 @@
 
 The accumulator must not overflow. In a channel whose weights are nearly zero, the scale is so small that the
 bias may be too large for int32. Such a channel gets a larger weight scale; the coarser rounding of its
-weights is negligible beside the bias.
+weights is negligible beside the bias. In a channel whose weights are all zero, the scale is free, and is made
+so small that the bias is exact.
+
+A bias that stays float needs such scales as well: onnxruntime and others round it to int32 when they fuse an
+operator with its quantisers. Channels that training has pruned otherwise lose their bias.
 """
 
 from __future__ import annotations
@@ -25,6 +29,8 @@ QMAX = 127
 ACCUMULATOR = 2**31 - 1
 LARGEST_BIAS = 2**30
 """Largest magnitude of an int32 bias; the rest of the accumulator's range is left to the products."""
+
+SMALLEST = float(np.finfo(np.float32).smallest_normal)
 
 FloatArray = NDArray[np.float64]
 
@@ -58,19 +64,22 @@ def integer_biases(
     problems: dict[str | None, str] = {}
     # Two rounds: if two operators share a weight, the second may enlarge scales that the first has used.
     for node, weight, bias in [*_candidates(model, plan, target)] * 2:
-        if not everywhere and not target.entry(node).needs_integer_bias:
-            continue
+        wanted = everywhere or target.entry(node).needs_integer_bias
         source = node.inputs[0]
-        scale = quantization.activations[source.name or ""].scale if source is not None else None
-        if scale is None or bias.dtype != ir.DataType.FLOAT:
-            problems[node.name] = "its bias is not float32: it stays float"
+        params = quantization.activations.get(source.name or "") if source is not None else None
+        if params is None or weight not in constants or bias.dtype != ir.DataType.FLOAT:
+            if wanted:
+                problems[node.name] = "its bias is not float32: it stays float"
             continue
-        fitted = fit_bias(_values(bias), float(scale), constants[weight])
+        fitted = fit_bias(_values(bias), float(params.scale), constants[weight])
         if fitted is None:
-            problems[node.name] = "its bias does not fit int32: it stays float"
+            if wanted:
+                problems[node.name] = "its bias does not fit int32: it stays float"
             continue
-        biases[node.name or ""], changed, raised = fitted
-        constants[weight] = changed
+        stored, constants[weight], raised = fitted
+        if not wanted:
+            continue
+        biases[node.name or ""] = stored
         if raised:
             problems[node.name] = f"weight scale raised in channels {raised} for the bias to fit int32"
     for name, problem in problems.items():
@@ -83,7 +92,8 @@ def fit_bias(
 ) -> tuple[QuantizedTensor, QuantizedTensor, list[int]] | None:
     """Quantise one bias to int32.
 
-    Returns the bias, the weight with scales for which the bias fits, and the channels whose scale grew.
+    Returns the bias, the weight with scales for which the bias fits, and the channels whose scale grew
+    although they have weights.
     Returns None if the bias cannot be int32: several channels share a weight scale that would have to grow,
     the bias does not have one value per channel, or the sum of the products alone can overflow.
     """
@@ -95,10 +105,17 @@ def fit_bias(
     needed = np.abs(flat) / (input_scale * LARGEST_BIAS)
     old = np.broadcast_to(weight.params.scale.astype(np.float64), flat.shape)
     too_small = needed > old
-    if too_small.any() and not per_channel:
-        return None
-    scale = np.where(too_small, needed, old).astype(np.float32)
-    changed = _rescaled(weight, scale) if too_small.any() else weight
+    dead = np.broadcast_to(_is_zero(weight), flat.shape) & (needed > 0)
+    if not per_channel:
+        if dead.all():
+            needed = np.full_like(needed, needed.max())
+        elif too_small.any():
+            return None
+    new = too_small | dead
+    scale = np.where(new, np.maximum(needed, SMALLEST), old).astype(np.float32)
+    changed = weight
+    if new.any():
+        changed = _rescaled(weight, scale if per_channel else scale[:1].reshape(weight.params.scale.shape))
     if _largest_sum(changed) + LARGEST_BIAS > ACCUMULATOR:
         return None
     step = (input_scale * scale.astype(np.float64)).astype(np.float32)
@@ -107,7 +124,7 @@ def fit_bias(
     values = np.rint(bias / step.reshape(-1 if per_channel else ())).astype(np.int32)
     axis = values.ndim - 1 if per_channel else None
     stored = QuantizedTensor(values, QuantParams(step, np.zeros(step.shape, np.int32), axis))
-    return stored, changed, [int(index) for index in np.flatnonzero(too_small)]
+    return stored, changed, [int(index) for index in np.flatnonzero(too_small & ~dead)]
 
 
 def _rescaled(weight: QuantizedTensor, scale: NDArray[np.float32]) -> QuantizedTensor:
@@ -117,6 +134,14 @@ def _rescaled(weight: QuantizedTensor, scale: NDArray[np.float32]) -> QuantizedT
     ratio = params.scale.astype(np.float64).reshape(shape) / scale.astype(np.float64).reshape(shape)
     values = np.clip(np.rint(weight.values * ratio), -QMAX, QMAX).astype(np.int8)
     return QuantizedTensor(values, replace(params, scale=scale))
+
+
+def _is_zero(weight: QuantizedTensor) -> NDArray[np.bool_]:
+    """Whether all weights of each channel, or of the tensor, are zero."""
+    if weight.params.axis is None:
+        return np.asarray(not weight.values.any())
+    others = tuple(axis for axis in range(weight.values.ndim) if axis != weight.params.axis)
+    return np.asarray(~weight.values.any(axis=others))
 
 
 def _largest_sum(weight: QuantizedTensor) -> int:
