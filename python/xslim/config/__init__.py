@@ -1,7 +1,7 @@
 """The configuration: every documented field, checked strictly, as frozen data."""
 
 from xslim.config.levels import FinetuneLevel, PrecisionLevel
-from xslim.config.load import ConfigSource, as_written, load_config
+from xslim.config.load import ConfigSource, load_config
 from xslim.config.model import (
     CalibrationParameters,
     Config,
@@ -11,6 +11,7 @@ from xslim.config.model import (
     QuantizationParameters,
 )
 from xslim.config.paths import expand_home, missing_hint, require_encodable, resolve_path
+from xslim.config.portable import portable
 from xslim.config.schema import schema
 
 __all__ = [
@@ -23,10 +24,10 @@ __all__ = [
     "ModelParameters",
     "PrecisionLevel",
     "QuantizationParameters",
-    "as_written",
     "expand_home",
     "load_config",
     "missing_hint",
+    "portable",
     "require_encodable",
     "resolve_path",
     "schema",

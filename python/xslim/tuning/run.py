@@ -12,8 +12,7 @@ from typing import Any
 
 from xslim.calibration.data import CalibrationData
 from xslim.calibration.fingerprint import calibration_key
-from xslim.config import Config, ConfigSource, as_written, load_config, resolve_path
-from xslim.config.fields import is_table_path
+from xslim.config import Config, ConfigSource, load_config, portable
 from xslim.errors import ConfigError
 from xslim.files import scratch_folder, write_whole
 from xslim.graph.inputs import input_specs
@@ -183,32 +182,13 @@ def _key(bench: Workbench, config: Config) -> str:
 
 
 def _written(config: Config, settings: Settings, model: Path | None, paths: OutputPaths) -> dict[str, Any]:
-    """Return the configuration that gives the tuned model wherever it lies: its paths are absolute."""
-    raw = as_written(config)
-    for section, fields in settings.changes().items():
-        raw[section] = {**raw.get(section, {}), **fields}
+    """Return the configuration that gives the tuned model."""
+    raw = portable(load_config(config, changes=settings.changes()))
     place = {"output_prefix": paths.prefix, "working_dir": str(paths.folder)}
     if model is not None:
         place["onnx_model"] = str(model.absolute())
     raw["model_parameters"] = {**raw.get("model_parameters", {}), **place}
-    target = config.quantization_parameters.target
-    if is_table_path(target):
-        raw["quantization_parameters"]["target"] = str(resolve_path(target, config.base_dir))
-    calibration = raw["calibration_parameters"]
-    name = config.calibration_parameters.inputs_name
-    calibration[name] = [_absolute(entry, config.base_dir) for entry in calibration.get(name, ())]
     return _json_ready(raw)
-
-
-def _absolute(entry: dict[str, Any], base_dir: Path | None) -> dict[str, Any]:
-    found = dict(entry)
-    if isinstance(entry.get("data_list_path"), str):
-        found["data_list_path"] = str(resolve_path(entry["data_list_path"], base_dir))
-    function = entry.get("preprocess_file")
-    if isinstance(function, str) and ":" in function:
-        file, _, name = function.rpartition(":")
-        found["preprocess_file"] = f"{resolve_path(file, base_dir)}:{name}"
-    return found
 
 
 def _json_ready(fields: dict[str, Any]) -> dict[str, Any]:
