@@ -43,6 +43,18 @@ JSON = _argument("--json", dest="as_json", action="store_true", help="print JSON
 CONFIG = _argument("-c", "--config", metavar="FILE", required=True, help="JSON configuration")
 INPUT = _argument("-i", "--input_path", metavar="FILE", help="ONNX model, instead of the config's")
 
+BATCH = (
+    _argument(
+        "manifest", metavar="MANIFEST", help="TOML or JSON file with models, configurations and targets"
+    ),
+    _argument("-o", "--output", metavar="FOLDER", help="folder of the outputs, instead of the manifest's"),
+    _argument("--jobs", metavar="N", type=int, help="models at a time (default: one for two processors)"),
+    _argument("--memory", metavar="GB", type=float, help="memory that the process of a model may allocate"),
+    _argument("--time-limit", metavar="MIN", type=float, help="minutes that a model may take"),
+    _argument("--fresh", action="store_true", help="run models again although nothing has changed"),
+    _argument("--dask", metavar="ADDRESS", help="scheduler of a dask cluster that runs the models"),
+    JSON,
+)
 BOARD = (
     _argument("action", choices=("export", "compare", "profile"), help="what to do"),
     _argument(
@@ -150,6 +162,7 @@ TUNE = (
 SCHEMA = (_argument("-o", "--output", metavar="FILE", help="file to write, instead of printing"),)
 
 COMMANDS = {
+    "batch": Command("Quantise the models of a manifest, several at a time.", BATCH),
     "board": Command("Export test data for the board, and read its dumps and profiles.", BOARD),
     "check": Command("Show what a target's execution provider does with a model.", CHECK),
     "collect": Command("Calibrate on a part of the samples and keep the sketches.", COLLECT),

@@ -15,6 +15,11 @@ def refusals(graph: ir.Graph, target: Target) -> dict[ir.Node, str | None]:
     return {node: target.refusal(node) for node in graph if not is_standard(node, "Constant")}
 
 
+def subgraphs_of(graph: ir.Graph, target: Target) -> int:
+    """Count the subgraphs that a target runs of a graph in topological order."""
+    return count_subgraphs(graph, {node: reason is None for node, reason in refusals(graph, target).items()})
+
+
 def count_subgraphs(graph: ir.Graph, taken: Mapping[ir.Node, bool]) -> int:
     """Count the subgraphs that the nodes of the provider form.
 

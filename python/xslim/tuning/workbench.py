@@ -22,7 +22,7 @@ from xslim.pipeline.paths import SKETCHES, ModelSource, OutputPaths
 from xslim.pipeline.prepare import prepare_model
 from xslim.pipeline.static import StaticResult, original_model, quantize_static
 from xslim.runtime import Isolated, Runs
-from xslim.targets.subgraphs import count_subgraphs, refusals
+from xslim.targets.subgraphs import subgraphs_of
 from xslim.tuning.landscape import Landscape, survey
 from xslim.tuning.trial import Settings, Trial
 
@@ -99,13 +99,12 @@ class Workbench:
             metric = None if self._rating is None else self._rating(self._isolated.session(made))
             size = len(made) if isinstance(made, bytes) else made.stat().st_size
         int8 = sum(self._macs.get(name, 0) for name in result.plan.int8_operators)
-        taken = {node: reason is None for node, reason in refusals(whole.graph, result.target).items()}
         return Trial(
             settings=settings,
             outputs=tuple(replace(row, lost=None) for row in outputs),
             metric=metric,
             int8_share=int8 / max(1, sum(self._macs.values())),
-            subgraphs=count_subgraphs(whole.graph, taken),
+            subgraphs=subgraphs_of(whole.graph, result.target),
             bytes=size,
             seconds=time.monotonic() - started,
         )
