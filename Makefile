@@ -3,6 +3,10 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 LOWEST := .venv-lowest
+# Two workers with one thread each keep two processors busy.
+TWO_WORKERS := XSLIM_THREADS=1 OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
+# `quick` compiles the extension in half the time, for tests; its kernels are a little slower.
+NATIVE_PROFILE ?= release
 PY := $(VENV)/bin/python
 RUST_SOURCES := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name Cargo.toml)
 
@@ -25,7 +29,7 @@ $(VENV)/.tools: pyproject.toml
 	@touch $@
 
 $(VENV)/.native: $(VENV)/.tools $(RUST_SOURCES) pyproject.toml
-	PIP_QUIET=1 VIRTUAL_ENV=$(CURDIR)/$(VENV) $(VENV)/bin/maturin develop --release --quiet
+	PIP_QUIET=1 VIRTUAL_ENV=$(CURDIR)/$(VENV) $(VENV)/bin/maturin develop --profile $(NATIVE_PROFILE) --quiet
 	@touch $@
 
 # The checks come first, so that nothing is downloaded before they pass.
@@ -40,7 +44,7 @@ test-rust: check-cargo
 	cargo test --workspace --quiet
 
 test-python: setup
-	$(PY) -m pytest -n 2
+	$(TWO_WORKERS) $(PY) -m pytest -n 2
 
 # Editable like .venv, with the extension built there: its metadata is copied instead of building once more.
 $(LOWEST)/.installed: pyproject.toml $(VENV)/.native
@@ -54,7 +58,7 @@ $(LOWEST)/.installed: pyproject.toml $(VENV)/.native
 	@touch $@
 
 test-lowest: setup $(LOWEST)/.installed  ## Python tests with the lowest dependencies of pyproject.toml
-	$(LOWEST)/bin/python -m pytest -n 2 -p no:cacheprovider
+	$(TWO_WORKERS) $(LOWEST)/bin/python -m pytest -n 2 -p no:cacheprovider
 
 coverage: setup  ## Python tests with a coverage report (coverage.xml, terminal)
 	$(PY) -m pip install --quiet --disable-pip-version-check pytest-cov

@@ -153,9 +153,11 @@ def test_a_run_that_takes_too_much_memory_is_an_error(elements: int, monkeypatch
 
 
 ORPHAN = """
-import sys, numpy as np
+import signal, sys, numpy as np
 from pathlib import Path
 from xslim.runtime import Isolated
+# A shell starts background jobs with SIGINT ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 isolated = Isolated()
 session = isolated.session(Path(sys.argv[1]))
 print(isolated.pid, flush=True)
