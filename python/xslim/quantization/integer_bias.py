@@ -95,13 +95,15 @@ def fit_bias(
     Returns the bias, the weight with scales for which the bias fits, and the channels whose scale grew
     although they have weights.
     Returns None if the bias cannot be int32: several channels share a weight scale that would have to grow,
-    the bias does not have one value per channel, or the sum of the products alone can overflow.
+    the bias does not have one finite value per channel, or the sum of the products alone can overflow.
     """
     channels = weight.params.scale.size
     per_channel = weight.params.axis is not None
     if per_channel and (bias.size != channels or bias.shape[-1:] not in ((), (channels,))):
         return None
     flat = bias.reshape(-1)
+    if not np.isfinite(flat).all():
+        return None
     needed = np.abs(flat) / (input_scale * LARGEST_BIAS)
     old = np.broadcast_to(weight.params.scale.astype(np.float64), flat.shape)
     too_small = needed > old
