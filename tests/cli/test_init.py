@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from tests import models
 from xslim.cli import main
@@ -146,3 +146,33 @@ def test_one_folder_cannot_feed_several_inputs(tmp_path: Path, capsys: pytest.Ca
     models.save(encoder(), tmp_path / "net.onnx")
     assert main(["init", str(tmp_path / "net.onnx"), "--data", str(tmp_path)]) == 2
     assert "input_ids, type_ids" in capsys.readouterr().err
+
+
+DETECTOR = """<ir_version: 8, opset_import: ["" : 17]> net (float[1,3,8,8] x) => (int64[N,3] chosen%s) {
+    m = Conv <kernel_shape=[1,1]> (x, w)
+    n = Conv <kernel_shape=[1,1]> (x, v)
+    four = Constant <value_ints = [1, 64, 4]> ()
+    one = Constant <value_ints = [1, 1, 64]> ()
+    boxes = Reshape(m, four)
+    scores = Reshape(n, one)
+    chosen = NonMaxSuppression(boxes, scores)
+    %s
+}"""
+
+
+@pytest.mark.parametrize(
+    ("output", "node", "cut"),
+    [
+        ("", "", ("boxes", "scores")),
+        (", float[1,64,4] y", "y = Mul(boxes, again)", ()),
+    ],
+)
+def test_a_cut_before_non_maximum_suppression_is_proposed(
+    tmp_path: Path, output: str, node: str, cut: tuple[str, ...]
+) -> None:
+    text = DETECTOR % (output, node)
+    # The second model uses the layer's result on both sides of the cut.
+    proto = onnx.parser.parse_model(text.replace("scores = R", "again = Reshape(m, four)\n    scores = R"))
+    weights = {"w": models.draw(1, 4, 3, 1, 1), "v": models.draw(2, 1, 3, 1, 1)}
+    proto.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in weights.items())
+    assert init(tmp_path, proto).quantization_parameters.truncate_var_names == cut

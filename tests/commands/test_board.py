@@ -94,10 +94,14 @@ def test_the_first_wrong_tensor_is_found(
     onnx.save(other, tmp_path / "other.onnx")
     dump(tmp_path / "other.onnx", exported / "dumps", images(1))
     command = ["board", "compare", str(exported / "dumps"), "--model", str(exported / "net.onnx")]
-    assert main([*command, "--json"]) == 1
+    page = tmp_path / "board.html"
+    assert main([*command, "--json", "-o", str(page)]) == 1
     rows = json.loads(capsys.readouterr().out)
     assert [row["depth"] for row in rows] == sorted(row["depth"] for row in rows)
     wrong = [row for row in rows if row["sqnr_db"] is not None and row["sqnr_db"] < 30]
+    html = page.read_text("utf-8")
+    assert f"is <b>{wrong[0]['tensor']}</b>" in html
+    assert html.count("<circle") == len(rows)
     assert wrong[0]["tensor"] == "w2_dequantized"
     assert main(command) == 1
     assert "<- board and PC part here" in capsys.readouterr().out

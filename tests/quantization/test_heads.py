@@ -101,3 +101,34 @@ def test_a_joint_before_a_learned_layer_stays_int8() -> None:
     result = xslim.quantize(head(mixed, output="mixed"), pictures())
     assert result.plan is not None
     assert {item.name for item in result.plan.operators if item.int8} >= {"join", "mixer"}
+
+
+def one_to_one(classes: int = 8) -> onnx.ModelProto:
+    """A head of six outputs without suppression: boxes and scores of three strides, each of its own layer."""
+    nodes, weights, outputs = [], {}, {}
+    source, size = "x", 32
+    for level in range(3):
+        name = f"f{level}"
+        weights[f"w{level}"] = models.draw(level, 16, 3 if level == 0 else 16, 3, 3)
+        nodes += [
+            helper.make_node("Conv", [source, f"w{level}"], [f"c{level}"], pads=[1, 1, 1, 1], strides=[2, 2]),
+            helper.make_node("Sigmoid", [f"c{level}"], [f"s{level}"]),
+            helper.make_node("Mul", [f"c{level}", f"s{level}"], [name]),
+        ]
+        source, size = name, size // 2
+        for kind, channels, scale in (("box", 4, 30.0), ("cls", classes, 2.0)):
+            weights[f"{kind}_w{level}"] = models.draw(10 + level, channels, 16, 1, 1) * np.float32(scale)
+            nodes.append(helper.make_node("Conv", [name, f"{kind}_w{level}"], [f"{kind}{level}"]))
+            outputs[f"{kind}{level}"] = [1, channels, size, size]
+    return models.model(nodes, {"x": [1, 3, 32, 32]}, outputs, weights)
+
+
+def test_the_six_outputs_of_a_head_without_suppression_are_all_alive() -> None:
+    samples = np.random.default_rng(1).standard_normal((24, 3, 32, 32)).astype(np.float32)
+    result = xslim.quantize(one_to_one(), samples)
+    assert len(result.comparison) == 6
+    assert all(row.sqnr_db > 20 and row.lost is None for row in result.comparison)
+    assert result.plan is not None
+    convolutions = [item for item in result.plan.operators if item.op_type == "Conv"]
+    assert len(convolutions) == 9
+    assert all(item.int8 for item in convolutions)

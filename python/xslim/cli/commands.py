@@ -62,7 +62,12 @@ BOARD = (
     ),
     _argument("--data", metavar="PATH", help="samples, as for compare; for compare also an exported folder"),
     _argument("--model", metavar="FILE", help="compare: the model that ran on the board"),
-    _argument("-o", "--output", metavar="FOLDER", help="export: the folder to write (default board)"),
+    _argument(
+        "-o",
+        "--output",
+        metavar="PATH",
+        help="export: the folder to write (default board); compare: an HTML page",
+    ),
     _argument("--samples", metavar="N", type=int, default=2, help="export: at most N samples (default 2)"),
     _argument(
         "--threshold", metavar="DB", type=float, default=30.0, help="compare: wanted SQNR (default 30 dB)"

@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from xslim.commands.board_dumps import TensorDifference, compare_dumps
+from xslim.commands.board_page import dumps_page
 from xslim.commands.board_profile import Profile, read_profile
 from xslim.commands.board_testset import write_test_set
 from xslim.commands.text import say, say_json
 from xslim.errors import ConfigError
+from xslim.files import InputFile, refuse_inputs, require_place, write_whole
 
 SHOWN = 20
 
@@ -40,11 +42,19 @@ def run(
         return 0
     if model is None:
         raise ConfigError("names no model", where="--model", hint="give the model that ran on the board")
+    page = None if output is None else Path(output)
+    if page is not None:
+        refuse_inputs([page], [InputFile(Path(model), "the model")])
+        require_place(page)
     rows = compare_dumps(Path(path), Path(model), Path(data) if data else None)
+    if page is not None:
+        write_whole(page, dumps_page(rows, threshold, Path(model).name))
     if as_json:
         say_json([row.as_json() for row in rows])
     else:
         say(*_dump_lines(rows, threshold))
+        if page is not None:
+            say(f"wrote {page}")
     return int(any(row.sqnr_db < threshold for row in rows))
 
 

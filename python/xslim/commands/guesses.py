@@ -9,8 +9,9 @@ from typing import Any
 
 import onnx_ir as ir
 
-from xslim.errors import DataError
+from xslim.errors import DataError, ModelError
 from xslim.graph.inputs import InputSpec, input_specs
+from xslim.passes.cut import split
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 FILE_TYPES = {**dict.fromkeys(IMAGE_SUFFIXES, "img"), ".npy": "npy", ".raw": "raw", ".bin": "raw"}
@@ -143,11 +144,28 @@ def guess_quantization(model: ir.Model, specs: Sequence[InputSpec]) -> Section:
         level = Guess(1, "A transformer: its softmax, normalisations and gelu stay float.")
     else:
         level = Guess(0, "Everything that the target runs in int8; 1 and 2 keep more in float.")
+    cut = _before_suppression(model)
+    reason = "What follows chooses boxes: it stays as it is, and the sizes of its tensors depend on values."
     return {
         "precision_level": level,
+        **({"truncate_var_names": Guess(cut, reason)} if cut else {}),
         "finetune_level": Guess(1, "0: ranges only, 1: fast corrections, 2 and 3: reconstruction, slower."),
         "analysis_enable": Guess(True, "Writes <output_prefix>_report.html, which says where accuracy went."),
     }
+
+
+def _before_suppression(model: ir.Model) -> list[str]:
+    """Return the boxes and scores that non-maximum suppression reads, if they separate the graph."""
+    for node in model.graph:
+        if node.op_type != "NonMaxSuppression":
+            continue
+        names = [value.name or "" for value in node.inputs[:2] if value is not None]
+        try:
+            split(model, names)
+        except ModelError:
+            return []
+        return names
+    return []
 
 
 def match_folders(specs: Sequence[InputSpec], data: Sequence[str]) -> dict[str, Path]:

@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+LEFT_FLOAT = "left float"
+NOTHING_DONE = "nothing"
+
+STILL_WIDE = 8.0
+"""A channel whose magnitude is an eighth of the largest one keeps five of eight bits."""
+
 
 @dataclass(frozen=True)
 class ChannelSpread:
@@ -24,3 +30,12 @@ class ChannelSpread:
     before: float
     after: float
     done: str
+
+    @property
+    def help(self) -> str:
+        """What else would help, in words; empty if nothing is needed."""
+        if self.done == LEFT_FLOAT or self.after < STILL_WIDE:
+            return ""
+        if self.done.startswith(NOTHING_DONE):
+            return "list it in float_tensors; xslim tune says what that costs"
+        return "finetune_level 2, or list it in float_tensors"

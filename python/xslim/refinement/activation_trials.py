@@ -24,7 +24,7 @@ from xslim.calibration.runner import stream
 from xslim.export.adjustable import Adjustable
 from xslim.graph.factors import products
 from xslim.graph.scheme import QuantParams, QuantPlan, TensorGroup
-from xslim.graph.spreads import ChannelSpread
+from xslim.graph.spreads import LEFT_FLOAT, NOTHING_DONE, ChannelSpread
 from xslim.quantization.equalization import Vector, channels_to_observe
 from xslim.quantization.parameters import activation_params, params_of_range
 from xslim.refinement.effort import FOLDS, JUDGED_PER_FOLD, LEAST_SPREAD, MANY_RUNS, MOST_SPREADS, RANGE_RUNS
@@ -148,9 +148,9 @@ class ActivationTrials:
             changed = scale is not None and len(scale) == len(largest) and bool((scale != 1.0).any())
             after = _spread(largest / scale) if changed and scale is not None else before
             if tensor not in quantized:
-                done = "left float"
+                done = LEFT_FLOAT
             elif not changed:
-                done = "nothing: no layer beside it takes up the scales, or it does not pay"
+                done = f"{NOTHING_DONE}: no layer beside it takes up the scales, or it does not pay"
             else:
                 done = "scaled by an inserted factor" if name in scaled else "scaled in the weights beside it"
             found.append(ChannelSpread(name, before, after, done))

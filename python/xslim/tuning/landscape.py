@@ -24,7 +24,7 @@ from xslim.runtime import Feeds, Session
 MOST_MACS = 600_000_000_000
 """Multiply-accumulates of all runs that measure noise: about 40 seconds on two slow cores."""
 FEWEST_PARTS, MOST_PARTS = 64, 256
-FEWEST_SAMPLES, MOST_SAMPLES = 4, 32
+FEWEST_SAMPLES, MOST_SAMPLES = 4, 16
 FAIR_OUTPUTS = 2_000
 """Number of output elements, over all samples, for a reliable figure."""
 
