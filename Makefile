@@ -44,7 +44,7 @@ test-rust: check-cargo
 	cargo test --workspace --quiet
 
 test-python: setup
-	$(TWO_WORKERS) $(PY) -m pytest -n 2
+	$(TWO_WORKERS) $(PY) -m pytest -n 2 --dist worksteal
 
 # Editable like .venv, with the extension built there: its metadata is copied instead of building once more.
 $(LOWEST)/.installed: pyproject.toml $(VENV)/.native
@@ -58,7 +58,7 @@ $(LOWEST)/.installed: pyproject.toml $(VENV)/.native
 	@touch $@
 
 test-lowest: setup $(LOWEST)/.installed  ## Python tests with the lowest dependencies of pyproject.toml
-	$(TWO_WORKERS) $(LOWEST)/bin/python -m pytest -n 2 -p no:cacheprovider
+	$(TWO_WORKERS) $(LOWEST)/bin/python -m pytest -n 2 --dist worksteal -p no:cacheprovider
 
 coverage: setup  ## Python tests with a coverage report (coverage.xml, terminal)
 	$(PY) -m pip install --quiet --disable-pip-version-check pytest-cov

@@ -105,6 +105,7 @@ def test_a_model_that_fails_does_not_stop_the_others(
 
 
 def test_limits_end_a_job_with_the_reason(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "batch.toml").write_text(MANIFEST.replace(*ONE_TARGET))
     rows = batch(folder, capsys, "--time-limit", "0.0001", expected=1)
     assert all("took more than 0.0001 minutes" in row["error"] for row in rows.values())
 

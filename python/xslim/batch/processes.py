@@ -78,6 +78,7 @@ class _Process:
         }
         self._file.write_text(json.dumps(description), "utf-8")
         self._started = time.monotonic()
+        self._is_late = False
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "xslim.batch.worker", str(self._file)],
@@ -93,6 +94,7 @@ class _Process:
             return True
         if self._limits.seconds is None or time.monotonic() - self._started < self._limits.seconds:
             return False
+        self._is_late = True
         self.stop()
         return True
 
@@ -109,11 +111,11 @@ class _Process:
     def result(self) -> dict[str, Any]:
         """Return the figures of the process, or the reason why there are none."""
         seconds = time.monotonic() - self._started
+        if self._is_late and self._limits.seconds is not None:
+            return {"error": f"took more than {self._limits.seconds / 60:g} minutes", "seconds": seconds}
         with suppress(OSError, ValueError):
             found: dict[str, Any] = json.loads(self._file.with_suffix(".result").read_text("utf-8"))
             return {"seconds": seconds, **found}
-        if self._limits.seconds is not None and seconds >= self._limits.seconds:
-            return {"error": f"took more than {self._limits.seconds / 60:g} minutes", "seconds": seconds}
         code = self._process.returncode
         died = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
         return {"error": f"the process {died}{self._last_line()}", "seconds": seconds}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import signal
 import sys
 import time
 from pathlib import Path
@@ -54,6 +55,8 @@ def _int8_share(finished: Finished) -> float | None:
 
 def main(path: str) -> int:
     """Run the job of a file within its limit of memory; write the figures or the error beside the file."""
+    # A shell starts background jobs with SIGINT ignored, but a batch stops its jobs by it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     file = Path(path)
     job = json.loads(file.read_text("utf-8"))
     _limit(job["memory_mb"])
