@@ -124,31 +124,18 @@ def tune_model(
     metric_name: str = "",
     time_limit: float | None = None,
 ) -> TuneOutcome:
-    """Search the cheapest model that reaches a goal, and write it.
+    """Call `search_and_write` with a metric of the user.
+
+    `config`, `model`, `output`, `goal` and `time_limit` are its parameters.
 
     Parameters
     ----------
-    config : dict, str, Path or Config
-        The configuration to start from.
-    model : ModelProto, str or Path, optional
-        The model; by default the one that the configuration names.
-    output : str or Path, optional
-        A ``.onnx`` file or a folder.
-    goal : Goal
-        What is wanted.
     metric : callable, optional
         The metric of the user.
     max_drop : float, optional
         How far the metric may fall below that of the float model.
     metric_name : str
         ``FILE.py:FUNCTION`` of the metric; trials of an earlier search count only if the file is the same.
-    time_limit : float, optional
-        Seconds after which no trial begins.
-
-    Raises
-    ------
-    XSlimError
-        Bad input.
     """
     user = None
     if metric is not None:
