@@ -37,12 +37,12 @@ def rows_of(text: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
 
 
-def test_markdown_has_the_known_columns_sorted_by_snr(report: Report) -> None:
+def test_markdown_has_the_known_columns_the_worst_first(report: Report) -> None:
     head, *rows = rows_of(report_files(report)["_report.md"])
-    assert head == ["Op", "Var", "SNR", "MSE", "Cosine", "Q.MinMax", "F.MinMax", "F.Hist"]
+    assert head == ["Op", "Var", "SQNR", "MSE", "Cosine", "Q.MinMax", "F.MinMax", "F.Hist"]
     assert len(rows) == len(report.tensors) + len(report.constants)
-    snr = [float(row[2]) for row in rows]
-    assert snr == sorted(snr, reverse=True)
+    sqnr = [float(row[2].removesuffix(" dB").replace("exact", "inf")) for row in rows]
+    assert sqnr == sorted(sqnr)
     assert {row[1] for row in rows if row[1].endswith("[Constant]")} == {
         "w1[Constant]",
         "w2[Constant]",
@@ -54,9 +54,9 @@ def test_markdown_has_the_known_columns_sorted_by_snr(report: Report) -> None:
 
 def test_markdown_marks_what_is_bad(report: Report) -> None:
     first = report.tensors[0]
-    bad = replace(first, accumulated=replace(first.accumulated, noise_ratio=0.1523, cosine=0.9743))
+    bad = replace(first, accumulated=replace(first.accumulated, sqnr_db=8.17, cosine=0.9743))
     _, row, *_ = rows_of(report_files(replace(report, tensors=(bad, *report.tensors[1:])))["_report.md"])
-    assert row[2] == '<font color="red">0.1523</font>'
+    assert row[2] == '<font color="red">8.2 dB</font>'
     assert row[4] == '<font color="red">0.9743</font>'
 
 

@@ -6,9 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from xslim.analysis.report import NOISE_LIMIT, Range, TensorReport
+from xslim.analysis.numbers import decibels
+from xslim.analysis.report import SQNR_LIMIT, Errors, Range, TensorReport
 
-TOP_DB, STEP_DB = 60.0, 10.0
+TOP_DB, STEP_DB, LOWEST_DB = 60.0, 10.0, -30.0
 MARGIN_LEFT, MARGIN_RIGHT, MARGIN_TOP, MARGIN_BOTTOM = 46.0, 12.0, 10.0, 30.0
 
 
@@ -28,7 +29,9 @@ class Mark:
     accumulated_y: float
     local_y: float
     row: int
-    label: str
+    name: str
+    accumulated: str
+    local: str
 
 
 @dataclass(frozen=True)
@@ -61,9 +64,7 @@ def depth_chart(tensors: Sequence[TensorReport], kind: str, width: float, height
     width, height : float
         Its size in pixels.
     """
-    levels = [
-        _level(value) for row in tensors for value in (row.accumulated.noise_ratio, row.local.noise_ratio)
-    ]
+    levels = [level_of(value) for row in tensors for value in (row.accumulated, row.local)]
     lowest = min([0.0, *levels])
     floor = STEP_DB * math.floor(lowest / STEP_DB)
     deepest = max([1, *(row.depth for row in tensors)])
@@ -78,11 +79,12 @@ def depth_chart(tensors: Sequence[TensorReport], kind: str, width: float, height
     marks = tuple(
         Mark(
             x=x_of(row.depth),
-            accumulated_y=y_of(_level(row.accumulated.noise_ratio)),
-            local_y=y_of(_level(row.local.noise_ratio)),
+            accumulated_y=y_of(level_of(row.accumulated)),
+            local_y=y_of(level_of(row.local)),
             row=index,
-            label=f"{row.name}: {_level(row.accumulated.noise_ratio):.1f} dB accumulated, "
-            f"{_level(row.local.noise_ratio):.1f} dB local",
+            name=row.name,
+            accumulated=decibels(row.accumulated.sqnr_db),
+            local=decibels(row.local.sqnr_db),
         )
         for index, row in enumerate(tensors)
     )
@@ -99,17 +101,15 @@ def depth_chart(tensors: Sequence[TensorReport], kind: str, width: float, height
         bottom=bottom,
         levels=tuple(Tick(y_of(level), f"{level} dB") for level in steps),
         depths=tuple(Tick(x_of(depth), str(depth)) for depth in depths),
-        limit=y_of(_level(NOISE_LIMIT)),
+        limit=y_of(SQNR_LIMIT),
         line=" ".join(f"{mark.x},{mark.accumulated_y}" for mark in marks),
         marks=marks,
     )
 
 
-def _level(noise_ratio: float) -> float:
-    """Limit a level in dB to the range of the chart."""
-    if noise_ratio <= 0:
-        return TOP_DB
-    return min(TOP_DB, max(-30.0, -10 * math.log10(noise_ratio))) if math.isfinite(noise_ratio) else -30.0
+def level_of(errors: Errors) -> float:
+    """Limit an SQNR in dB to the range of the chart."""
+    return TOP_DB if math.isnan(errors.sqnr_db) else min(TOP_DB, max(LOWEST_DB, errors.sqnr_db))
 
 
 def spark(histogram: Sequence[int], height: float = 20.0, step: float = 3.0) -> str:

@@ -1,4 +1,4 @@
-"""The report as Markdown, with the columns of XSlim 2 reports."""
+"""The report as Markdown, with the columns of XSlim 2 reports; SQNR takes the place of their SNR."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from xslim.analysis.numbers import decibels, percent, plain, pretty, short
 from xslim.analysis.report import (
     COSINE_LIMIT,
     FIRST_THINGS_FIRST,
-    NOISE_LIMIT,
+    SQNR_LIMIT,
     ConstantReport,
     Errors,
     Finding,
@@ -19,11 +19,11 @@ from xslim.analysis.report import (
     compared_words,
 )
 
-COLUMNS = ("Op", "Var", "SNR", "MSE", "Cosine", "Q.MinMax", "F.MinMax", "F.Hist")
+COLUMNS = ("Op", "Var", "SQNR", "MSE", "Cosine", "Q.MinMax", "F.MinMax", "F.Hist")
 
 
 def to_markdown(report: Report) -> str:
-    """Return the report as Markdown: a summary, the findings, and one table sorted by SNR."""
+    """Return the report as Markdown: a summary, the findings, and one table, the lowest SQNR first."""
     lines = [
         *_summary(report),
         *_findings(report.findings),
@@ -72,7 +72,8 @@ def _findings(findings: Sequence[Finding]) -> Iterator[str]:
 
 
 def _legend() -> Iterator[str]:
-    yield f"SNR is noise energy over signal energy: lower is better, red above {NOISE_LIMIT}. "
+    yield "SQNR is signal energy over noise energy in decibels: "
+    yield f"higher is better, red below {SQNR_LIMIT:g} dB. "
     yield f"Cosine is red below {COSINE_LIMIT}. `[Constant]` marks weights. "
     yield "F.Hist counts the float values in 32 equal bins over F.MinMax."
 
@@ -82,7 +83,7 @@ def _table(report: Report) -> Iterator[str]:
     yield f"|{'---|' * len(COLUMNS)}"
     rows = [(tensor.accumulated, _tensor(tensor)) for tensor in report.tensors]
     rows += [(constant.errors, _constant(constant)) for constant in report.constants]
-    for _, row in sorted(rows, key=lambda item: -item[0].noise_ratio):
+    for _, row in sorted(rows, key=lambda item: item[0].sqnr_db):
         yield row
 
 
@@ -117,7 +118,7 @@ def _row(
     cells = [
         f"{op_name}[{op_type}]",
         name,
-        _marked(f"{errors.noise_ratio:.4f}", errors.noise_ratio > NOISE_LIMIT),
+        _marked(decibels(errors.sqnr_db), errors.sqnr_db < SQNR_LIMIT),
         short(errors.mse),
         _marked(f"{errors.cosine:.4f}", errors.cosine < COSINE_LIMIT),
         ", ".join(short(bound) for bound in quantized),

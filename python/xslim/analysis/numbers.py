@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import Field, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 DIGITS = 6
 KEY = "key"
-"""Metadata of a dataclass field whose key in the JSON report is not the field's name."""
+"""Metadata of a dataclass field whose key in the JSON report is not the field's name; None leaves it out."""
 SMALLEST_SHARE = 1e-5
 UNITS = (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3))
 
@@ -26,7 +26,9 @@ def short(value: float, digits: int = 4) -> str:
 
 def decibels(value: float) -> str:
     """Return a level in decibels as text; an infinite one (no noise) is called exact."""
-    return "exact" if value == math.inf else f"{value:.1f} dB"
+    if value == math.inf:
+        return "exact"
+    return f"{value:.1f} dB" if math.isfinite(value) else short(value)
 
 
 def percent(part: float | None, whole: float | None) -> str:
@@ -78,9 +80,6 @@ def plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
     if is_dataclass(value):
-        return {_key(item): plain(getattr(value, item.name)) for item in fields(value)}
+        keys = ((item.metadata.get(KEY, item.name), item.name) for item in fields(value))
+        return {key: plain(getattr(value, name)) for key, name in keys if key is not None}
     return value
-
-
-def _key(item: Field[Any]) -> str:
-    return str(item.metadata.get(KEY, item.name))

@@ -14,8 +14,8 @@ from xslim.runtime import LostColumns
 
 Range = tuple[float, float]
 
-NOISE_LIMIT = 0.1
-"""Noise energy over signal energy above which a tensor is marked."""
+SQNR_LIMIT = 10.0
+"""SQNR in dB below which a tensor is marked: the noise has a tenth of the signal's energy."""
 COSINE_LIMIT = 0.99
 """Cosine similarity below which a tensor is marked."""
 GOOD_DB, FAIR_DB = 20.0, 10.0

@@ -5,11 +5,13 @@ from __future__ import annotations
 from statistics import median
 from typing import Any
 
-from xslim.analysis.report import HIGHEST_FINETUNE, NOISE_LIMIT, Finding, Report, TensorReport
+from xslim.analysis.report import HIGHEST_FINETUNE, Finding, Report, TensorReport
 from xslim.analysis.subject import Subject
 from xslim.config import PrecisionLevel
 
 MOST_OPERATORS = 5
+NOISE_LIMIT = 0.1
+"""Local noise energy over signal energy above which an operator is a cause."""
 HIGHEST_STATIC_LEVEL = max(level for level in PrecisionLevel if level.is_static)
 PEAK_RATIO = 32.0
 """Magnitude of the largest channel over that of the median channel. Above this ratio, a range per tensor

@@ -61,7 +61,7 @@ document.querySelectorAll(".opens").forEach((row) => {
 
 function key(row, column) {
   const text = row.cells[column].dataset.value ?? row.cells[column].textContent;
-  const number = Number(text === "inf" ? "Infinity" : text);
+  const number = Number(/^-?inf$/.test(text) ? text.replace("inf", "Infinity") : text);
   return Number.isNaN(number) ? text : number;
 }
 
