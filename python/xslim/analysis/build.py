@@ -11,9 +11,12 @@ import onnx_ir as ir
 from xslim.analysis.advice import advise
 from xslim.analysis.compare import Comparison, compare, symbol_sizes
 from xslim.analysis.constants import constant_reports
+from xslim.analysis.facts import float_operators, run_facts
+from xslim.analysis.graph import graph_nodes
 from xslim.analysis.measures import chosen_of, errors_of, histogram_of, range_of, relative_noise
 from xslim.analysis.report import ModelSummary, OutputReport, Report, TensorReport, judge
 from xslim.analysis.saturated import compare_behind
+from xslim.analysis.seen import sample_views
 from xslim.analysis.subject import Subject
 from xslim.graph.cost import ModelCost, model_cost
 from xslim.graph.io import weight_bytes
@@ -78,6 +81,8 @@ def analyse(subject: Subject) -> Report:
         ),
         *compare_behind(subject.reference, subject.exported, compared),
     )
+    tensor_rows = tuple(_tensor_reports(subject, comparison, depths))
+    facts = run_facts(subject.source, subject.date, subject.reference, subject.config)
     report = Report(
         version=subject.version,
         model=_summary(subject),
@@ -86,12 +91,20 @@ def analyse(subject: Subject) -> Report:
         compared_samples=len(compared),
         compared_unseen=subject.unseen > 0,
         outputs=outputs,
-        tensors=tuple(_tensor_reports(subject, comparison, depths)),
+        tensors=tensor_rows,
         constants=constant_reports(subject.reference, subject.quantization, depths),
         findings=(),
         steps=subject.steps,
         channel_spreads=tuple(subject.spreads),
         config=subject.config.model_dump(mode="json"),
+        run=facts,
+        float_operators=float_operators(subject.original, subject.plan.operators),
+        samples=sample_views(compared, comparison.vectors, facts.inputs),
+        graph=graph_nodes(
+            subject.reference,
+            subject.plan.int8_operators,
+            {row.name: index for index, row in enumerate(tensor_rows)},
+        ),
     )
     return replace(report, findings=advise(report, subject))
 

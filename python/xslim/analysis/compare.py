@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from xslim import kernels
 from xslim.analysis.local import LocalModel, with_local_copies
+from xslim.analysis.seen import is_class_vector
 from xslim.errors import InternalError
 from xslim.graph.io import weight_bytes
 from xslim.graph.outputs import values_by_name, with_outputs
@@ -46,6 +47,8 @@ class Comparison:
         Of the tensors in `sketched`.
     peaks : dict of str to array
         Largest magnitude per channel of the tensors in `channel_axes`.
+    vectors : list of dict of str to (float, quantised)
+        For each sample the outputs that are vectors of classes, in the order of the samples.
     """
 
     accumulated: dict[str, kernels.ErrorMetrics] = field(default_factory=dict)
@@ -54,6 +57,7 @@ class Comparison:
     columns: dict[str, ColumnErrors] = field(default_factory=dict)
     sketches: dict[str, kernels.Sketch] = field(default_factory=dict)
     peaks: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    vectors: list[dict[str, tuple[NDArray[np.generic], NDArray[np.generic]]]] = field(default_factory=list)
 
     def add(self, other: Comparison) -> None:
         """Add the sums of further samples; the order of the calls affects the last bits."""
@@ -70,6 +74,7 @@ class Comparison:
             self.sketches.setdefault(name, kernels.Sketch()).merge(sketch)
         for name, peaks in other.peaks.items():
             self.peaks[name] = np.maximum(self.peaks[name], peaks) if name in self.peaks else peaks
+        self.vectors += other.vectors
 
 
 def compare(
@@ -200,12 +205,17 @@ class _Worker:
         for name in self._tensors:
             part.accumulated[name] = _sums(floats[name], arrays[self._local.accumulated[name]])
             part.local[name] = _sums(floats[name], arrays[self._local.local[name]])
+        vectors: dict[str, tuple[NDArray[np.generic], NDArray[np.generic]]] = {}
+        if self._outputs:
+            part.vectors.append(vectors)
         for name in self._outputs:
             # An output may be a sequence or an optional value.
             if not isinstance(floats[name], np.ndarray):
                 continue
             if floats[name].dtype.kind == "f" and floats[name].shape == arrays[name].shape:
                 part.outputs[name] = kernels.error_sums(floats[name], arrays[name])
+                if is_class_vector(floats[name]):
+                    vectors[name] = floats[name], arrays[name]
                 part.columns[name] = ColumnErrors()
                 part.columns[name].add(floats[name], arrays[name])
         for name in self._sketched:

@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from xslim.analysis.facts import FloatOperator, RunFacts
+from xslim.analysis.graph import GraphNode
 from xslim.analysis.numbers import KEY
+from xslim.analysis.seen import SampleView
 from xslim.config import FinetuneLevel
 from xslim.graph.gains import StepGain
 from xslim.graph.spreads import ChannelSpread
@@ -114,6 +117,16 @@ class TensorReport:
 
 
 @dataclass(frozen=True)
+class HistogramPair:
+    """The values of a constant before and after quantisation, in the same equal bins from `low` to `high`."""
+
+    low: float
+    high: float
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class ConstantReport:
     """One int8 constant.
 
@@ -137,6 +150,8 @@ class ConstantReport:
         Extremes.
     histogram : tuple of int
         Counts of the float values in 32 equal bins over `float_range`.
+    histograms : HistogramPair or None
+        Float and int8 values side by side, for the worst constants.
     """
 
     name: str
@@ -150,6 +165,7 @@ class ConstantReport:
     float_range: Range
     quantized_range: Range
     histogram: tuple[int, ...]
+    histograms: HistogramPair | None = None
 
 
 @dataclass(frozen=True)
@@ -264,6 +280,14 @@ class Report:
         The tensors whose channels differ most, and what was done about them.
     config : mapping
         The configuration that was used, with its defaults.
+    run : RunFacts
+        The file of the model, its inputs and their preprocessing.
+    float_operators : tuple of FloatOperator
+        The operators that stayed float, along the network.
+    samples : tuple of SampleView
+        What the network sees; not part of the JSON.
+    graph : tuple of GraphNode
+        The float model; not part of the JSON.
     """
 
     version: str
@@ -279,6 +303,10 @@ class Report:
     steps: tuple[StepGain, ...]
     channel_spreads: tuple[ChannelSpread, ...]
     config: Mapping[str, Any]
+    run: RunFacts = field(default_factory=RunFacts)
+    float_operators: tuple[FloatOperator, ...] = ()
+    samples: tuple[SampleView, ...] = field(default=(), metadata={KEY: None})
+    graph: tuple[GraphNode, ...] = field(default=(), metadata={KEY: None})
 
 
 def compared_words(report: Report) -> str:

@@ -52,6 +52,10 @@ class Subject:
         The gain of each step of refinement.
     spreads : sequence of ChannelSpread
         The tensors whose channels differ most.
+    source : str
+        Name of the model's file; empty for a model in memory.
+    date : str
+        Day and time of the run, for the title of the report; empty leaves it out.
     """
 
     name: str
@@ -69,3 +73,5 @@ class Subject:
     steps: tuple[StepGain, ...] = ()
     unseen: int = 0
     spreads: Sequence[ChannelSpread] = ()
+    source: str = ""
+    date: str = ""

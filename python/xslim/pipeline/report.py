@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+from datetime import datetime, timezone
 from pathlib import Path
 
 from xslim.analysis import Report, report_files
@@ -15,6 +17,8 @@ from xslim.pipeline.paths import OutputPaths
 
 logger = logging.getLogger(__name__)
 
+FIXED_DATE = "SOURCE_DATE_EPOCH"
+"""Environment variable of reproducible builds: the time that results may state."""
 MOST_FINDINGS = 5
 """Largest number of findings in the log; the report contains all."""
 
@@ -39,6 +43,13 @@ def write_report(report: Report, paths: OutputPaths) -> list[Path]:
         else:
             written.append(path)
     return written
+
+
+def date_of_run() -> str:
+    """Return the local day and time; `SOURCE_DATE_EPOCH`, in seconds, gives every run the same one (UTC)."""
+    fixed = os.environ.get(FIXED_DATE, "")
+    moment = datetime.fromtimestamp(int(fixed), timezone.utc) if fixed.isdecimal() else datetime.now()
+    return f"{moment:%Y-%m-%d %H:%M}"
 
 
 def comparison_of(output: OutputReport) -> OutputComparison:

@@ -36,7 +36,7 @@ from xslim.pipeline.original import Original
 from xslim.pipeline.paths import SKETCHES, ModelSource, OutputPaths
 from xslim.pipeline.prepare import prepare_model
 from xslim.pipeline.preprocessing import warn_about_preprocessing
-from xslim.pipeline.report import comparison_of, log_report, write_report
+from xslim.pipeline.report import comparison_of, date_of_run, log_report, write_report
 from xslim.pipeline.result import Finished
 from xslim.quantization.integer_bias import integer_biases
 from xslim.refinement.float_tensors import log_left_float
@@ -101,7 +101,7 @@ def run_static(
     wanted = config.quantization_parameters.analysis_enable
     # The report, including its sizes, describes the converted part only.
     before = model if part.parts is None else part.model
-    subject = _subject(before, result, config, paths)
+    subject = _subject(before, source, result, config, paths)
     report = _analyse(subject) if wanted else None
     shown = report is None or part.parts is not None
     if shown and comparison:
@@ -302,7 +302,9 @@ def _analyse(subject: Subject) -> Report:
     return analyse(subject)
 
 
-def _subject(original: ir.Model, result: StaticResult, config: Config, paths: OutputPaths) -> Subject:
+def _subject(
+    original: ir.Model, source: ModelSource, result: StaticResult, config: Config, paths: OutputPaths
+) -> Subject:
     from xslim import __version__
 
     return Subject(
@@ -321,4 +323,6 @@ def _subject(original: ir.Model, result: StaticResult, config: Config, paths: Ou
         early_ranges=result.early_ranges,
         steps=result.gains,
         spreads=result.spreads,
+        source=source.name if isinstance(source, Path) else "",
+        date=date_of_run(),
     )

@@ -1,0 +1,76 @@
+"""The graph of a model as data: its operators, who reads whom, and the row of each in the table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+CONSTANT = "Constant"
+
+
+@dataclass(frozen=True)
+class GraphNode:
+    """One operator of the float model.
+
+    Attributes
+    ----------
+    name, op_type : str
+        The operator.
+    int8 : bool
+        Whether it is int8.
+    readers : tuple of int
+        Positions of the operators that read what it writes, in ascending order.
+    row : int or None
+        Position of its tensor in the report; None if no tensor of it is int8.
+    """
+
+    name: str
+    op_type: str
+    int8: bool
+    readers: tuple[int, ...]
+    row: int | None
+
+
+def graph_nodes(model: ir.Model, int8: frozenset[str], rows: Mapping[str, int]) -> tuple[GraphNode, ...]:
+    """Return the operators of the main graph in topological order, without constants.
+
+    Parameters
+    ----------
+    model : onnx_ir.Model
+        The float model, sorted.
+    int8 : set of str
+        Names of the int8 operators.
+    rows : mapping of str to int
+        The positions of the int8 tensors in the report.
+    """
+    nodes = [node for node in model.graph if node.op_type != CONSTANT]
+    places = {inner: index for index, node in enumerate(nodes) for inner in (node, *_within(node))}
+    return tuple(
+        GraphNode(
+            name=node.name or "",
+            op_type=node.op_type,
+            int8=(node.name or "") in int8,
+            readers=tuple(sorted(_readers(node, places) - {index})),
+            row=next((rows[name] for out in node.outputs if (name := out.name or "") in rows), None),
+        )
+        for index, node in enumerate(nodes)
+    )
+
+
+def _within(node: ir.Node) -> Iterator[ir.Node]:
+    """Yield the operators in the bodies of an operator, which read through it."""
+    for item in node.attributes.values():
+        if item.is_ref():
+            continue
+        if item.type == ir.AttributeType.GRAPH:
+            yield from item.as_graph().all_nodes()
+        elif item.type == ir.AttributeType.GRAPHS:
+            for graph in item.as_graphs():
+                yield from graph.all_nodes()
+
+
+def _readers(node: ir.Node, places: Mapping[ir.Node, int]) -> set[int]:
+    uses = (use.node for output in node.outputs for use in output.uses())
+    return {places[reader] for reader in uses if reader in places}
