@@ -133,3 +133,51 @@ def channel_bars(ranges: Sequence[Range], height: float = 24.0, step: float = 3.
         x = step * index
         bars.append(f"M{x:g},{top:.1f}h{step - 0.6:g}V{max(bottom, top + 0.4):.1f}h-{step - 0.6:g}z")
     return "".join(bars)
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One tensor in the list of local errors; `share` of the width is filled, in percent."""
+
+    row: int
+    name: str
+    op_name: str
+    op_type: str
+    local: str
+    share: float
+    bad: bool
+
+
+def error_bars(tensors: Sequence[TensorReport], most: int = 20) -> list[Bar]:
+    """Return the tensors with the lowest local SQNR, the worst first; a full bar is 0 dB, an empty one 60."""
+    order = sorted(range(len(tensors)), key=lambda index: (tensors[index].local.sqnr_db, index))[:most]
+    return [
+        Bar(
+            row=index,
+            name=tensors[index].name,
+            op_name=tensors[index].op_name,
+            op_type=tensors[index].op_type,
+            local=decibels(tensors[index].local.sqnr_db),
+            share=round(100 * (TOP_DB - max(0.0, level_of(tensors[index].local))) / TOP_DB, 1),
+            bad=tensors[index].local.sqnr_db < SQNR_LIMIT,
+        )
+        for index in order
+    ]
+
+
+def outline(histogram: Sequence[int], top: int, height: float = 64.0, step: float = 4.0) -> str:
+    """Path of a histogram with logarithmic heights, of which `top` values fill the height."""
+    scale = height / math.log1p(max(1, top))
+    steps = [f"V{height - scale * math.log1p(count):.1f}h{step:g}" for count in histogram]
+    return "".join([f"M0,{height:g}", *steps, f"V{height:g}"])
+
+
+def wave(extremes: Sequence[Range], height: float = 64.0, step: float = 1.0) -> str:
+    """Path of a waveform that is given by the extremes of its columns; zero is in the middle."""
+    largest = max((max(abs(low), abs(high)) for low, high in extremes), default=0.0) or 1.0
+    middle, scale = height / 2, (height - 2) / (2 * largest)
+    bars = [
+        f"M{step * (index + 0.5):g},{middle - scale * high:.1f}v{max(scale * (high - low), 0.6):.1f}"
+        for index, (low, high) in enumerate(extremes)
+    ]
+    return "".join(bars)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import PurePath
 
 import onnx_ir as ir
@@ -141,3 +142,10 @@ def _own_name(operator: OperatorPlan, named: set[str], writers: dict[str, ir.Nod
     known = (writers[name].name for name in operator.outputs if name in writers)
     written = next((name for name in operator.outputs if name), operator.name)
     return next((name for name in known if name), written)
+
+
+def by_reason(operators: Sequence[FloatOperator]) -> dict[str, list[FloatOperator]]:
+    """Group the operators that stayed float by their reason, the most frequent first."""
+    ordered = sorted(operators, key=lambda operator: operator.reason)
+    groups = [(reason, list(group)) for reason, group in groupby(ordered, key=lambda item: item.reason)]
+    return dict(sorted(groups, key=lambda item: (-len(item[1]), item[0])))

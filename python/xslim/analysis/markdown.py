@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 
+from xslim.analysis.catalogue import ENGLISH, Catalogue, catalogue
+from xslim.analysis.facts import by_reason
 from xslim.analysis.numbers import decibels, percent, plain, pretty, short
 from xslim.analysis.report import (
     COSINE_LIMIT,
@@ -18,64 +20,99 @@ from xslim.analysis.report import (
     TensorReport,
     compared_words,
 )
+from xslim.analysis.words import preprocessing
 
+OPERATORS = "{int8} of {all} operators, {share} of the multiply-accumulate operations"
+LEGEND = (
+    "SQNR is signal energy over noise energy in decibels: higher is better, red below {limit} dB. "
+    "Cosine is red below {cosine}. `[Constant]` marks weights. "
+    "F.Hist counts the float values in 32 equal bins over F.MinMax."
+)
 COLUMNS = ("Op", "Var", "SQNR", "MSE", "Cosine", "Q.MinMax", "F.MinMax", "F.Hist")
 
 
-def to_markdown(report: Report) -> str:
+def to_markdown(report: Report, language: str = ENGLISH) -> str:
     """Return the report as Markdown: a summary, the findings, and one table, the lowest SQNR first."""
+    say = catalogue(language)
     lines = [
-        *_summary(report),
-        *_findings(report.findings),
+        *_summary(report, say),
+        *_findings(report.findings, say),
+        *_floats(report, say),
         "",
-        "## Tensors",
+        f"## {say('Tensors')}",
         "",
-        *_legend(),
+        *_legend(say),
         "",
         *_table(report),
     ]
     return "\n".join(lines) + "\n"
 
 
-def _summary(report: Report) -> Iterator[str]:
-    model = report.model
+def _summary(report: Report, say: Catalogue) -> Iterator[str]:
+    model, run = report.model, report.run
     yield f"# {model.name}"
     yield ""
-    yield f"**{report.verdict.level.capitalize()}.** {report.verdict.text}"
+    yield f"**{say(report.verdict.level).capitalize()}.** {say(report.verdict.message)}"
     yield ""
-    yield f"- int8: {model.int8_operators} of {model.operators} operators, "
-    yield f"  {percent(model.int8_macs, model.macs)} of the multiply-accumulate operations"
-    yield f"- constants: {model.float_bytes:,} bytes before, {model.quantized_bytes:,} after"
-    yield f"- samples: {report.calibration_samples} for calibration, {compared_words(report)}"
+    if run.date:
+        yield f"- {say('run')}: {run.date}"
+    if run.source:
+        yield f"- {say('model')}: `{run.source}`"
+    for item in run.inputs:
+        shape = ", ".join(map(str, item.shape))
+        yield f"- {say('input')} `{item.name}`: {item.dtype} [{shape}], {preprocessing(item, say)}"
+    share = percent(model.int8_macs, model.macs)
+    yield f"- int8: {say(OPERATORS, int8=model.int8_operators, all=model.operators, share=share)}"
+    sizes = say(
+        "{before} bytes before, {after} after",
+        before=_grouped(model.float_bytes),
+        after=_grouped(model.quantized_bytes),
+    )
+    yield f"- {say('constants')}: {sizes}"
+    number = say("{count} for calibration", count=report.calibration_samples)
+    yield f"- {say('samples')}: {number}, {say(compared_words(report))}"
     for output in report.outputs:
         errors = output.errors
-        yield f"- output `{output.name}`: {decibels(errors.sqnr_db)}, cosine {errors.cosine:.5f}"
+        level = f"{decibels(errors.sqnr_db)}, {say('cosine')} {errors.cosine:.5f}"
+        yield f"- {say('output')} `{output.name}`: {level}"
 
 
-def _findings(findings: Sequence[Finding]) -> Iterator[str]:
+def _grouped(number: int) -> str:
+    return f"{number:,}"
+
+
+def _findings(findings: Sequence[Finding], say: Catalogue) -> Iterator[str]:
     if len(findings) > 1:
         yield ""
-        yield FIRST_THINGS_FIRST
+        yield say(FIRST_THINGS_FIRST)
     for finding in findings:
         yield ""
-        yield f"## {finding.title}"
+        yield f"## {say(finding.title)}"
         yield ""
-        yield finding.text
+        yield say(finding.text)
         yield ""
-        yield f"Measured: `{json.dumps(plain(finding.evidence), ensure_ascii=False)}`"
+        yield f"{say('Measured')}: `{json.dumps(plain(finding.evidence), ensure_ascii=False)}`"
         yield ""
-        yield "Put into the configuration:"
+        yield say("Put into the configuration:")
         yield ""
         yield "```json"
         yield pretty(finding.change)
         yield "```"
 
 
-def _legend() -> Iterator[str]:
-    yield "SQNR is signal energy over noise energy in decibels: "
-    yield f"higher is better, red below {SQNR_LIMIT:g} dB. "
-    yield f"Cosine is red below {COSINE_LIMIT}. `[Constant]` marks weights. "
-    yield "F.Hist counts the float values in 32 equal bins over F.MinMax."
+def _floats(report: Report, say: Catalogue) -> Iterator[str]:
+    """List the operators that stayed float by their reasons."""
+    if report.float_operators:
+        yield ""
+        yield f"## {say('Operators that stayed float')}"
+        yield ""
+    for reason, operators in by_reason(report.float_operators).items():
+        names = ", ".join(f"`{operator.name}` ({operator.op_type})" for operator in operators)
+        yield f"- {say(reason)}: {names}"
+
+
+def _legend(say: Catalogue) -> Iterator[str]:
+    yield say(LEGEND, limit=f"{SQNR_LIMIT:g}", cosine=COSINE_LIMIT)
 
 
 def _table(report: Report) -> Iterator[str]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from xslim.analysis.catalogue import Message
 from xslim.analysis.facts import FloatOperator, RunFacts
 from xslim.analysis.graph import GraphNode
 from xslim.analysis.numbers import KEY
@@ -16,6 +17,7 @@ from xslim.graph.spreads import ChannelSpread
 from xslim.runtime import LostColumns
 
 Range = tuple[float, float]
+Level = Literal["good", "fair", "poor"]
 
 SQNR_LIMIT = 10.0
 """SQNR in dB below which a tensor is marked: the noise has a tenth of the signal's energy."""
@@ -247,10 +249,26 @@ class ModelSummary:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The result in one word and one sentence."""
+    """The result in one word and one sentence.
 
-    level: Literal["good", "fair", "poor"]
+    Attributes
+    ----------
+    level : {"good", "fair", "poor"}
+        The word.
+    text : str
+        The sentence in English.
+    message : Message
+        The sentence for a catalogue; not part of the JSON.
+    """
+
+    level: Level
     text: str
+    message: Message = field(default_factory=lambda: Message(""), metadata={KEY: None})
+
+    @classmethod
+    def of(cls, level: Level, message: Message) -> Verdict:
+        """Return a verdict with one sentence."""
+        return cls(level, str(message), message)
 
 
 @dataclass(frozen=True)
@@ -309,27 +327,42 @@ class Report:
     graph: tuple[GraphNode, ...] = field(default=(), metadata={KEY: None})
 
 
-def compared_words(report: Report) -> str:
+def compared_words(report: Report) -> Message:
     """Return how many samples were compared, and whether the figures flatter."""
-    if report.compared_unseen:
-        return f"{report.compared_samples} others compared"
-    return f"{report.compared_samples} of them compared, so figures on new samples are lower"
+    key = (
+        "{count} others compared"
+        if report.compared_unseen
+        else "{count} of them compared, so figures on new samples are lower"
+    )
+    return Message(key, {"count": report.compared_samples})
+
+
+JUDGED = {
+    "good": "The outputs follow the float model closely: {noise}.",
+    "fair": "The outputs follow the float model with visible error: {noise}.",
+    "poor": "The outputs are far from the float model: {noise}.",
+}
+NOISE = "noise is {percent} % of the signal's energy ({db} dB)"
+NOISE_AT = "noise is {percent} % of the signal's energy at {name} ({db} dB)"
+TRY_MORE = "{sentence} If the task suffers, try finetune_level {level}."
 
 
 def judge(outputs: tuple[OutputReport, ...], finetune_level: int = HIGHEST_FINETUNE) -> Verdict:
     """Rate the result good, fair or poor by its worst output, with advice for a fair one."""
     if not outputs:
-        return Verdict("fair", "The model has no floating-point output to compare.")
+        return Verdict.of("fair", Message("The model has no floating-point output to compare."))
     worst = min(outputs, key=lambda output: output.errors.sqnr_db)
-    db = worst.errors.sqnr_db
-    where = f" at {worst.name}" if len(outputs) > 1 else ""
+    db, several = worst.errors.sqnr_db, len(outputs) > 1
     if db == float("inf"):
-        return Verdict("good", f"The outputs equal those of the float model{where}.")
-    noise = f"noise is {100 * worst.errors.noise_ratio:.3g} % of the signal's energy{where} ({db:.1f} dB)"
-    if db >= GOOD_DB:
-        return Verdict("good", f"The outputs follow the float model closely: {noise}.")
-    if db >= FAIR_DB:
-        more = f" If the task suffers, try finetune_level {finetune_level + 1}."
-        advice = more if finetune_level < HIGHEST_FINETUNE else ""
-        return Verdict("fair", f"The outputs follow the float model with visible error: {noise}.{advice}")
-    return Verdict("poor", f"The outputs are far from the float model: {noise}.")
+        key = "The outputs equal those of the float model"
+        key = f"{key} at {{name}}." if several else f"{key}."
+        return Verdict.of("good", Message(key, {"name": worst.name}))
+    level: Level = "good" if db >= GOOD_DB else "fair" if db >= FAIR_DB else "poor"
+    percent = f"{100 * worst.errors.noise_ratio:.3g}"
+    noise = Message(
+        NOISE_AT if several else NOISE, {"percent": percent, "db": f"{db:.1f}", "name": worst.name}
+    )
+    sentence = Message(JUDGED[level], {"noise": noise})
+    if level == "fair" and finetune_level < HIGHEST_FINETUNE:
+        sentence = Message(TRY_MORE, {"sentence": sentence, "level": finetune_level + 1})
+    return Verdict.of(level, sentence)
