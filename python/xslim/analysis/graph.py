@@ -23,7 +23,8 @@ class GraphNode:
     readers : tuple of int
         Positions of the operators that read what it writes, in ascending order.
     row : int or None
-        Position of its tensor in the report; None if no tensor of it is int8.
+        Position in the report of its tensor, or of the tensor of the activation function that is applied
+        before its quantiser; None if it has none.
     """
 
     name: str
@@ -47,16 +48,19 @@ def graph_nodes(model: ir.Model, int8: frozenset[str], rows: Mapping[str, int]) 
     """
     nodes = [node for node in model.graph if node.op_type != CONSTANT]
     places = {inner: index for index, node in enumerate(nodes) for inner in (node, *_within(node))}
-    return tuple(
-        GraphNode(
-            name=node.name or "",
-            op_type=node.op_type,
-            int8=(node.name or "") in int8,
-            readers=tuple(sorted(_readers(node, places) - {index})),
-            row=next((rows[name] for out in node.outputs if (name := out.name or "") in rows), None),
-        )
-        for index, node in enumerate(nodes)
-    )
+    found: list[GraphNode] = []
+    row_of: dict[int, int | None] = {}
+    for index in reversed(range(len(nodes))):
+        node = nodes[index]
+        readers = tuple(sorted(_readers(node, places) - {index}))
+        is_int8 = (node.name or "") in int8
+        row = next((rows[name] for out in node.outputs if (name := out.name or "") in rows), None)
+        if row is None and is_int8 and len(readers) == 1:
+            # A convolution and the activation function behind it have one quantiser, and one error.
+            row = row_of[readers[0]]
+        row_of[index] = row
+        found.append(GraphNode(node.name or "", node.op_type, is_int8, readers, row))
+    return tuple(reversed(found))
 
 
 def _within(node: ir.Node) -> Iterator[ir.Node]:

@@ -13,7 +13,7 @@ from xslim.analysis.report import Errors, Report, TensorReport
 
 BANDS = (10.0, 20.0, 30.0, 40.0)
 """SQNR in dB at which the colour changes."""
-FLOAT = "f"
+FLOAT, UNMEASURED = "f", "n"
 MOST_LISTED = 8
 MOST_LETTERS = 11
 
@@ -31,7 +31,7 @@ class DrawnBlock:
     local, accumulated : str
         The lowest SQNR of the block, as text; empty if nothing in it is int8.
     local_band, accumulated_band : str
-        Number of the colour from 0 (worst), or ``f`` for float.
+        Number of the colour from 0 (worst); ``f`` for float, ``n`` for int8 without a tensor of its own.
     row : int or None
         Row of the table of tensors for the worst operator.
     lines : tuple of str
@@ -78,9 +78,9 @@ def graph_picture(report: Report) -> GraphPicture | None:
     return GraphPicture(layout.width, layout.height, WIDTH, HEIGHT, layout.edges, drawn, len(report.graph))
 
 
-def band(errors: Errors | None) -> str:
-    """Return the number of the colour of an error, from 0 (worst) to 4, or ``f`` without one."""
-    return FLOAT if errors is None else str(sum(errors.sqnr_db >= bound for bound in BANDS))
+def band(errors: Errors) -> str:
+    """Return the number of the colour of an error, from 0 (worst) to 4."""
+    return str(sum(errors.sqnr_db >= bound for bound in BANDS))
 
 
 def _drawn(
@@ -91,6 +91,7 @@ def _drawn(
     worst = min(rows, key=lambda row: tensors[row].local.sqnr_db, default=None)
     local = None if worst is None else tensors[worst].local
     accumulated = min((tensors[row].accumulated for row in rows), key=lambda e: e.sqnr_db, default=None)
+    plain = UNMEASURED if any(node.int8 for node in members) else FLOAT
     shown = next((node for node in members if node.row == worst), members[0])
     return DrawnBlock(
         x=place[0],
@@ -98,8 +99,8 @@ def _drawn(
         label=_label(shown.op_type, len(members) - 1),
         local="" if local is None else decibels(local.sqnr_db),
         accumulated="" if accumulated is None else decibels(accumulated.sqnr_db),
-        local_band=band(local),
-        accumulated_band=band(accumulated),
+        local_band=plain if local is None else band(local),
+        accumulated_band=plain if accumulated is None else band(accumulated),
         row=worst,
         lines=tuple(_line(node, tensors) for node in members[:MOST_LISTED]),
         others=max(0, len(members) - MOST_LISTED),
