@@ -24,7 +24,7 @@ from xslim.analysis.report import (
     TensorReport,
     compared_words,
 )
-from xslim.analysis.words import PAGE_TEXTS, preprocessing
+from xslim.analysis.words import PAGE_TEXTS, preprocessing, step_words
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -109,6 +109,7 @@ def _environment() -> Environment:
         "share": numbers.share,
         "json": numbers.pretty,
         "preprocessing": preprocessing,
+        "step_words": step_words,
     }
     environment.globals |= {"percent": numbers.percent, "outline": _outline}
     return environment

@@ -52,7 +52,7 @@ def _summary(report: Report, say: Catalogue) -> Iterator[str]:
     model, run = report.model, report.run
     yield f"# {model.name}"
     yield ""
-    yield f"**{say(report.verdict.level).capitalize()}.** {say(report.verdict.message)}"
+    yield f"**{say(f'{report.verdict.level.capitalize()}.')}** {say(report.verdict.message)}"
     yield ""
     if run.date:
         yield f"- {say('run')}: {run.date}"

@@ -21,6 +21,12 @@ PAGE_TEXTS = {
 FILES = {"img": "images", "npy": "arrays (.npy)", "raw": "raw files"}
 
 
+def step_words(step: str, say: Catalogue) -> str:
+    """Say the name of a step of refinement; what follows in brackets stays as it is."""
+    name, bracket, detail = step.partition(" (")
+    return f"{say(name)}{bracket}{detail}"
+
+
 def preprocessing(item: InputFacts, say: Catalogue) -> str:
     """Say in a line how the files of an input become arrays."""
     return ", ".join(_steps(item, say))

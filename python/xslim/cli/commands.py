@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from xslim.cli.parser import COMMON
+from xslim.cli.parser import COMMON, LANGUAGES
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ class Command:
 MODEL = _argument("model", metavar="MODEL", help="ONNX model")
 JSON = _argument("--json", dest="as_json", action="store_true", help="print JSON")
 CONFIG = _argument("-c", "--config", metavar="FILE", required=True, help="JSON configuration")
+LANG = _argument("--lang", choices=LANGUAGES, help="language of the report (default: the locale's)")
 INPUT = _argument("-i", "--input_path", metavar="FILE", help="ONNX model, instead of the config's")
 
 BATCH = (
@@ -146,6 +147,7 @@ QUANTIZE = (
     ),
     INPUT,
     _argument("-o", "--output_path", metavar="PATH", help="output file (.onnx) or folder"),
+    LANG,
 )
 TUNE = (
     CONFIG,

@@ -8,7 +8,7 @@ import textwrap
 from typing import TYPE_CHECKING
 
 from xslim.cli.commands import COMMANDS
-from xslim.cli.parser import Parser, add_common_arguments, names
+from xslim.cli.parser import LANGUAGES, Parser, add_common_arguments, names
 from xslim.cli.start import import_run
 from xslim.commands.text import say
 from xslim.errors import ConfigError
@@ -36,7 +36,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser = Parser(prog="xslim", usage=USAGE, epilog=f"{commands}\n{EXAMPLES}")
     parser.add_argument("-c", "--config", metavar="FILE", help="JSON configuration")
     parser.add_argument("-i", "--input_path", metavar="FILE", help="ONNX model, instead of the config's")
-    parser.add_argument("-o", "--output_path", metavar="PATH", help="output file (.onnx) or folder")
+    parser.add_argument(
+        "-o", "--output_path", metavar="PATH", help="output .onnx or folder; --lang zh: Chinese report"
+    )
     level = parser.add_mutually_exclusive_group()
     level.add_argument(
         "--dynq", dest="precision_level", action="store_const", const="DYNAMIC", help="quantise dynamically"
@@ -56,6 +58,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--fail-below", type=float, metavar="DB", help="exit with 1 if an output is below DB of SQNR"
     )
+    parser.add_argument("--lang", choices=LANGUAGES, help=argparse.SUPPRESS)
     add_common_arguments(parser)
     parser.add_argument("--version", action="store_true", help=argparse.SUPPRESS)
     return parser
@@ -70,6 +73,7 @@ def run(options: argparse.Namespace) -> int:
         return 0
     if options.config is None and options.input_path is None:
         raise ConfigError("nothing to do: give -c CONFIG or -i MODEL", hint="see xslim --help")
+    from xslim.commands.quantize import report_language
     from xslim.config import PrecisionLevel, load_config
 
     name = options.precision_level
@@ -83,6 +87,7 @@ def run(options: argparse.Namespace) -> int:
         precision_level=None if name is None else PrecisionLevel[name],
         ignore_op_types=options.ignore_op_types,
         ignore_op_names=options.ignore_op_names,
+        changes=report_language(options.lang),
     )
     if config.quantization_parameters.precision_level == PrecisionLevel.SLIM:
         _mention_slimming(options.output_path)

@@ -9,6 +9,8 @@ from xslim.errors import ConfigError
 
 COMMON = ("quiet", "verbose", "debug", "log_json")
 """Options that every command understands."""
+LANGUAGES = ("en", "zh")
+"""Languages of the report; here so that the help needs none of the modules that make one."""
 
 
 class Parser(argparse.ArgumentParser):

@@ -175,6 +175,7 @@ Dtype = Literal[
     "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
 ]  # fmt: skip
 BiasType = Literal["float", "int32"]
+Language = Literal["en", "zh"]
 TargetName = Annotated[
     str,
     BeforeValidator(_target),

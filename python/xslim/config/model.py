@@ -225,6 +225,8 @@ class QuantizationParameters(_Section):
     """How far weights and ranges may be adjusted, from 0 (not at all) to 3."""
     analysis_enable: bool = True
     """Compare the result with the float model, tensor by tensor, and write a report."""
+    report_language: f.Language | None = None
+    """Language of the report, `en` or `zh`; by default that of the locale."""
     max_percentile: f.Percentile = 0.9999
     """Share of the values inside the range that `percentile` chooses."""
     max_float_share: f.Share = 0.05

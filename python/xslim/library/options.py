@@ -28,6 +28,7 @@ class Options(TypedDict, total=False):
     precision_level: int
     finetune_level: int
     analysis_enable: bool
+    report_language: str | None
     max_percentile: float
     max_float_share: float
     custom_setting: Sequence[Mapping[str, Any]] | None

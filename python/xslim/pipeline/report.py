@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from xslim.analysis import Report, report_files
+from xslim.analysis.catalogue import language_of
 from xslim.analysis.report import OutputReport
 from xslim.errors import OutputError
 from xslim.export.proof import OutputComparison
@@ -23,10 +24,11 @@ MOST_FINDINGS = 5
 """Largest number of findings in the log; the report contains all."""
 
 
-def write_report(report: Report, paths: OutputPaths) -> list[Path]:
+def write_report(report: Report, paths: OutputPaths, language: str | None = None) -> list[Path]:
     """Write ``<prefix>_report.md``, ``.json`` and ``.html``, each completely or not at all.
 
-    The model is written already, so a report that cannot be written is only a warning.
+    Without `language`, ``en`` or ``zh``, the locale chooses. The model is written already, so a report that
+    cannot be written is only a warning.
 
     Returns
     -------
@@ -34,7 +36,7 @@ def write_report(report: Report, paths: OutputPaths) -> list[Path]:
         The written files.
     """
     written = []
-    for suffix, content in report_files(report).items():
+    for suffix, content in report_files(report, language_of(language)).items():
         path = paths.beside(suffix)
         try:
             write_whole(path, content)

@@ -111,7 +111,8 @@ def run_static(
     if shown:
         log_comparison(comparison, len(result.compared), unseen=result.unseen > 0)
     if report is not None:
-        log_report(report, write_report(report, paths))
+        language = config.quantization_parameters.report_language
+        log_report(report, write_report(report, paths, language))
     return Finished(whole, comparison, subject, report)
 
 
