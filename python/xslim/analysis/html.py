@@ -50,9 +50,9 @@ def to_html(report: Report, language: str = ENGLISH, *, embedded: bool = False) 
     """
     say = catalogue(language)
     tensors, constants = report.tensors, report.constants
-    template = _environment().get_template(EMBEDDED if embedded else PAGE)
-    return template.render(
-        _=say,
+    return render(
+        EMBEDDED if embedded else PAGE,
+        say,
         id=report_id(report),
         title=_title(report, say),
         compared=compared_words(report),
@@ -70,12 +70,16 @@ def to_html(report: Report, language: str = ENGLISH, *, embedded: bool = False) 
                 "texts": {name: say(text) for name, text in PAGE_TEXTS.items()},
             }
         ),
-        style=_text("report.css"),
         script=_text("report.js"),
         first_things_first=FIRST_THINGS_FIRST,
         sqnr_limit=SQNR_LIMIT,
         cosine_limit=COSINE_LIMIT,
     )
+
+
+def render(template: str, say: Catalogue, **values: object) -> str:
+    """Fill in a template, with the styles of the report and the texts of a catalogue."""
+    return _environment().get_template(template).render(_=say, style=_text("report.css"), **values)
 
 
 def report_id(report: Report) -> str:
@@ -107,6 +111,7 @@ def _environment() -> Environment:
         "wave": wave,
         "channel_bars": channel_bars,
         "share": numbers.share,
+        "signed": numbers.signed,
         "json": numbers.pretty,
         "preprocessing": preprocessing,
         "step_words": step_words,

@@ -31,6 +31,13 @@ def decibels(value: float) -> str:
     return f"{value:.1f} dB" if math.isfinite(value) else short(value)
 
 
+def signed(gain: float) -> str:
+    """Return a difference in dB as text, with its sign."""
+    if math.isnan(gain):
+        return "-"
+    return f"{gain:+.1f} dB" if math.isfinite(gain) else ("+∞" if gain > 0 else "-∞")
+
+
 def percent(part: float | None, whole: float | None) -> str:
     """Return a share in percent as text, or a dash if it is unknown."""
     return f"{100 * part / whole:.1f} %" if part is not None and whole else "-"

@@ -166,6 +166,14 @@ TUNE = (
     _argument("--time-limit", metavar="MIN", type=float, help="minutes after which no trial begins"),
     JSON,
 )
+REPORT = (
+    _argument("action", choices=("diff",), help="what to do"),
+    _argument("first", metavar="A", help="JSON report of the run before"),
+    _argument("second", metavar="B", help="JSON report of the run after"),
+    _argument("-o", "--output", metavar="FILE", help="also write it to FILE.html or FILE.md"),
+    LANG,
+    JSON,
+)
 SCHEMA = (_argument("-o", "--output", metavar="FILE", help="file to write, instead of printing"),)
 
 COMMANDS = {
@@ -178,6 +186,7 @@ COMMANDS = {
     "init": Command("Look at a model and write a configuration to start from.", INIT),
     "plan": Command("Show what would become int8, and why, without running anything.", PLAN),
     "quantize": Command("Quantise as a configuration says, from collected sketches where given.", QUANTIZE),
+    "report": Command("Compare the reports of two runs.", REPORT),
     "schema": Command("Print the JSON Schema of the configuration.", SCHEMA),
     "tune": Command("Search the cheapest model that is as accurate as you need.", TUNE),
 }
