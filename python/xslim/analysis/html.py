@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 TEMPLATES = resources.files(__package__ or "xslim.analysis").joinpath("templates")
-PAGE, EMBEDDED = "report.html.j2", "embedded.html.j2"
+PAGE, EMBEDDED, SUMMARY = "report.html.j2", "embedded.html.j2", "summary.html.j2"
+SUMMARY_BARS = 5
 
 
 def to_html(report: Report, language: str = ENGLISH, *, embedded: bool = False) -> str:
@@ -75,6 +76,12 @@ def to_html(report: Report, language: str = ENGLISH, *, embedded: bool = False) 
         sqnr_limit=SQNR_LIMIT,
         cosine_limit=COSINE_LIMIT,
     )
+
+
+def to_summary(report: Report, language: str = ENGLISH) -> str:
+    """Return verdict, outputs, the worst tensors and the findings as an element for a notebook."""
+    bars = error_bars(report.tensors, SUMMARY_BARS)
+    return render(SUMMARY, catalogue(language), report=report, bars=bars)
 
 
 def render(template: str, say: Catalogue, **values: object) -> str:

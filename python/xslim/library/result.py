@@ -13,7 +13,11 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from xslim.analysis import Report, Subject, analyse, report_files
+from xslim.analysis import Report, Subject, analyse
+from xslim.analysis.as_json import to_json
+from xslim.analysis.catalogue import language_of
+from xslim.analysis.html import to_html, to_summary
+from xslim.analysis.markdown import to_markdown
 from xslim.errors import ConfigError
 from xslim.export.proof import OutputComparison
 from xslim.graph.gains import StepGain
@@ -22,6 +26,7 @@ from xslim.graph.scheme import QuantPlan
 from xslim.kernels import Sketch
 
 Kind = Literal["activation", "constant"]
+Language = Literal["en", "zh"]
 
 
 @dataclass(frozen=True)
@@ -65,31 +70,30 @@ class ReportView:
 
     data: Report = field(repr=False)
 
-    def to_html(self) -> str:
-        """Return the report as a self-contained HTML page."""
-        return report_files(self.data)["_report.html"]
+    def to_html(self, language: Language | None = None, *, embedded: bool = False) -> str:
+        """Return the report as a self-contained HTML page.
+
+        Parameters
+        ----------
+        language : {"en", "zh"}, optional
+            The language of its texts; by default that of the locale.
+        embedded : bool
+            Whether to return an element for the page of a notebook instead of a page. Several reports fit one
+            page, for example with ``IPython.display.HTML``.
+        """
+        return to_html(self.data, language_of(language), embedded=embedded)
 
     def to_json(self) -> str:
         """Return the report as JSON."""
-        return report_files(self.data)["_report.json"]
+        return to_json(self.data)
 
-    def to_markdown(self) -> str:
-        """Return the report as Markdown."""
-        return report_files(self.data)["_report.md"]
+    def to_markdown(self, language: Language | None = None) -> str:
+        """Return the report as Markdown, in the language of the locale if none is given."""
+        return to_markdown(self.data, language_of(language))
 
     def _repr_html_(self) -> str:
-        """Return a summary for a notebook: verdict, outputs and findings."""
-        rows = "".join(
-            f"<tr><td>{escape(output.name)}</td><td>{output.errors.sqnr_db:.1f} dB</td>"
-            f"<td>{output.errors.cosine:.5f}</td></tr>"
-            for output in self.data.outputs
-        )
-        findings = "".join(f"<li>{escape(finding.title)}</li>" for finding in self.data.findings)
-        return (
-            f"<div><p><b>{escape(self.data.model.name)}</b>: {escape(self.data.verdict.text)}</p>"
-            f"<table><thead><tr><th>output</th><th>SQNR</th><th>cosine</th></tr></thead>"
-            f"<tbody>{rows}</tbody></table>{f'<ul>{findings}</ul>' if findings else ''}</div>"
-        )
+        """Return a summary for a notebook: verdict, outputs, the worst tensors and findings."""
+        return to_summary(self.data, language_of(None))
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 "use strict";
 // Every report on the page that no script has taken up yet; a notebook may show several.
-document.querySelectorAll(".xslim-report:not([data-ready])").forEach((root) => {
-  root.dataset.ready = "";
+document.querySelectorAll(".xslim-report[data-new]").forEach((root) => {
+  delete root.dataset.new;
   const data = JSON.parse(root.querySelector("script.data").textContent);
 
   function element(name, attributes, text) {
