@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from xslim.analysis.blocks import Block
 
-WIDTH, HEIGHT = 138.0, 30.0
+WIDTH, HEIGHT = 156.0, 30.0
 GAP, ROW = 12.0, 52.0
 PASSAGE = 6.0
 """Width that an edge takes where it passes a layer."""

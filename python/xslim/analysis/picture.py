@@ -15,7 +15,7 @@ BANDS = (10.0, 20.0, 30.0, 40.0)
 """SQNR in dB at which the colour changes."""
 FLOAT, UNMEASURED = "f", "n"
 MOST_LISTED = 8
-MOST_LETTERS = 11
+MOST_LETTERS = 13
 
 
 @dataclass(frozen=True)
@@ -108,8 +108,9 @@ def _drawn(
 
 
 def _label(op_type: str, others: int) -> str:
-    name = op_type if len(op_type) <= MOST_LETTERS else f"{op_type[: MOST_LETTERS - 1]}…"
-    return f"{name} +{others}" if others else name
+    more = f" +{others}" if others else ""
+    room = MOST_LETTERS - len(more)
+    return (op_type if len(op_type) <= room else f"{op_type[: room - 1]}…") + more
 
 
 def _line(node: GraphNode, tensors: Sequence[TensorReport]) -> str:
