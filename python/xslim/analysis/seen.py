@@ -142,7 +142,7 @@ def _input_view(name: str, array: Array, facts: InputFacts | None) -> InputView:
         return _picture(name, array, facts)
     values = np.nan_to_num(array.astype(np.float32).ravel())
     view = InputView(name, "values", count=array.size, low=float(values.min()), high=float(values.max()))
-    if array.size == max(array.shape) and array.size >= FEWEST_POINTS:
+    if array.size >= FEWEST_POINTS and array.size == max(array.shape):
         parts = np.array_split(values, min(COLUMNS, len(values)))
         wave = tuple((float(part.min()), float(part.max())) for part in parts)
         return InputView(name, "waveform", wave=wave, count=array.size, low=view.low, high=view.high)
