@@ -155,14 +155,21 @@ class Judge:
 
     def judge_session(self, session: Session, parameters: Feeds) -> Outcome:
         """Return the errors of a session of this judge, with inputs besides those of the samples."""
-        feeds = [{**feed, **parameters} for feed in self.feeds]
+        return self.judge_fed(session, [{**feed, **parameters} for feed in self.feeds])
+
+    def judge_fed(self, session: Session, feeds: Sequence[Feeds]) -> Outcome:
+        """Return the errors of a session whose inputs are made of the samples of this judge."""
         return self._outcome(output_errors(session, feeds, self._expected, self._splits))
 
     def session(self, quantized: ir.Model) -> Session:
         """Return a session of the judged tensors of a quantised model, whose outputs they become."""
+        return Session(quantized, self.show(quantized), threads=1, qdq_as_written=True)
+
+    def show(self, quantized: ir.Model) -> list[str]:
+        """Make the judged tensors the outputs of a quantised model, and return their names."""
         names = self._judged(quantized)
         set_outputs(quantized, list(dict.fromkeys(names)))
-        return Session(quantized, names, threads=1, qdq_as_written=True)
+        return names
 
     def _outcome(self, errors: Sequence[Sequence[kernels.ErrorMetrics]]) -> Outcome:
         counted = np.array([any(row[column].count for row in errors) for column in range(len(self._most_db))])

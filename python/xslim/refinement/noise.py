@@ -10,13 +10,12 @@ Source: the one-on sensitivity of Nagel et al., "A White Paper on Neural Network
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Generic, TypeVar
 
 import numpy as np
-import onnx_ir as ir
 from numpy.typing import NDArray
 
 from xslim.graph.cost import model_cost
@@ -34,7 +33,7 @@ from xslim.refinement.effort import (
     SMALLEST_RANKING_RUNS,
 )
 from xslim.refinement.judge import Judge, Split
-from xslim.runtime import Feeds, Pool, thread_count
+from xslim.refinement.remainders import Changed, Remainder, Remainders
 
 MEASURING = "measuring the noise of int8 activations"
 
@@ -43,7 +42,6 @@ Noise = NDArray[np.float64]
 
 
 Item = TypeVar("Item")
-Made = TypeVar("Made")
 Part = tuple[Item, ...]
 
 
@@ -66,20 +64,24 @@ def rank_noise(trial: Trial, material: Material) -> dict[str, Noise]:
     runs = RANKING_MACS // max(1, model_cost(trial.model).macs)
     judge = _ranking_judge(material, runs)
     budget = min(RANKING_RUNS, max(SMALLEST_RANKING_RUNS, runs)) // max(len(judge.feeds), 1)
+    remainders = Remainders(trial.model, judge.feeds)
 
-    def made(part: Part[TensorGroup]) -> tuple[ir.Model, Feeds]:
-        return material.trials.alone(trial, part)
+    def changed(part: Part[TensorGroup]) -> Changed:
+        model, parameters = material.trials.alone(trial, part)
+        return Changed(model, judge.show(model), parameters)
 
-    def noise_of(made: tuple[ir.Model, Feeds]) -> Noise:
-        model, parameters = made
-        return judge.judge_session(judge.session(model), parameters).noise_ratios
+    def noise(remainder: Remainder) -> Noise:
+        return judge.judge_fed(remainder.session, remainder.feeds).noise_ratios
 
-    found = attribute_noise(trial.plan.groups, made, noise_of, budget)
+    def noises(parts: Iterable[Part[TensorGroup]]) -> Iterator[Noise]:
+        return remainders.map(noise, map(changed, parts))
+
+    found = attribute_noise(trial.plan.groups, noises, budget)
     return {group.name: noise for group, noise in found}
 
 
 def attribute_noise(
-    items: Sequence[Item], made: Callable[[Part[Item]], Made], noise_of: Callable[[Made], Noise], budget: int
+    items: Sequence[Item], noises: Callable[[Sequence[Part[Item]]], Iterable[Noise]], budget: int
 ) -> list[tuple[Item, Noise]]:
     """Measure the noise of segments of quantisers, and divide those with much noise.
 
@@ -87,38 +89,34 @@ def attribute_noise(
     ----------
     items : sequence
         The quantisers, in graph order.
-    made : callable
-        Returns a model in which the given quantisers alone are int8.
-    noise_of : callable
-        Returns the noise of such a model. It is called in several threads.
+    noises : callable
+        Returns the noise of each of several parts, where the quantisers of one part alone are int8.
     budget : int
-        About how many models may be measured.
+        About how many parts may be measured.
 
     Returns
     -------
     list of (item, noise)
         In graph order. The items of a segment that was not divided share its noise equally.
     """
-    with Pool(thread_count(), "xslim-noise") as pool:
 
-        def measure(parts: Sequence[Part[Item]]) -> list[_Segment[Item]]:
-            noises = pool.map(noise_of, (made(part) for part in parts))
-            return [_Segment(part, noise) for part, noise in zip(parts, noises, strict=True)]
+    def measure(parts: Sequence[Part[Item]]) -> list[_Segment[Item]]:
+        return [_Segment(part, noise) for part, noise in zip(parts, noises(parts), strict=True)]
 
-        segments = measure(_divide(items, SEGMENTS))
-        total_budget, budget = budget, budget - len(segments)
-        while budget > 0:
-            total = sum(segment.total for segment in segments)
-            large = [s for s in segments if len(s.items) > 1 and s.total > SIGNIFICANT_NOISE * total]
-            large.sort(key=lambda segment: -segment.total)
-            large = large[: max(1, budget // 2)]
-            if not large:
-                break
-            kept = [segment for segment in segments if segment not in large]
-            parts = [part for segment in large for part in _divide(segment.items, 2)]
-            segments = [*kept, *measure(parts)]
-            budget -= len(parts)
-            report(MEASURING, total_budget - max(budget, 0), total_budget)
+    segments = measure(_divide(items, SEGMENTS))
+    total_budget, budget = budget, budget - len(segments)
+    while budget > 0:
+        total = sum(segment.total for segment in segments)
+        large = [s for s in segments if len(s.items) > 1 and s.total > SIGNIFICANT_NOISE * total]
+        large.sort(key=lambda segment: -segment.total)
+        large = large[: max(1, budget // 2)]
+        if not large:
+            break
+        kept = [segment for segment in segments if segment not in large]
+        parts = [part for segment in large for part in _divide(segment.items, 2)]
+        segments = [*kept, *measure(parts)]
+        budget -= len(parts)
+        report(MEASURING, total_budget - max(budget, 0), total_budget)
     shares = {id(item): segment.noise / len(segment.items) for segment in segments for item in segment.items}
     return [(item, shares[id(item)]) for item in items]
 

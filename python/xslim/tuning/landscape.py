@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -19,6 +19,7 @@ from xslim.pipeline.static import StaticResult
 from xslim.quantization.bias_correction import correct_biases
 from xslim.refinement.float_tensors import with_fused
 from xslim.refinement.noise import Noise, attribute_noise
+from xslim.refinement.remainders import Changed, Remainder, Remainders
 from xslim.runtime import Feeds, Session
 
 MOST_MACS = 600_000_000_000
@@ -133,13 +134,14 @@ def _noises(result: StaticResult, macs: int) -> list[tuple[Item, Noise]]:
         if value.dtype is None or value.dtype.is_floating_point()
     ]
     feeds = _samples(result, outputs)
+    remainders = Remainders(reference, feeds)
     float_session = Session(reference, outputs, threads=1)
     expected = list(float_session.run_all(feeds))
     # Refinement corrects mean errors, so they do not count.
     centred = bool(result.means) and len(feeds) >= FEWEST_SAMPLES
     parts = MOST_MACS // max(1, macs) // len(feeds)
 
-    def made(items: Sequence[Item]) -> ir.Model:
+    def changed(items: Sequence[Item]) -> Changed:
         names = {name for item in items if isinstance(item, TensorGroup) for name in item.tensors}
         constants = {item for item in items if isinstance(item, ConstantPlan)}
         alone = Quantization(
@@ -150,18 +152,20 @@ def _noises(result: StaticResult, macs: int) -> list[tuple[Item, Noise]]:
         corrected = correct_biases(reference, part, alone, result.means, result.target)
         model = export_qdq(corrected, plan, alone, result.target)
         set_outputs(model, outputs)
-        return model
+        return Changed(model, outputs)
 
-    def noise_of(model: ir.Model) -> Noise:
-        session = Session(model, outputs, threads=1, qdq_as_written=True)
-        noises = [_Noise(centred) for _ in outputs]
-        for references, found in zip(expected, session.run_all(feeds), strict=True):
-            for noise, reference, output in zip(noises, references, found, strict=True):
-                noise.add(reference, output)
-        return np.array([noise.ratio for noise in noises])
+    def noise(remainder: Remainder) -> Noise:
+        sums = [_Noise(centred) for _ in outputs]
+        for references, found in zip(expected, remainder.session.run_all(remainder.feeds), strict=True):
+            for one, reference, output in zip(sums, references, found, strict=True):
+                one.add(reference, output)
+        return np.array([one.ratio for one in sums])
+
+    def noises(parts: Iterable[Sequence[Item]]) -> Iterator[Noise]:
+        return remainders.map(noise, map(changed, parts))
 
     items = _in_graph_order(result)
-    return attribute_noise(items, made, noise_of, min(MOST_PARTS, max(FEWEST_PARTS, parts)))
+    return attribute_noise(items, noises, min(MOST_PARTS, max(FEWEST_PARTS, parts)))
 
 
 class _Noise:
