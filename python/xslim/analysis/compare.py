@@ -21,14 +21,14 @@ from xslim.runtime import ColumnErrors, Feeds, Pool, Session, thread_count
 
 Arrays = Mapping[str, NDArray[np.generic]]
 
-MEMORY_BYTES = 256 << 20
+MEMORY_BYTES = 512 << 20
 """Target for the size of all arrays in memory at a time. To stay below it, fewer samples run concurrently; if
 that is not enough, the tensors are compared in several rounds."""
 LEAN_ABOVE = 32 << 20
 """With more bytes of weights than this, packing and folding them in a session takes longer than it saves in a
 few runs."""
-COPIES = 3
-"""Arrays of each tensor in memory at a time: float, accumulated, local."""
+ELEMENT_BYTES = 4 + 1 + 1
+"""Bytes in memory at a time for each element of a tensor: float, and the integers accumulated and local."""
 
 
 @dataclass
@@ -136,7 +136,7 @@ def _sizes(reference: ir.Model, tensors: Sequence[str], sample: Feeds) -> dict[s
     """Return the bytes of all arrays of each tensor, as far as shapes are known."""
     values = values_by_name(reference.graph)
     symbols = symbol_sizes(reference, sample)
-    return {name: COPIES * _bytes(values[name], symbols) for name in tensors}
+    return {name: ELEMENT_BYTES * _elements(values[name], symbols) for name in tensors}
 
 
 def _groups(sizes: Mapping[str, int], memory_bytes: int) -> Iterator[list[str]]:
@@ -163,11 +163,11 @@ def symbol_sizes(model: ir.Model, sample: Feeds) -> dict[str, int]:
     }
 
 
-def _bytes(value: ir.Value, symbols: Mapping[str, int]) -> int:
-    """Return the bytes of a tensor as far as its shape is known."""
+def _elements(value: ir.Value, symbols: Mapping[str, int]) -> int:
+    """Return the number of elements of a tensor as far as its shape is known."""
     shape: Iterable[int | ir.SymbolicDim] = value.shape or ()
     sizes = (dim if isinstance(dim, int) else symbols.get(str(dim.value), 1) for dim in shape)
-    return math.prod(sizes) * 4
+    return math.prod(sizes)
 
 
 class _Worker:
@@ -203,8 +203,12 @@ class _Worker:
         arrays = _run(self._quantized, {**sample, **given})
         part = Comparison()
         for name in self._tensors:
-            part.accumulated[name] = _sums(floats[name], arrays[self._local.accumulated[name]])
-            part.local[name] = _sums(floats[name], arrays[self._local.local[name]])
+            for metrics, where in (
+                (part.accumulated, self._local.accumulated),
+                (part.local, self._local.local),
+            ):
+                restored = self._local.restored(name, arrays[where[name]])
+                metrics[name] = _sums(floats[name], restored)
         vectors: dict[str, tuple[NDArray[np.generic], NDArray[np.generic]]] = {}
         if self._outputs:
             part.vectors.append(vectors)

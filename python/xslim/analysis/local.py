@@ -10,12 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from xslim.errors import InternalError
 from xslim.graph.editing import GraphEditor
+from xslim.graph.ops import constant
 from xslim.graph.quantizers import quantizer_pairs
+
+Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -28,8 +34,10 @@ class LocalModel:
         The model; its outputs are those of the exported model and the tensors named in `accumulated` and
         `local`.
     accumulated, local : dict of str to str
-        For each requested tensor: the output with its value in the exported model, and the output with the
-        value that its operator computes from the float model's tensors.
+        For each requested tensor: the output with its integers in the exported model, and the output with the
+        integers that its operator computes from the float model's tensors.
+    parameters : dict of str to (scale, zero point)
+        For each requested tensor, as in the exported model.
     fed : tuple of str
         Tensors of the float model that must be fed, besides the model's inputs.
     """
@@ -37,12 +45,22 @@ class LocalModel:
     model: ir.Model
     accumulated: dict[str, str]
     local: dict[str, str]
+    parameters: dict[str, tuple[Array, Array]]
     fed: tuple[str, ...]
 
     @staticmethod
     def input_name(tensor: str) -> str:
         """Return the name of the input through which the float values of a tensor are fed."""
         return f"{tensor}_given"
+
+    def restored(self, tensor: str, integers: Array) -> Array:
+        """Return what DequantizeLinear computes from integers of a tensor."""
+        scale, zero_point = self.parameters[tensor]
+        every = np.arange(256, dtype=np.uint8).view(zero_point.dtype)
+        steps = every.astype(np.float32) - zero_point.astype(np.float32)
+        table = (steps * scale.astype(np.float32)).astype(scale.dtype)
+        restored: Array = table[integers.view(np.uint8)]
+        return restored
 
 
 def with_local_copies(
@@ -67,11 +85,12 @@ def with_local_copies(
     """
     model = exported.clone()
     writer = _LocalCopies(model.graph, int8_operators)
-    accumulated = {name: writer.pair(name)[1].outputs[0] for name in tensors}
+    accumulated = {name: writer.pair(name)[0].outputs[0] for name in tensors}
     local = {name: writer.local(name) for name in tensors}
     model.graph.outputs[:] = dict.fromkeys([*model.graph.outputs, *accumulated.values(), *local.values()])
     model.graph.sort()
-    return LocalModel(model, _names(accumulated), _names(local), tuple(writer.given))
+    parameters = {name: writer.parameters(name) for name in tensors}
+    return LocalModel(model, _names(accumulated), _names(local), parameters, tuple(writer.given))
 
 
 def _names(values: Mapping[str, ir.Value]) -> dict[str, str]:
@@ -95,15 +114,24 @@ class _LocalCopies(GraphEditor):
             raise InternalError("an int8 tensor has no quantiser", where=name)
         return self._pairs[name]
 
+    def parameters(self, name: str) -> tuple[Array, Array]:
+        """Return the scale and the zero point of a tensor."""
+        scale, zero_point = map(constant, self.pair(name)[0].inputs[1:3])
+        assert scale is not None
+        assert zero_point is not None
+        return scale, zero_point
+
     def local(self, name: str) -> ir.Value:
-        """Return the tensor that the copy of its operator computes, quantised."""
+        """Return the integers that the copy of its operator computes."""
         computed = self.pair(name)[0].inputs[0]
         assert computed is not None
         producer = computed.producer()
         if producer is None or producer.name not in self._int8:
             # The output needs a name of its own, although it equals the tensor that the readers get.
-            return self._quantized(name, self._given_input(name), f"{name}_local")
-        return self._quantized(name, self._copy(computed), f"{name}_local")
+            computed = self._given_input(name)
+        else:
+            computed = self._copy(computed)
+        return self._integers(name, computed, f"{name}_local")
 
     def _given_input(self, name: str) -> ir.Value:
         if name not in self.given:
@@ -116,12 +144,14 @@ class _LocalCopies(GraphEditor):
             self.given[name] = value
         return self.given[name]
 
+    def _integers(self, name: str, source: ir.Value, output: str) -> ir.Value:
+        quantize, _ = self.pair(name)
+        return self._repeat(quantize, [source, *quantize.inputs[1:]], output)
+
     def _quantized(self, name: str, source: ir.Value, output: str) -> ir.Value:
-        value = source
-        for original in self.pair(name):
-            value = self._repeat(original, [value, *original.inputs[1:]], f"{output}_{original.op_type}")
-        value.name = self.fresh(output)
-        return value
+        _, restore = self.pair(name)
+        integers = self._integers(name, source, f"{output}_integers")
+        return self._repeat(restore, [integers, *restore.inputs[1:]], output)
 
     def _copy(self, value: ir.Value) -> ir.Value:
         """Copy the int8 operators that compute a value, back to the quantised tensors that they read."""
