@@ -11,7 +11,11 @@ from tests.refinement.test_steps import SHAPE, config, uneven_model
 from xslim.export.qdq import export_qdq
 from xslim.graph.io import to_proto
 from xslim.pipeline.static import StaticResult, quantize_static
-from xslim.refinement.sequential_bias import _shift, correct_biases_in_sequence
+from xslim.refinement.sequential_bias import (
+    certain_shift,
+    correct_biases_in_sequence,
+    mean_of_channels,
+)
 from xslim.runtime import Session
 from xslim.runtime.session import Feeds
 from xslim.targets import load_target
@@ -61,13 +65,23 @@ def test_the_models_that_are_given_stay_as_they_are(plain: StaticResult) -> None
 
 def test_chance_is_taken_off_the_shift() -> None:
     generator = np.random.default_rng(0)
-    noise = [generator.standard_normal((1, 2, 4, 4)) for _ in range(16)]
-    offset = np.array([3.0, 0.0]).reshape(1, 2, 1, 1)
-    shift = _shift([array + offset for array in noise], [np.zeros_like(array) for array in noise], 1)
-    plain = np.mean(noise, axis=(0, 1, 3, 4)) + np.array([3.0, 0.0])
-    assert shift[0] == pytest.approx(3.0, abs=0.2)
+    noise = generator.standard_normal((16, 2))
+    plain = noise.mean(axis=0)
+    shift = certain_shift(noise + np.array([3.0, 0.0]))
+    assert shift[0] == pytest.approx(3.0 + plain[0], abs=0.2)
     assert abs(shift[1]) < 0.7 * abs(plain[1])
 
 
+def test_a_channel_with_infinities_is_not_shifted() -> None:
+    assert certain_shift(np.array([[0.5, np.inf], [0.5, 1.0]])).tolist() == [0.5, 0.0]
+
+
 def test_one_sample_is_taken_as_it_is() -> None:
-    assert _shift([np.full((1, 3), 2.0)], [np.full((1, 3), 1.5)], -1).tolist() == [0.5, 0.5, 0.5]
+    assert certain_shift(np.full((1, 3), 0.5)).tolist() == [0.5, 0.5, 0.5]
+
+
+@pytest.mark.parametrize("axis", [1, -1])
+def test_means_are_those_of_all_positions(axis: int) -> None:
+    array = np.random.default_rng(0).standard_normal((2, 3, 4, 5)).astype(np.float32)
+    rows = np.moveaxis(array, axis, -1).reshape(-1, array.shape[axis]).astype(np.float64)
+    np.testing.assert_allclose(mean_of_channels(array, axis), rows.mean(axis=0), rtol=1e-12)

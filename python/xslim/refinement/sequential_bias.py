@@ -1,8 +1,8 @@
 """Bias correction by the measured activations of the quantised network, layer after layer.
 
 Rounded activations shift the mean of a layer's output as rounded weights do, and the shifts of successive
-layers add up. The float and the quantised network run on the same samples, layer by layer. At every layer,
-the mean difference per output channel is added to the bias before the next layer runs. If all biases were
+layers add up. Both networks run on the same samples, the quantised one layer by layer. At every layer, the
+mean difference per output channel is added to the bias before the next layer runs. If all biases were
 corrected at once, later layers would compensate errors that the corrected earlier layers no longer make.
 
 Source: Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction", ICCV 2019
@@ -11,7 +11,7 @@ Source: Nagel et al., "Data-Free Quantization Through Weight Equalization and Bi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -22,6 +22,8 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from xslim.calibration.budget import output_bytes
+from xslim.calibration.collectors import Arrays
+from xslim.calibration.runner import stream
 from xslim.export.qdq import export_qdq
 from xslim.graph.layers import layers
 from xslim.graph.scheme import Quantization, QuantPlan
@@ -85,17 +87,24 @@ def correct_biases_in_sequence(
     """
     corrected = model.clone()
     exported = export_qdq(model, plan, quantization, target)
-    float_run, int8_run = Stepwise(reference, samples), Stepwise(exported, samples, qdq_as_written=True)
     wanted, outputs = _outputs(reference.graph), _outputs(exported.graph)
     weighted = {reader for constant in plan.constants if constant.symmetric for reader in constant.readers}
-    found = layers(corrected.graph)
+    axes = {
+        name: 1 if layer.vectors.window is not None else -1
+        for name, layer in layers(corrected.graph).items()
+        if name in weighted and name in outputs
+    }
+    means = _Means({wanted[name]: axis for name, axis in axes.items()})
+    stream(reference, [means], samples)
+    int8_run = Stepwise(exported, samples, qdq_as_written=True)
     for node in list(corrected.graph):
-        layer = found.get(node.name or "")
-        if layer is None or layer.node not in weighted or layer.node not in outputs:
+        if node.name not in axes:
             continue
-        axis = 1 if layer.vectors.window is not None else -1
-        name = outputs[layer.node]
-        shift = _shift(float_run.reach(wanted[layer.node]), int8_run.reach(name), axis)
+        name, axis = outputs[node.name], axes[node.name]
+        found = [mean_of_channels(array, axis) for array in int8_run.reach(name)]
+        with np.errstate(invalid="ignore"):
+            differences = np.stack(means.rows[wanted[node.name]]) - np.stack(found)
+        shift = certain_shift(differences)
         bias = add_to_bias(node, target, plan, shift)
         if bias is None:
             continue
@@ -110,28 +119,45 @@ def _outputs(graph: ir.Graph) -> dict[str, str]:
     return {node.name or "": node.outputs[0].name or "" for node in graph}
 
 
-def _shift(wanted: Sequence[Array], found: Sequence[Array], axis: int) -> Vector:
+class _Means:
+    """Collects the mean per channel of every sample."""
+
+    def __init__(self, axes: Mapping[str, int]) -> None:
+        self._axes = dict(axes)
+        self.rows: dict[str, list[Vector]] = {name: [] for name in axes}
+
+    @property
+    def tensors(self) -> Sequence[str]:
+        return list(self._axes)
+
+    def update(self, arrays: Arrays) -> None:
+        for name, axis in self._axes.items():
+            self.rows[name].append(mean_of_channels(arrays[name], axis))
+
+
+def certain_shift(differences: Vector) -> Vector:
     """Estimate the mean difference per channel, shrunk by its standard error.
 
     The standard error ``e`` of the mean difference ``d`` is computed from the means of single samples. The
     result is ``d * (1 - e^2 / d^2)``, or 0 if that factor is negative (the positive-part James-Stein
     estimator). Channels with infinite values, which a mask causes, are not shifted.
+
+    Parameters
+    ----------
+    differences : float64 array, shape (samples, channels)
+        Mean of every channel in the float network, minus that in the quantised network.
     """
-    with np.errstate(invalid="ignore"):
-        means = np.stack(
-            [_mean(ours, axis) - _mean(theirs, axis) for ours, theirs in zip(wanted, found, strict=True)]
-        )
-    means[:, ~np.isfinite(means).all(axis=0)] = 0
+    means = np.where(np.isfinite(differences).all(axis=0), differences, 0.0)
     mean = means.mean(axis=0)
     chance = means.var(axis=0, ddof=1) / len(means) if len(means) > 1 else np.zeros_like(mean)
     shift: Vector = mean * np.clip(1.0 - chance / np.maximum(mean**2, TINY), 0.0, 1.0)
     return shift
 
 
-def _mean(array: Array, axis: int) -> Vector:
+def mean_of_channels(array: Array, axis: int) -> Vector:
     """Return the mean per channel over all positions."""
-    rows = np.moveaxis(array, axis, -1).reshape(-1, array.shape[axis])
-    mean: Vector = rows.mean(axis=0, dtype=np.float64)
+    others = tuple(index for index in range(array.ndim) if index != axis % array.ndim)
+    mean: Vector = array.mean(axis=others, dtype=np.float64)
     return mean
 
 
