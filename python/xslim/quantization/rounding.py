@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 import onnx_ir as ir
@@ -16,6 +17,7 @@ from xslim.graph.layers import Layer, Vectors, layers, weight_of
 from xslim.graph.ops import constant as contents
 from xslim.graph.scheme import ConstantPlan, Quantization, QuantizedTensor, QuantParams, QuantPlan
 from xslim.kernels import Gram, quantize_per_channel, round_weights
+from xslim.runtime import Pool, thread_count
 
 DAMPING = 0.01
 
@@ -83,17 +85,27 @@ def round_with_feedback(
     factors : sequence of float
         Multiples of the scale to try; each channel keeps the best.
     """
-    constants = dict(quantization.constants)
+    by_gram: dict[Vectors, list[tuple[ConstantPlan, Layer]]] = {}
     for constant, layer in _roundable(model.graph, plan):
         gram = grams.get(layer.vectors)
-        if gram is None or gram.count == 0 or not gram.is_finite:
-            continue
-        weight = weight_of(model.graph, layer)
-        matrix = layer.matrix(weight).astype(np.float32)
-        enough = max(damping, SCARCE_DAMPING * layer.vectors.columns / gram.count)
-        values, scales, _ = round_weights(
-            matrix, gram, groups=layer.groups, bits=bits, damping=enough, factors=list(factors)
-        )
-        params = QuantParams(scales, np.zeros(scales.shape, np.int8), constant.axis)
-        constants[constant] = QuantizedTensor(layer.restore(values, weight.shape), params)
+        if gram is not None and gram.count > 0 and gram.is_finite:
+            by_gram.setdefault(layer.vectors, []).append((constant, layer))
+
+    def rounded(vectors: Vectors) -> list[tuple[ConstantPlan, QuantizedTensor]]:
+        gram = grams[vectors]
+        enough = max(damping, SCARCE_DAMPING * vectors.columns / gram.count)
+        found = []
+        for constant, layer in by_gram[vectors]:
+            weight = weight_of(model.graph, layer)
+            matrix = layer.matrix(weight).astype(np.float32)
+            values, scales, _ = round_weights(
+                matrix, gram, groups=layer.groups, bits=bits, damping=enough, factors=list(factors)
+            )
+            params = QuantParams(scales, np.zeros(scales.shape, np.int8), constant.axis)
+            found.append((constant, QuantizedTensor(layer.restore(values, weight.shape), params)))
+        return found
+
+    # A large matrix is factorised in one thread, so layers are rounded side by side.
+    with Pool(thread_count(), "xslim-rounding") as pool:
+        constants = {**quantization.constants, **dict(chain.from_iterable(pool.map(rounded, by_gram)))}
     return replace(quantization, constants=constants)
