@@ -8,7 +8,7 @@ ranges of the other half.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
@@ -27,7 +27,19 @@ from xslim.graph.scheme import QuantParams, QuantPlan, TensorGroup
 from xslim.graph.spreads import LEFT_FLOAT, NOTHING_DONE, ChannelSpread
 from xslim.quantization.equalization import Vector, channels_to_observe
 from xslim.quantization.parameters import activation_params, params_of_range
-from xslim.refinement.effort import FOLDS, JUDGED_PER_FOLD, LEAST_SPREAD, MANY_RUNS, MOST_SPREADS, RANGE_RUNS
+from xslim.refinement.effort import (
+    CHOSEN,
+    FEW_JUDGES,
+    FEWEST_PER_FOLD,
+    FOLDS,
+    FORMULA_GAIN_DB,
+    JUDGED_PER_FOLD,
+    LEAST_SPREAD,
+    MANY_RUNS,
+    MOST_SPREADS,
+    RANGE_RUNS,
+    Effort,
+)
 from xslim.refinement.judge import Judge, Split
 from xslim.refinement.outcome import Outcome
 from xslim.runtime import Feeds, thread_count
@@ -76,6 +88,8 @@ class ActivationTrials:
         The samples, and how the model runs on them.
     judge : Judge
         Scores on the samples held back, which are the only fold if there are many samples.
+    effort : Effort
+        Limits how many samples a fold judges on.
 
     Attributes
     ----------
@@ -90,6 +104,7 @@ class ActivationTrials:
         data: CalibrationData,
         settings: Settings,
         judge: Judge,
+        effort: Effort,
     ) -> None:
         self._outcomes: WeakKeyDictionary[ir.Model, dict[tuple[QuantPlan, float], Outcome]] = (
             WeakKeyDictionary()
@@ -103,7 +118,7 @@ class ActivationTrials:
         if self.are_many:
             self._folds = [_Fold(judge, ranges.without(ranges.count - 1))]
         else:
-            stride = FOLDS * math.ceil(data.runs / FOLDS / JUDGED_PER_FOLD)
+            stride = FOLDS * math.ceil(data.runs / FOLDS / _judged_per_fold(judge, effort))
             judges = [Judge(reference, data, settings, Split(stride, index), judge) for index in range(FOLDS)]
             self._folds = [_Fold(judge, ranges.without(index)) for index, judge in enumerate(judges)]
 
@@ -158,19 +173,56 @@ class ActivationTrials:
 
     def judge(self, trial: Trial) -> Outcome:
         """Return the outcome over the samples of all folds; equal trials of one model are run once."""
+        found = self.judge_against(trial, None)
+        assert found is not None
+        return found
+
+    def judge_against(self, trial: Trial, best: Outcome | None) -> Outcome | None:
+        """Return the outcome of a trial, or None if it certainly loses against the best one so far.
+
+        A trial that is worse by two standard deviations on the first half of the samples does not run on the
+        second half.
+        """
         known = self._outcomes.setdefault(trial.model, {})
         key = trial.plan, trial.margin
         if key not in known:
-            found = [self._activations(trial, fold.ranges) for fold in self._folds]
-            shared = set.intersection(*(set(activations) for activations in found))
-            adjustable = Adjustable(trial.model, trial.plan, shared)
-            session = self._folds[0].judge.session(adjustable.model)
-            parts = [
-                fold.judge.judge_session(session, adjustable.parameters(activations))
-                for fold, activations in zip(self._folds, found, strict=True)
-            ]
-            known[key] = Outcome.joined(parts)
+            run = self._prepared(trial)
+            first = run(self._halves)
+            if best is not None and self._is_worse(first, best):
+                return None
+            rest = run([slice(half.stop, None) for half in self._halves])
+            known[key] = Outcome.joined([part for both in zip(first, rest, strict=True) for part in both])
         return known[key]
+
+    def _prepared(self, trial: Trial) -> Callable[[Sequence[slice]], list[Outcome]]:
+        """Return a function that runs a trial on one part of the samples of every fold."""
+        activations = [self._activations(trial, fold.ranges) for fold in self._folds]
+        adjustable = Adjustable(trial.model, trial.plan, set.intersection(*map(set, activations)))
+        parameters = [adjustable.parameters(found) for found in activations]
+        session = self._folds[0].judge.session(adjustable.model)
+
+        def run(parts: Sequence[slice]) -> list[Outcome]:
+            return [
+                fold.judge.judge_session(session, feeds, part)
+                for fold, feeds, part in zip(self._folds, parameters, parts, strict=True)
+            ]
+
+        return run
+
+    @property
+    def _halves(self) -> list[slice]:
+        return [slice(0, (len(fold.judge.feeds) + 1) // 2) for fold in self._folds]
+
+    def _is_worse(self, first: Sequence[Outcome], best: Outcome) -> bool:
+        sizes = [len(fold.judge.feeds) for fold in self._folds]
+        starts = [sum(sizes[:index]) for index in range(len(sizes))]
+        rows = [
+            start + row for start, half in zip(starts, self._halves, strict=True) for row in range(half.stop)
+        ]
+        if len(rows) < FEW_JUDGES:
+            return False
+        lead = Outcome.joined(first).gain_of(best.rows(rows))
+        return lead.db > max(CHOSEN * lead.deviation, FORMULA_GAIN_DB)
 
     def alone(self, trial: Trial, groups: Iterable[TensorGroup]) -> tuple[ir.Model, Feeds]:
         """Return the model of a trial with the given groups alone in int8, and its parameters.
@@ -201,6 +253,11 @@ class ActivationTrials:
                 room = trial.margin if has_room(group, changed) else 1.0
                 found.update(dict.fromkeys(group.tensors, params_of_range(low * room, high * room)))
         return found
+
+
+def _judged_per_fold(judge: Judge, effort: Effort) -> int:
+    inputs = sum(array.size for feeds in judge.feeds[:1] for array in feeds.values())
+    return min(JUDGED_PER_FOLD, max(FEWEST_PER_FOLD, effort.judging_inputs // max(inputs, 1)))
 
 
 def _spread(magnitudes: Vector) -> float:

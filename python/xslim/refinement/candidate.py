@@ -191,7 +191,7 @@ class Material:
         tensors.update(channels_to_observe(self.reference, plan))
         tensors.update(channels_to_observe(extended, wide))
         sources = {product.get(name, name): axis for name, axis in tensors.items()}
-        return ActivationTrials(self.reference, sources, self.data, self.settings, self.judge)
+        return ActivationTrials(self.reference, sources, self.data, self.settings, self.judge, self.effort)
 
     def export(self, candidate: Candidate) -> ir.Model:
         """Return the quantised model of a candidate."""

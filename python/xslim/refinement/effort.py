@@ -135,9 +135,10 @@ CAREFUL_STRENGTHS = (1.0, 0.5, 0.25)
 """Strengths to try if there are few samples; only the last one where little is lost anyway. With
 12 photographs, a face detector reached 42 dB with 0.25, 36 dB with 0.5 and 30 dB with 1 on unseen ones, and
 every score on the 12 was best with 1."""
-JUDGED_PER_FOLD = 12
-"""Largest number of runs on which a fold judges. The runs of a trial would otherwise grow up to `MANY_RUNS`
-samples and then fall: with 50 samples, squeezenet took 1.4 times as long as with 100."""
+JUDGED_PER_FOLD, FEWEST_PER_FOLD = 12, 6
+"""Largest numbers of runs on which a fold judges, for small and for large inputs. The runs of a trial would
+otherwise grow up to `MANY_RUNS` samples and then fall: with 50 samples, squeezenet took 1.4 times as long as
+with 100."""
 MARGINS = (1.15, 1.4)
 """Factors to try for widening the ranges of equalised tensors if there are few samples. With 12 images,
 resnet20 gained 0.16 dB on 200 unseen images over no widening."""

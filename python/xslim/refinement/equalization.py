@@ -8,11 +8,13 @@ prove such a gain: on a classifier of two classes, 50 factors were chosen and lo
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx_ir as ir
 
+from xslim.graph.factors import products
 from xslim.quantization.balancing import insert_factors, remove_unused_factors
 from xslim.quantization.equalization import equalize
 from xslim.refinement.activation_trials import Trial, changed_tensors, has_room
@@ -49,10 +51,12 @@ def equalize_channels(start: Candidate, material: Material) -> Candidate:
     calibration.
     """
     before = material.trials.judge(start.trial)
-    best, everywhere = _best_strength(insert_factors(start.model, start.plan), before, material), False
+    extended = insert_factors(start.model, start.plan)
+    best, everywhere = _best_strength(extended, None, before, material), False
     enough = max(before.worst, best.outcome.worst if best else before.worst) >= ENOUGH_DB
-    if material.trials.are_fair and not enough:
-        further = _best_strength(insert_factors(start.model, start.plan, everywhere=True), before, material)
+    wide = insert_factors(start.model, start.plan, everywhere=True)
+    if material.trials.are_fair and not enough and products(wide) != products(extended):
+        further = _best_strength(wide, best, before, material)
         gained = before.gain_of(best.outcome).db if best else 0.0
         if further and before.gain_of(further.outcome).db >= max(gained, 0.0) + FACTOR_GAIN_DB:
             best, everywhere = further, True
@@ -71,16 +75,19 @@ def equalize_channels(start: Candidate, material: Material) -> Candidate:
     )
 
 
-def _best_strength(extended: ir.Model, before: Outcome, material: Material) -> _Found | None:
-    """Return the best strength for a model with inserted factors; None if no channel can be scaled."""
-    trials = material.trials
-    if not trials.magnitudes(extended, material.planner(extended, {})):
-        return None
-    tried = (
-        _try(equalized_trial(extended, strength, material), strength, material)
-        for strength in _strengths(before, material)
+def _best_strength(
+    extended: ir.Model, best: _Found | None, before: Outcome, material: Material
+) -> _Found | None:
+    """Return the best strength for a model with inserted factors, or the best one so far if it is better.
+
+    The result is None if no channel can be scaled.
+    """
+    if not material.trials.magnitudes(extended, material.planner(extended, {})):
+        return best
+    trials = (
+        (equalized_trial(extended, strength, material), strength) for strength in _strengths(before, material)
     )
-    return max(tried, key=lambda found: found.rank(before))
+    return _best(trials, best, before, material)
 
 
 def _strengths(before: Outcome, material: Material) -> tuple[float, ...]:
@@ -94,12 +101,22 @@ def _with_margin(found: _Found, before: Outcome, material: Material) -> _Found:
     """Return the best margin for an equalised model; without one if there are many samples or no gain."""
     if material.trials.are_many or before.gain_of(found.outcome).db < CHOICE_GAIN_DB:
         return found
-    wider = (_try(replace(found.trial, margin=margin), found.strength, material) for margin in MARGINS)
-    return max([found, *wider], key=lambda found: found.rank(before))
+    wider = ((replace(found.trial, margin=margin), found.strength) for margin in MARGINS)
+    return _best(wider, found, before, material) or found
 
 
-def _try(trial: Trial, strength: float, material: Material) -> _Found:
-    return _Found(trial, strength, material.trials.judge(trial))
+def _best(
+    trials: Iterable[tuple[Trial, float]], best: _Found | None, before: Outcome, material: Material
+) -> _Found | None:
+    """Return the best of several trials, each given with its strength, and of the best one so far."""
+    for trial, strength in trials:
+        outcome = material.trials.judge_against(trial, best.outcome if best else None)
+        if outcome is None:
+            continue
+        found = _Found(trial, strength, outcome)
+        if best is None or found.rank(before) > best.rank(before):
+            best = found
+    return best
 
 
 def equalized_trial(extended: ir.Model, strength: float, material: Material) -> Trial:

@@ -23,6 +23,8 @@ from xslim.runtime import Split as ColumnSplit
 
 METRIC = "output SQNR (dB)"
 
+EVERY = slice(None)
+
 
 @dataclass(frozen=True)
 class Split:
@@ -127,8 +129,11 @@ class Judge:
         shown = with_outputs(model, list(dict.fromkeys(names)))
         self._expected = list(Session(shown, names, threads=1).run_all(self.feeds))
         self._splits: list[ColumnSplit | None] = like._splits if like else self._find_splits(model, names)
-        counts = [1 if part is None else 2 for part in self._splits]
-        self._most_db = np.repeat(self._most_db, counts or [1] * len(names))
+        parts = [1 if part is None else 2 for part in self._splits] or [1] * len(names)
+        self._counted: NDArray[np.bool_] = (
+            like._counted if like else np.repeat(self._hold_floats(len(names)), parts)
+        )
+        self._most_db = np.repeat(self._most_db, parts)[self._counted]
 
     def _find_splits(self, model: ir.Model, names: Sequence[str]) -> list[ColumnSplit | None]:
         """Find the outputs that join results of different scale."""
@@ -137,6 +142,15 @@ class Judge:
             split_columns(arrays) if name in joined and _are_floats(arrays) else None
             for name, arrays in zip(names, zip(*self._expected, strict=True), strict=False)
         ]
+
+    def _hold_floats(self, count: int) -> NDArray[np.bool_]:
+        """Tell which of the judged tensors hold floating-point values on any sample."""
+        found = np.zeros(count, bool)
+        for row in self._expected:
+            found |= [
+                isinstance(item, np.ndarray) and item.dtype.kind == "f" and item.size > 0 for item in row
+            ]
+        return found
 
     @property
     def is_fair(self) -> bool:
@@ -153,13 +167,13 @@ class Judge:
         """Return the errors of a quantised model, whose outputs become the judged tensors."""
         return self.judge_session(self.session(quantized), {})
 
-    def judge_session(self, session: Session, parameters: Feeds) -> Outcome:
-        """Return the errors of a session of this judge, with inputs besides those of the samples."""
-        return self.judge_fed(session, [{**feed, **parameters} for feed in self.feeds])
+    def judge_session(self, session: Session, parameters: Feeds, part: slice = EVERY) -> Outcome:
+        """Return the errors of a session, with inputs besides those of the samples, on a part of these."""
+        return self.judge_fed(session, [{**feed, **parameters} for feed in self.feeds[part]], part)
 
-    def judge_fed(self, session: Session, feeds: Sequence[Feeds]) -> Outcome:
-        """Return the errors of a session whose inputs are made of the samples of this judge."""
-        return self._outcome(output_errors(session, feeds, self._expected, self._splits))
+    def judge_fed(self, session: Session, feeds: Sequence[Feeds], part: slice = EVERY) -> Outcome:
+        """Return the errors of a session whose inputs are made of a part of the samples of this judge."""
+        return self._outcome(output_errors(session, feeds, self._expected[part], self._splits))
 
     def session(self, quantized: ir.Model) -> Session:
         """Return a session of the judged tensors of a quantised model, whose outputs they become."""
@@ -172,10 +186,10 @@ class Judge:
         return names
 
     def _outcome(self, errors: Sequence[Sequence[kernels.ErrorMetrics]]) -> Outcome:
-        counted = np.array([any(row[column].count for row in errors) for column in range(len(self._most_db))])
-        signal = np.array([[item.reference_energy for item in row] for row in errors])
-        noise = np.array([[item.noise_energy for item in row] for row in errors])
-        return Outcome(signal[:, counted], noise[:, counted], self._most_db[counted])
+        shape = len(errors), len(self._counted)
+        signal = np.array([[item.reference_energy for item in row] for row in errors]).reshape(shape)
+        noise = np.array([[item.noise_energy for item in row] for row in errors]).reshape(shape)
+        return Outcome(signal[:, self._counted], noise[:, self._counted], self._most_db)
 
     def _judged(self, model: ir.Model) -> list[str]:
         """Return the judged tensors of a model."""

@@ -9,7 +9,7 @@ Source: Efron, "Bootstrap Methods: Another Look at the Jackknife", Annals of Sta
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,6 +83,11 @@ class Outcome:
             np.concatenate([outcome.noise for outcome in outcomes]),
             outcomes[0].most_db,
         )
+
+    def rows(self, samples: Sequence[int]) -> Outcome:
+        """Return the outcome over some of the samples."""
+        chosen = list(samples)
+        return replace(self, signal=self.signal[chosen], noise=self.noise[chosen])
 
     def gain_of(self, after: Outcome) -> Gain:
         """Return how much less noise another model has on the same samples.
