@@ -14,19 +14,23 @@ from xslim import kernels
 from xslim.analysis.local import LocalModel, with_local_copies
 from xslim.analysis.seen import is_class_vector
 from xslim.errors import InternalError
-from xslim.graph.io import weight_bytes
 from xslim.graph.outputs import values_by_name, with_outputs
 from xslim.progress import tracked
-from xslim.runtime import ColumnErrors, Feeds, Pool, Session, thread_count
+from xslim.runtime import (
+    ColumnErrors,
+    Feeds,
+    Pool,
+    Session,
+    give_back,
+    is_lean_for_few_runs,
+    thread_count,
+)
 
 Arrays = Mapping[str, NDArray[np.generic]]
 
 MEMORY_BYTES = 512 << 20
 """Target for the size of all arrays in memory at a time. To stay below it, fewer samples run concurrently; if
 that is not enough, the tensors are compared in several rounds."""
-LEAN_ABOVE = 32 << 20
-"""With more bytes of weights than this, packing and folding them in a session takes longer than it saves in a
-few runs."""
 ELEMENT_BYTES = 4 + 1 + 1
 """Bytes in memory at a time for each element of a tensor: float, and the integers accumulated and local."""
 
@@ -188,7 +192,7 @@ class _Worker:
         self._tensors = tensors
         self._outputs = outputs
         self._local = local
-        lean = weight_bytes(reference) > LEAN_ABOVE
+        lean = is_lean_for_few_runs(reference)
         self._float = Session(with_outputs(reference, names), names, threads=1, lean=lean)
         fetched = [*local.accumulated.values(), *local.local.values(), *outputs]
         self._quantized = Session(
@@ -232,6 +236,7 @@ class _Worker:
     def close(self) -> None:
         """Release the sessions of both models, before those of the next group are created."""
         del self._float, self._quantized
+        give_back()
 
 
 def _in_order(worker: _Worker, samples: Sequence[Feeds], threads: int) -> Iterator[Comparison]:

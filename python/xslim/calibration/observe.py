@@ -23,7 +23,7 @@ from xslim.calibration.runner import stream
 from xslim.calibration.store import StoredSketches, load_sketches, save_sketches
 from xslim.errors import DataError
 from xslim.kernels import Sketch
-from xslim.runtime import Feeds, thread_count
+from xslim.runtime import Feeds, give_back, thread_count
 
 logger = logging.getLogger(__name__)
 
@@ -279,6 +279,7 @@ def _pass(
         workers=workers,
         after_batch=after_batch,
     )
+    give_back()
     if count + skip == 0:
         index, total = settings.shard
         raise DataError(f"shard {index + 1} of {total} holds no sample", hint="make fewer shards")

@@ -11,7 +11,7 @@ import onnx_ir as ir
 from xslim.calibration.budget import MEGABYTE, output_bytes
 from xslim.graph.outputs import with_outputs
 from xslim.graph.remainder import cut_equal_part
-from xslim.runtime import Feeds, Pool, Session, thread_count
+from xslim.runtime import Feeds, Pool, Session, is_lean_for_few_runs, thread_count
 
 Result = TypeVar("Result")
 
@@ -83,9 +83,10 @@ class Remainders:
 
         def call(given: tuple[Changed, list[Feeds]]) -> Result:
             copy, feeds = given
-            session = Session(copy.model, copy.outputs, threads=1, qdq_as_written=True)
+            session = Session(copy.model, copy.outputs, threads=1, qdq_as_written=True, lean=lean)
             return function(Remainder(session, feeds))
 
+        lean = is_lean_for_few_runs(self._original)
         with Pool(thread_count(), "xslim-remainders") as pool:
             for group in self._groups(changed):
                 yield from pool.map(call, self._fed(group))

@@ -47,6 +47,7 @@ from xslim.refinement.effort import (
 )
 from xslim.refinement.judge import METRIC
 from xslim.refinement.outcome import Outcome
+from xslim.runtime import give_back
 
 logger = logging.getLogger(__name__)
 
@@ -177,6 +178,7 @@ def refine(
         judged = len(candidate.gains)
         candidate = _take(step, candidate, material, known)
         kept.update(step.name for gain in candidate.gains[judged:] if gain.kept)
+        give_back()
     return candidate
 
 

@@ -3,9 +3,10 @@
 from xslim.runtime.agreement import disagreement
 from xslim.runtime.columns import ColumnErrors, LostColumns, Split, split_columns
 from xslim.runtime.isolated import Isolated, Runs, with_less_optimisation
+from xslim.runtime.memory import give_back
 from xslim.runtime.pool import Pool
 from xslim.runtime.random_input import random_feeds
-from xslim.runtime.session import Feeds, Session
+from xslim.runtime.session import Feeds, Session, is_lean_for_few_runs
 from xslim.runtime.signatures import Signature, needs_onnxruntime, signature, state_types
 from xslim.runtime.stepwise import Stepwise
 from xslim.runtime.threads import thread_count
@@ -23,7 +24,9 @@ __all__ = [
     "Split",
     "Stepwise",
     "disagreement",
+    "give_back",
     "is_gap",
+    "is_lean_for_few_runs",
     "needs_onnxruntime",
     "random_feeds",
     "require_runnable",

@@ -11,12 +11,21 @@ from numpy.typing import NDArray
 
 from xslim.errors import ModelError
 from xslim.graph.detached import detach
-from xslim.graph.io import load_mended
+from xslim.graph.io import load_mended, weight_bytes
 from xslim.runtime.engine import FULL, Engine, SessionOptions
 from xslim.runtime.pool import Pool
 from xslim.runtime.threads import thread_count
 
 Feeds = Mapping[str, NDArray[np.generic]]
+
+LEAN_ABOVE = 32 << 20
+"""With more bytes of weights than this, packing and folding them in a session takes longer than it saves in a
+few runs."""
+
+
+def is_lean_for_few_runs(model: ir.Model) -> bool:
+    """Whether a session that runs a model a few times should be lean, see `SessionOptions`."""
+    return weight_bytes(model) > LEAN_ABOVE
 
 
 class Session(Engine):
