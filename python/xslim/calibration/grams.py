@@ -14,8 +14,8 @@ from xslim.calibration.collectors import Arrays
 from xslim.graph.layers import Vectors, Window
 from xslim.kernels import Gram, NonFiniteError
 
-VECTORS_PER_COLUMN = 4
-LEAST_VECTORS = 512
+VECTORS_PER_COLUMN = 8
+LEAST_VECTORS = 1_024
 """A Gram matrix is built from at least this many vectors over all samples, and from `VECTORS_PER_COLUMN` for
 each of its columns if that is more; from all vectors if the samples hold fewer."""
 
