@@ -158,6 +158,7 @@ input_parameters = [{file_type = "npy", data_list_path = "data/x.txt", preproces
         (MANIFEST + "\n[[models]]\nmodel = 'zoo/a.onnx'\n", "two jobs have the name a.spacemit"),
         (MANIFEST.replace("finetune_level = 0", "finetune_level = 9"), "finetune_level"),
         ("not toml", "cannot read the manifest"),
+        ("[[models]]\nname = 'a'", "an entry of the manifest has no model"),
         ("[[models]]\nmodel = 'zoo/a.onnx'\nconfig = 'none.json'", "there is no such config file"),
     ],
 )

@@ -38,7 +38,7 @@ class _Defaults(_Strict):
 
 
 class _Entry(_Defaults):
-    model: Annotated[str, Field(min_length=1)]
+    model: Annotated[str, Field(min_length=1)] | None = None
     name: Annotated[str, Field(pattern=r"^[^/\\]+$")] | None = None
     config: str | None = None
 
@@ -141,7 +141,7 @@ def _problems(lines: Sequence[str], path: Path) -> ConfigError:
 
 
 def _jobs(entry: _Entry, manifest: _Manifest, base: Path, folder: Path) -> Iterator[Job]:
-    models = _matches(entry.model, base)
+    models = _models(entry, base)
     if entry.name is not None and len(models) > 1:
         raise ConfigError(f"{entry.model} matches {len(models)} models", where="name", hint="leave name out")
     for model in models:
@@ -150,6 +150,19 @@ def _jobs(entry: _Entry, manifest: _Manifest, base: Path, folder: Path) -> Itera
             stem = entry.name or model.stem
             name = stem if target is None else f"{stem}.{Path(target).stem}"
             yield Job(name, model, portable(config, base), folder / f"{name}.onnx")
+
+
+def _models(entry: _Entry, base: Path) -> list[Path]:
+    """Return the models of an entry; without a field for them, the configuration file names the model."""
+    if entry.model is not None:
+        return _matches(entry.model, base)
+    own = portable(load_config(base / entry.config)) if entry.config is not None else {}
+    named = own.get("model_parameters", {}).get("onnx_model")
+    if named is None:
+        raise ConfigError(
+            "an entry of the manifest has no model", hint="give model, or a config that names onnx_model"
+        )
+    return _matches(named, base)
 
 
 def _matches(pattern: str, base: Path) -> list[Path]:
