@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 
+from xslim.commands.boxes import layout_of
 from xslim.errors import DataError, ModelError
 from xslim.graph.inputs import InputSpec, input_specs
 from xslim.passes.cut import split
@@ -27,6 +29,12 @@ IMAGENET = {
 }
 USUAL = " Often 123.675, 116.28, 103.53 and 58.395, 57.12, 57.375, as in torchvision."
 USUAL_LENGTH, USUAL_SIDE = 128, 224
+HEAD_RANK = 3
+ARRAYS = {
+    "npy": "npy: one array per file, without or with the batch dimension.",
+    "raw": "raw: the bytes of the input, little-endian, without a header.",
+    "img": "Images.",
+}
 PLACEHOLDER = "calibration/{}.txt"
 
 
@@ -51,20 +59,34 @@ def guess_entries(model: ir.Model, data: Sequence[str]) -> tuple[list[dict[str, 
     """
     specs = input_specs(model)
     files = {name: files_in(folder) for name, folder in match_folders(specs, data).items()}
-    entries = [guess_entry(spec, model, files.get(spec.name), list_name(spec, {})) for spec in specs]
+    kinds = {name: FILE_TYPES[paths[0].suffix.lower()] for name, paths in files.items()}
+    entries = [guess_entry(spec, model, kinds.get(spec.name), list_name(spec, {})) for spec in specs]
     return [{key: guess.value for key, guess in entry.items()} for entry in entries], files
 
 
-def guess_entry(spec: InputSpec, model: ir.Model, files: Sequence[Path] | None, listing: str) -> Section:
-    """Guess an entry of ``input_parameters``."""
-    kind = FILE_TYPES[files[0].suffix.lower()] if files else None
+def guess_entry(
+    spec: InputSpec, model: ir.Model, kind: str | None, listing: str, sizes: Section | None = None
+) -> Section:
+    """Guess an entry of ``input_parameters``.
+
+    Parameters
+    ----------
+    spec, model
+        The input and its model.
+    kind : str or None
+        img, npy or raw; None if there are no files yet.
+    listing : str
+        The list of the files.
+    sizes : Section, optional
+        ``input_shape`` as the files tell it, or empty if they have several sizes.
+    """
     entry: Section = {"input_name": Guess(spec.name)}
     layout = _image_size(spec)
     if layout is not None and kind in (None, "img"):
         entry |= _image_fields(spec, layout, model)
     else:
-        entry |= _array_fields(spec, kind or "npy")
-    reason = "" if files else "CHECK: a text file with one calibration file per line."
+        entry |= _array_fields(spec, kind or "npy", sizes)
+    reason = "" if kind else "CHECK: a text file with one calibration file per line."
     entry["data_list_path"] = Guess(listing, reason)
     return entry
 
@@ -113,18 +135,37 @@ def _image_fields(spec: InputSpec, layout: tuple[int, list[int | None]], model: 
             f"CHECK: (pixel - mean) / std, with pixels from 0 to 255.{USUAL if channels == COLOURS else ''}",
         )
         fields["std_value"] = Guess([255.0] * channels)
+        if _detects(spec, model):
+            fields["preprocess_file"] = Guess(
+                "LETTERBOX", "CHECK: a YOLO detector by its output; such are trained on letterboxed images."
+            )
     return fields
 
 
-def _array_fields(spec: InputSpec, kind: str) -> Section:
+def _detects(spec: InputSpec, model: ir.Model) -> bool:
+    """Whether an output has the shape of the head of a detector of the YOLO family."""
+    height, width = filled(spec, (USUAL_SIDE, USUAL_SIDE))[2:]
+    if spec.shape is None or None in spec.shape[1:] or spec.shape[1] not in CHANNEL_COUNTS:
+        return False
+    for output in model.graph.outputs:
+        sizes = [size for size in output.shape or () if isinstance(size, int)]
+        # Negative numbers could be logarithms of sides, so that no layout is excluded by its values.
+        if len(sizes) == HEAD_RANK and layout_of(np.full(sizes, -1.0, np.float32), (height, width)):
+            return True
+    return False
+
+
+def _array_fields(spec: InputSpec, kind: str, sizes: Section | None) -> Section:
     fields: Section = {
-        "file_type": Guess(kind, "npy: one array per file, without or with the batch dimension."),
+        "file_type": Guess(kind, ARRAYS[kind]),
         "dtype": Guess(spec.dtype.name),
     }
     shape = spec.shape
-    if shape is not None and None in shape:
-        sizes = [1, *(USUAL_LENGTH if size is None else size for size in shape[1:])]
-        fields["input_shape"] = Guess(sizes, "CHECK: the sizes that the model leaves open.")
+    if sizes is not None:
+        fields |= sizes
+    elif shape is not None and None in shape[1:]:
+        guessed = [1, *(USUAL_LENGTH if size is None else size for size in shape[1:])]
+        fields["input_shape"] = Guess(guessed, "CHECK: the sizes that the model leaves open.")
     return fields
 
 
@@ -192,25 +233,31 @@ def match_folders(specs: Sequence[InputSpec], data: Sequence[str]) -> dict[str, 
     return found
 
 
-def files_in(folder: Path) -> list[Path]:
+def files_in(
+    folder: Path,
+    kinds: Mapping[str, str] = FILE_TYPES,
+    wanted: str = "a folder, or INPUT=FOLDER",
+) -> list[Path]:
     """Return the calibration files in a folder and its subfolders; all must be of one kind."""
     if not folder.is_dir():
-        raise DataError(
-            "there is no such folder", where=str(folder), hint="--data takes a folder, or INPUT=FOLDER"
-        )
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in FILE_TYPES and path.is_file())
+        raise DataError("there is no such folder", where=str(folder), hint=f"--data takes {wanted}")
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in kinds and path.is_file())
     if not files:
         raise DataError(
-            "holds no calibration file", where=str(folder), hint=f"known are {', '.join(sorted(FILE_TYPES))}"
+            "holds no calibration file", where=str(folder), hint=f"known are {', '.join(sorted(kinds))}"
         )
-    kinds = {FILE_TYPES[path.suffix.lower()] for path in files}
-    if len(kinds) > 1:
-        raise DataError(
-            f"mixes {' and '.join(sorted(kinds))} files",
-            where=str(folder),
-            hint="keep one kind in the folder",
-        )
+    single_kind(files, kinds, folder)
     return [path.absolute() for path in files]
+
+
+def single_kind(files: Sequence[Path], kinds: Mapping[str, str], place: Path) -> str | None:
+    """Return the kind of the files, which must be the same for all; None if their endings tell nothing."""
+    found = {kinds[path.suffix.lower()] for path in files if path.suffix.lower() in kinds}
+    if len(found) > 1:
+        raise DataError(
+            f"mixes {' and '.join(sorted(found))} files", where=str(place), hint="keep one kind in the folder"
+        )
+    return found.pop() if found else None
 
 
 def list_name(spec: InputSpec, lists: Mapping[str, Path]) -> str:

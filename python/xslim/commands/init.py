@@ -2,40 +2,61 @@
 
 from __future__ import annotations
 
+import io
 import json
+import logging
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from xslim.commands.guesses import (
-    Guess,
-    Section,
-    files_in,
-    guess_entry,
-    guess_quantization,
-    list_name,
-    match_folders,
-    plain_name,
-)
-from xslim.commands.measured import measured_entry
+import numpy as np
+
+from xslim.commands.guesses import Guess, Section, guess_quantization
+from xslim.commands.starter import Starter, make_starter
 from xslim.commands.text import say
-from xslim.errors import OutputError
+from xslim.commands.trial import try_out
+from xslim.errors import OutputError, XSlimError
 from xslim.files import InputFile, refuse_inputs, write_whole
 from xslim.graph.inputs import input_specs
 from xslim.pipeline.protect import load_protected_model, weight_files
 
+logger = logging.getLogger(__name__)
+
+NOT_PROVED = 1
+"""Exit status if the configuration was written, but two samples do not run through the float model."""
+
 
 def run(model: str, data: Sequence[str], output: str | None) -> int:
-    """Write the configuration, and a list file for every folder."""
-    written = write_starter(Path(model), data, Path(output) if output else None)
+    """Write the configuration and a list file for every input, and try them out.
+
+    Returns
+    -------
+    int
+        0, or 1 if the configuration does not work yet.
+    """
+    written, starter = _write(Path(model), data, Path(output) if output else None)
+    target = written[-1]
     for path in written:
-        say(f"wrote {path}")
-    say(f"Check what is marked CHECK, then run: xslim -c {written[-1]}")
+        if path.suffix != ".npy":
+            say(f"wrote {path}")
+    for note in starter.notes:
+        say(note)
+    if starter.missing:
+        say(f"not tried, as the files are still to be listed for: {', '.join(starter.missing)}")
+    else:
+        try:
+            say(try_out(starter.model, target))
+        except XSlimError as error:
+            logger.warning("the configuration does not work yet: %s", error)
+            say(f"The files stay as they are written. Correct {target}, then run: xslim -c {target}")
+            return NOT_PROVED
+    say(f"Check what is marked CHECK, then run: xslim -c {target}")
     return 0
 
 
 def write_starter(model_path: Path, data: Sequence[str], output: Path | None) -> list[Path]:
-    """Look at a model and write a commented configuration for it, with list files for a folder of data.
+    """Look at a model and write a commented configuration for it, with list files for its data.
 
     Normalisation, order of colours and geometry of images are tried on the model where it can run.
 
@@ -44,8 +65,8 @@ def write_starter(model_path: Path, data: Sequence[str], output: Path | None) ->
     model_path : Path
         The ONNX model.
     data : sequence of str
-        Folders with calibration files: one for all inputs (with a folder for each input inside, where there
-        are several), or ``INPUT=FOLDER``.
+        Where the calibration files are: a folder, a list (.txt) or arrays (.npz), for one input after
+        ``INPUT=``. A folder may hold a folder for each input.
     output : Path, optional
         The configuration; by default ``<stem>.json`` in the current folder.
 
@@ -63,37 +84,52 @@ def write_starter(model_path: Path, data: Sequence[str], output: Path | None) ->
     OutputError
         A file exists already or cannot be written.
     """
+    return _write(model_path, data, output)[0]
+
+
+def _write(model_path: Path, data: Sequence[str], output: Path | None) -> tuple[list[Path], Starter]:
     target = (output or Path(f"{model_path.stem}.json")).absolute()
     model = load_protected_model(model_path, [target])
-    specs = input_specs(model)
-    files = {name: files_in(folder) for name, folder in match_folders(specs, data).items()}
-    lists = {name: target.with_name(f"{target.stem}_{plain_name(name)}.txt") for name in files}
-    entries = [guess_entry(spec, model, files.get(spec.name), list_name(spec, lists)) for spec in specs]
-    entries = [
-        measured_entry(entry, spec, model, files.get(spec.name, ()), len(specs))
-        for entry, spec in zip(entries, specs, strict=True)
+    starter = make_starter(model, data, target)
+    contents: dict[Path, str | bytes] = {path: _npy(array) for path, array in starter.arrays.items()}
+    contents |= starter.functions
+    contents |= {path: _listing(files, target.parent) for path, files in starter.lists.items()}
+    quantization = guess_quantization(model, input_specs(model))
+    contents[target] = render(_model_section(model_path, target), starter.entries, quantization)
+    samples = [
+        InputFile(path, "the calibration file")
+        for files in starter.lists.values()
+        for path in files
+        if path not in starter.arrays
     ]
-    texts = {lists[name]: _listing(paths, target.parent) for name, paths in files.items()}
-    texts[target] = render(_model_section(model_path, target), entries, guess_quantization(model, specs))
-    samples = [InputFile(path, "the calibration file") for paths in files.values() for path in paths]
-    refuse_inputs(texts, [InputFile(model_path, "the model"), *weight_files(model), *samples])
-    for path in texts:
+    refuse_inputs(contents, [InputFile(model_path, "the model"), *weight_files(model), *samples])
+    for path in contents:
         if os.path.lexists(path):
             raise OutputError("exists already", where=str(path), hint="name another file with -o")
-    _write_all(texts)
-    return list(texts)
+    _write_all(contents)
+    return list(contents), starter
 
 
-def _write_all(texts: Mapping[Path, str]) -> None:
-    """Write all of the new files; if one cannot be written, remove the others again."""
+def _npy(array: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
+
+
+def _write_all(contents: Mapping[Path, str | bytes]) -> None:
+    """Write all of the new files; if one cannot be written, remove the others again, and their folders."""
     written: list[Path] = []
+    missing = {folder for path in contents for folder in path.parents if not folder.exists()}
     try:
-        for path, text in texts.items():
-            write_whole(path, text)
+        for path, content in contents.items():
+            write_whole(path, content)
             written.append(path)
     except BaseException:
         for path in written:
             path.unlink(missing_ok=True)
+        for folder in sorted(missing, key=lambda folder: len(folder.parts), reverse=True):
+            with suppress(OSError):
+                folder.rmdir()
         raise
 
 
