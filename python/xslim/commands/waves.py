@@ -54,12 +54,11 @@ def _numbers(data: bytes, width: int) -> NDArray[np.float64]:
     """Return little-endian integers of 1 to 4 bytes, divided by their largest value."""
     octets = np.frombuffer(data, np.uint8)[: len(data) // width * width]
     if width == 1:
-        return np.asarray((octets.astype(np.float64) - 128) / 128, np.float64)
+        return (octets.astype(np.float64) - 128) / 128
     # The bytes become the upper ones of 32 bits, so that the sign is right.
     wide = np.zeros((len(octets) // width, 4), np.uint8)
     wide[:, 4 - width :] = octets.reshape(-1, width)
-    numbers: NDArray[np.float64] = np.frombuffer(wide.tobytes(), "<i4").astype(np.float64)
-    return numbers / FULL_SCALE
+    return np.frombuffer(wide.tobytes(), "<i4") / FULL_SCALE
 
 
 def _resampled(waveform: NDArray[np.float64], rate: int, wanted: int) -> NDArray[np.float64]:
@@ -68,4 +67,5 @@ def _resampled(waveform: NDArray[np.float64], rate: int, wanted: int) -> NDArray
         width = round(rate / wanted)
         waveform = np.convolve(waveform, np.full(width, 1 / width), "same")
     places = np.arange(int(len(waveform) * wanted / rate)) * (rate / wanted)
-    return np.interp(places, np.arange(len(waveform)), waveform)
+    values: NDArray[np.float64] = np.interp(places, np.arange(len(waveform)), waveform)
+    return values
