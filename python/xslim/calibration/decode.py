@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from xslim.calibration.arrays import Array, DType, check_convertible, converted, is_float
 from xslim.calibration.geometry import ImageLayout, show_shape
 from xslim.calibration.lists import Entry
+from xslim.calibration.opencv import opencv
 from xslim.calibration.presets import imagenet, letterbox, pt_imagenet, stretch
 from xslim.config import InputParameters
 from xslim.errors import DataError
@@ -91,8 +92,7 @@ def _rounded(image: Array) -> Array:
 
 def _read_image(entry: Entry, channels: int) -> Array:
     """Read an image as (height, width, channels) with values from 0 to 255 and channels in the order BGR."""
-    import cv2
-
+    cv2 = opencv()
     flags = {1: cv2.IMREAD_GRAYSCALE, 3: cv2.IMREAD_COLOR, 4: cv2.IMREAD_UNCHANGED}[channels]
     image: Any = None
     try:

@@ -6,7 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from xslim.config import CalibrationParameters, InputParameters, expand_home, missing_hint, resolve_path
+from xslim.config import (
+    CalibrationParameters,
+    InputParameters,
+    expand_home,
+    missing_hint,
+    resolve_path,
+    search_hint,
+)
 from xslim.errors import DataError
 from xslim.files import require_content
 
@@ -65,9 +72,7 @@ def read_list(list_path: str, base_dir: Path | None) -> list[Entry]:
         raise DataError(
             "there is no such list file",
             where=str(path),
-            hint=missing_hint(
-                list_path, "data_list_path is relative to the current folder, then to the configuration"
-            ),
+            hint=search_hint("data_list_path", list_path, base_dir),
         ) from None
     except IsADirectoryError:
         raise DataError(
@@ -140,6 +145,19 @@ def check_files(entries: list[Entry]) -> None:
             continue
         hint = missing_hint(entry.name, "paths are relative to the list: correct or remove the line")
         raise DataError(problem, where=entry.where, hint=hint)
+
+
+def require_files(calibration: CalibrationParameters, base_dir: Path | None) -> None:
+    """Refuse lists that are missing and files of a run that are missing, before any work starts.
+
+    Raises
+    ------
+    DataError
+        A list cannot be read, or one of its files is not a file.
+    """
+    for entry in calibration.input_parameters:
+        if entry.has_files:
+            check_files(read_entries(entry, base_dir)[: calibration.calibration_step])
 
 
 def _problem(path: Path) -> str | None:

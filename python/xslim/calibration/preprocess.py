@@ -13,7 +13,7 @@ from typing import Any
 
 from xslim.calibration.arrays import Array, DType, NoArrayError, as_array, converted
 from xslim.calibration.lists import Entry
-from xslim.config import missing_hint, resolve_path
+from xslim.config import resolve_path, search_hint
 from xslim.config.fields import split_preprocess
 from xslim.errors import DataError
 
@@ -94,7 +94,7 @@ def load_function(
         raise DataError(
             "there is no such file",
             where=f"preprocess_file {path}",
-            hint=missing_hint(file, "preprocess_file is relative to the configuration: file.py:function"),
+            hint=search_hint("preprocess_file", file, base_dir),
         )
     function = load_user_function(path, name, f"preprocess_file {path}")
     return UserFunction(reference, path, function, parameters, dtype)

@@ -8,7 +8,7 @@ import textwrap
 from typing import TYPE_CHECKING
 
 from xslim.cli.commands import COMMANDS
-from xslim.cli.parser import LANGUAGES, Parser, add_common_arguments, names
+from xslim.cli.parser import LANGUAGES, SHELLS, Parser, add_common_arguments, names
 from xslim.cli.start import import_run
 from xslim.commands.text import say
 from xslim.errors import ConfigError
@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser; its help fits a screen of 80 columns and 24 lines."""
     commands = textwrap.fill(
-        f"commands (xslim COMMAND --help; xslim --version): {', '.join(COMMANDS)}", 78, subsequent_indent="  "
+        f"commands (xslim help; xslim COMMAND --help): {', '.join(COMMANDS)}", 78, subsequent_indent="  "
     )
     parser = Parser(prog="xslim", usage=USAGE, epilog=f"{commands}\n{EXAMPLES}")
     parser.add_argument("-c", "--config", metavar="FILE", help="JSON configuration")
@@ -59,8 +59,9 @@ def make_parser() -> argparse.ArgumentParser:
         "--fail-below", type=float, metavar="DB", help="exit with 1 if an output is below DB of SQNR"
     )
     parser.add_argument("--lang", choices=LANGUAGES, help=argparse.SUPPRESS)
-    add_common_arguments(parser)
+    add_common_arguments(parser, "this help; or --version, --print-completion SHELL")
     parser.add_argument("--version", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--print-completion", metavar="SHELL", choices=SHELLS, help=argparse.SUPPRESS)
     return parser
 
 
@@ -70,6 +71,11 @@ def run(options: argparse.Namespace) -> int:
 
     if options.version:
         say(f"xslim {xslim.__version__}")
+        return 0
+    if options.print_completion:
+        from xslim.cli.completion import completion
+
+        say(*completion(options.print_completion).split("\n"))
         return 0
     if options.config is None and options.input_path is None:
         raise ConfigError("nothing to do: give -c CONFIG or -i MODEL", hint="see xslim --help")

@@ -9,6 +9,10 @@ from xslim.errors import ConfigError
 
 COMMON = ("quiet", "verbose", "debug", "log_json")
 """Options that every command understands."""
+COMMON_FLAGS = ("--quiet", "--verbose", "--debug", "--log-json")
+"""The same as they are written; they may also stand before the command."""
+SHELLS = ("bash", "zsh", "tcsh")
+"""Shells that a completion can be printed for."""
 LANGUAGES = ("en", "zh")
 """Languages of the report; here so that the help needs none of the modules that make one."""
 
@@ -21,7 +25,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise instead of printing usage and leaving the process."""
-        raise ConfigError(message, hint=f"see {self.prog} --help")
+        first = "xslim init MODEL writes a configuration; " if "required: -c/--config" in message else ""
+        raise ConfigError(message, hint=f"{first}see {self.prog} --help")
 
 
 class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
@@ -35,9 +40,9 @@ class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
         return f"{', '.join(action.option_strings)} {action.metavar or action.dest.upper()}"
 
 
-def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+def add_common_arguments(parser: argparse.ArgumentParser, about_help: str = "show this help") -> None:
     """Add the options of every command; rarely used ones share one line of the help."""
-    parser.add_argument("-h", "--help", action="help", help="show this help")
+    parser.add_argument("-h", "--help", action="help", help=about_help)
     parser.add_argument("--quiet", action="store_true", help="log less; or --verbose, --debug, --log-json")
     parser.add_argument("--verbose", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--debug", action="store_true", help=argparse.SUPPRESS)

@@ -11,12 +11,13 @@ from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from difflib import get_close_matches
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 
 from xslim.cli import flat, interrupts
 from xslim.cli.commands import COMMANDS, call
 from xslim.cli.logs import logging_to_stderr
-from xslim.cli.parser import Parser, add_common_arguments
+from xslim.cli.parser import COMMON_FLAGS, Parser, add_common_arguments
 from xslim.cli.streams import only_our_lines, open_missing_streams, take_any_text
 from xslim.commands.text import visible
 from xslim.errors import ConfigError, XSlimError
@@ -28,6 +29,7 @@ With Python's default of 700, garbage collection takes a fifth of the time of pr
 1 % of the memory."""
 
 INTERNAL, CLOSED_PIPE = 1, 141
+HELP = "help"
 LOST_STREAM = (errno.ENOSPC, errno.EBADF, errno.EIO)
 """The errors of printing if standard output is closed or is a file on a full disk."""
 
@@ -69,19 +71,17 @@ def _run(arguments: list[str]) -> int:
     if not arguments:
         print(flat.make_parser().format_help(), end="", file=sys.stderr)
         return ConfigError.exit_code
-    name = arguments[0]
-    if name.startswith("-"):
+    ahead = list(takewhile(COMMON_FLAGS.__contains__, arguments))
+    name, *rest = arguments[len(ahead) :] or [""]
+    if name == HELP:
+        return _help(rest)
+    if not name or name.startswith("-"):
         parser, run = flat.make_parser(), flat.run
     elif name in COMMANDS:
-        command = COMMANDS[name]
-        parser, run = Parser(prog=f"xslim {name}", description=command.description), partial(call, name)
-        command.add_arguments(parser)
-        add_common_arguments(parser)
-        arguments = arguments[1:]
+        parser, run = _parser_of(name), partial(call, name)
+        arguments = [*ahead, *rest]
     else:
-        near = get_close_matches(name, COMMANDS, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"the commands are {', '.join(COMMANDS)}; see --help"
-        raise ConfigError(f"unknown command {name!r}", hint=hint)
+        raise ConfigError(f"unknown command {name!r}", hint=_meant(name))
     options = parser.parse_args(arguments)
     _require_folder()
     # If the shell redirects output to an input, the file is empty by now and would be reported as damaged.
@@ -91,6 +91,39 @@ def _run(arguments: list[str]) -> int:
         quiet=options.quiet, verbose=verbose, debug=options.debug, as_json=options.log_json
     ):
         return run(options)
+
+
+def _parser_of(name: str) -> Parser:
+    command = COMMANDS[name]
+    parser = Parser(prog=f"xslim {name}", description=command.description)
+    command.add_arguments(parser)
+    add_common_arguments(parser)
+    return parser
+
+
+def _help(rest: Sequence[str]) -> int:
+    """Print the help of a command, or what every command does."""
+    if rest and rest[0] in COMMANDS:
+        print(_parser_of(rest[0]).format_help(), end="")
+        return 0
+    if rest:
+        raise ConfigError(f"unknown command {rest[0]!r}", hint=_meant(rest[0]))
+    for name, command in COMMANDS.items():
+        print(f"{name:9}{command.description}")
+    print("\nxslim COMMAND --help shows the options of one, xslim --help those without any.")
+    return 0
+
+
+def _meant(name: str) -> str:
+    """Return what a user probably meant by a word that is no command."""
+    near = get_close_matches(name, [*COMMANDS, HELP], n=1)
+    if near:
+        return f"did you mean {near[0]}?"
+    if name.endswith(".json"):
+        return f"to quantise as it says: xslim -c {name}"
+    if name.endswith(".onnx"):
+        return f"with data: xslim init {name}, without: xslim -i {name} --dynq or --fp16; see --help"
+    return f"the commands are {', '.join(COMMANDS)}; see --help"
 
 
 def _require_folder() -> None:

@@ -124,7 +124,7 @@ def plan_run(
     file = source if isinstance(source, Path) else None
     paths = output_paths(config, file, None, given=model_path is not None)
     path = paths.beside(PLAN) if output is None else Path(output)
-    model = load_protected(config, source, [path] if written else [])
+    model = load_protected(config, source, [path] if written else [], reads_samples=False)
     prepared = prepare_model(model, config)
     part = FirstPart.of(prepared, config)
     plan = make_plan(part.model, target, rules_from(config))

@@ -10,7 +10,7 @@ from xslim.config.model import (
     ModelParameters,
     QuantizationParameters,
 )
-from xslim.config.paths import expand_home, missing_hint, require_encodable, resolve_path
+from xslim.config.paths import expand_home, missing_hint, require_encodable, resolve_path, search_hint
 from xslim.config.portable import portable
 from xslim.config.schema import schema
 
@@ -31,4 +31,5 @@ __all__ = [
     "require_encodable",
     "resolve_path",
     "schema",
+    "search_hint",
 ]

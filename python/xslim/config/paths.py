@@ -39,6 +39,17 @@ def resolve_path(path: str | Path, base_dir: Path | None = None) -> Path:
     return here
 
 
+def search_hint(field: str, path: str | Path, base_dir: Path | None) -> str:
+    """Return the hint about a missing file that the configuration names: where it was looked for."""
+    if Path(path).is_absolute():
+        return missing_hint(path, f"correct {field}")
+    beside = None if base_dir is None else Path.cwd() / base_dir / path
+    also = f", so {beside} was tried as well" if beside not in (None, Path.cwd() / path) else ""
+    return missing_hint(
+        path, f"{field} is relative to the current folder, or else to the configuration{also}"
+    )
+
+
 def require_encodable(path: str | Path) -> None:
     """Refuse a path with characters that the encoding of file names lacks, or that could not be decoded.
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from xslim.calibration.lists import beyond, read_entries
+from xslim.calibration.lists import beyond, read_entries, require_files
 from xslim.config import Config, resolve_path
 from xslim.config.fields import is_table_path
 from xslim.errors import DataError
@@ -24,6 +24,8 @@ def load_protected(
     outputs: Sequence[Path],
     reports: Sequence[Path] = (),
     sketch_files: Iterable[Path] = (),
+    *,
+    reads_samples: bool = True,
 ) -> ir.Model:
     """Check that the outputs of a run can be written and replace no input, and load the float model.
 
@@ -39,9 +41,13 @@ def load_protected(
         Files that the run may write and that are optional: the run goes on if they cannot be written.
     sketch_files : iterable of Path
         Sketches that the run reads.
+    reads_samples : bool
+        Whether the run needs the calibration files, so that it can be refused now if one is missing.
 
     Raises
     ------
+    DataError
+        A list or a calibration file is missing.
     OutputError
         An output is the configuration, the table of the target, the model, its data, a list, a calibration
         file, the file of a preprocessing function or a sketch file, be it through links, or it cannot be
@@ -51,6 +57,8 @@ def load_protected(
     """
     written = [*outputs, *reports]
     refuse_inputs(written, input_files(config, source, sketch_files))
+    if reads_samples and config.quantization_parameters.precision_level.is_static:
+        require_files(config.calibration_parameters, config.base_dir)
     model = load_float_model(config, source)
     refuse_inputs(written, weight_files(model))
     prepare_files(outputs)

@@ -9,6 +9,7 @@ import numpy as np
 from xslim.calibration.decode import ImageDecoder
 from xslim.calibration.geometry import ImageLayout
 from xslim.calibration.lists import Entry, evenly_spread
+from xslim.calibration.opencv import opencv
 from xslim.calibration.probing.candidates import Floats
 from xslim.config import InputParameters
 
@@ -60,7 +61,6 @@ def _fill(entries: Sequence[Entry], layout: ImageLayout) -> bool:
 
 
 def _aspect(entry: Entry) -> float:
-    import cv2
-
+    cv2 = opencv()
     image = cv2.imread(str(entry.path), cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION)
     return 1.0 if image is None else image.shape[1] / image.shape[0]
