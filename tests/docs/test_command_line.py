@@ -10,6 +10,7 @@ import pytest
 from xslim.cli import flat
 from xslim.cli.commands import COMMANDS
 from xslim.cli.parser import Parser
+from xslim.cli.program import HELP
 
 from . import markdown
 from .conftest import DOCUMENTS, ROOT, name
@@ -49,7 +50,7 @@ def test_options_exist(document: Path) -> None:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name)
 def test_commands_exist(document: Path) -> None:
     named = {line.split()[1] for line in code_lines(document) if re.match(r"xslim [a-z]", line)}
-    assert named <= set(COMMANDS)
+    assert named <= {*COMMANDS, HELP}
 
 
 @pytest.mark.parametrize("command", [None, *COMMANDS])

@@ -125,10 +125,11 @@ INIT = (
     MODEL,
     _argument(
         "--data",
-        metavar="FOLDER",
+        metavar="PATH",
         action="append",
         default=[],
-        help="folder with calibration files, or INPUT=FOLDER for one of several inputs; may be repeated",
+        help="folder or list of calibration files, .npz or .npy; INPUT=PATH for one of several inputs; "
+        "may be repeated",
     ),
     _argument("-o", "--output", metavar="FILE", help="configuration to write (default MODEL's name .json)"),
 )

@@ -12,9 +12,8 @@ import onnx_ir as ir
 from xslim.calibration.data import CalibrationData
 from xslim.calibration.geometry import show_shape
 from xslim.config import load_config
-from xslim.errors import ModelError
 from xslim.graph.inputs import input_specs
-from xslim.runtime import Isolated, unknown_operators
+from xslim.runtime import Isolated, require_runnable
 
 SAMPLES = 2
 
@@ -32,11 +31,7 @@ def try_out(model: ir.Model, config_path: Path) -> str:
     config = load_config(config_path)
     parameters = config.calibration_parameters
     data = CalibrationData(input_specs(model), parameters, config.base_dir)
-    unknown = unknown_operators(model)
-    if unknown:
-        raise ModelError(
-            f"onnxruntime does not know the operator {sorted(unknown)[0]}", hint="see docs/faq.md"
-        )
+    require_runnable(model)
     with Isolated() as isolated:
         session = isolated.session(model)
         runs = [session.run(feeds) for feeds in islice(data.samples(), SAMPLES)]

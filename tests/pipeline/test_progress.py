@@ -1,0 +1,30 @@
+"""Where no bar can be shown, progress is a plain line every ten seconds."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from xslim.pipeline.progress import shown_progress
+from xslim.progress import tracked
+
+
+def test_a_line_every_ten_seconds(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    caplog.set_level("INFO", "xslim")
+    with shown_progress():
+        for _ in tracked(range(10), "calibrating", 10):
+            now += 4.0
+    assert caplog.messages == ["calibrating: 3 of 10", "calibrating: 6 of 10", "calibrating: 9 of 10"]
+
+
+def test_nothing_when_quiet(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    caplog.set_level("WARNING", "xslim")
+    with shown_progress():
+        for _ in tracked(range(5), "calibrating", 5):
+            now += 60.0
+    assert not caplog.messages
