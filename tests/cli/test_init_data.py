@@ -159,11 +159,42 @@ def test_states_and_the_rate_need_no_data(tmp_path: Path, capsys: pytest.Capture
     config = init(tmp_path, recurrent(), data)
     fed = samples(tmp_path, config)
     assert len(fed) == 3
-    np.testing.assert_array_equal(fed[2]["state"], np.zeros((1, 4)))
+    weights = models.draw(1, 600, 4)
+    state = np.zeros((1, 4), np.float32)
+    for item in fed:
+        np.testing.assert_allclose(item["state"], state, atol=1e-5)
+        state = np.tanh(item["x"] @ weights + state)
     assert fed[2]["sr"] == 16000
     assert "input state has no data and gets all 0, [1, 4] for every sample: CHECK" in capsys.readouterr().out
     assert main(["-c", str(tmp_path / "start.json"), "--quiet"]) == 0
     assert (tmp_path / "net.q.onnx").exists()
+
+
+def cell(operator: str = "Tanh") -> onnx.ModelProto:
+    """A step with two states of one shape."""
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["m"], name="product"),
+        helper.make_node("Add", ["c", "m"], ["cn"], name="sum"),
+        helper.make_node(operator, ["cn"], ["t"], name="bend"),
+        helper.make_node("Add", ["t", "h"], ["hn"], name="next"),
+    ]
+    inputs = {"x": ["n", 8], "h": [1, 4], "c": [1, 4]}
+    return models.model(nodes, inputs, {"hn": [1, 4], "cn": [1, 4]}, {"w": models.draw(1, 8, 4)})
+
+
+def test_each_state_follows_its_own_output(tmp_path: Path) -> None:
+    data = saved(tmp_path / "a", *RANDOM.normal(size=(3, 1, 8)).astype(np.float32))
+    first, second, _ = samples(tmp_path, init(tmp_path, cell(), data))
+    product = first["x"] @ models.draw(1, 8, 4)
+    np.testing.assert_allclose(second["c"], product, atol=1e-5)
+    np.testing.assert_allclose(second["h"], np.tanh(product), atol=1e-5)
+
+
+def test_states_that_become_infinite_stay_zeros(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = saved(tmp_path / "a", *np.zeros((3, 1, 8), np.float32))
+    fed = samples(tmp_path, init(tmp_path, cell("Log"), data))
+    assert "the states stay zeros: the state h becomes NaN or infinite" in capsys.readouterr().err
+    assert not any(item["h"].any() for item in fed)
 
 
 def test_masks_follow_the_tokens(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from xslim.commands.guesses import Guess, Section, guess_quantization
+from xslim.commands.guesses import Guess, Section, guess_quantization, plain_name
+from xslim.commands.rollout import reached_states
 from xslim.commands.starter import Starter, make_starter
 from xslim.commands.text import say
 from xslim.commands.trial import try_out
@@ -47,6 +48,7 @@ def run(model: str, data: Sequence[str], output: str | None) -> int:
     else:
         try:
             say(try_out(starter.model, target))
+            _write_states(starter, target)
         except XSlimError as error:
             logger.warning("the configuration does not work yet: %s", error)
             say(f"The files stay as they are written. Correct {target}, then run: xslim -c {target}")
@@ -108,6 +110,28 @@ def _write(model_path: Path, data: Sequence[str], output: Path | None) -> tuple[
             raise OutputError("exists already", where=str(path), hint="name another file with -o")
     _write_all(contents)
     return list(contents), starter
+
+
+def _write_states(starter: Starter, target: Path) -> None:
+    """Replace states of zeros by those that the model reaches on the samples."""
+    longest = max(len(files) for files in starter.lists.values())
+    if not starter.states or longest == 1:
+        return
+    try:
+        reached = reached_states(starter.model, target, starter.states)
+    except XSlimError as error:
+        logger.warning("the states stay zeros: %s", error)
+        return
+    for name, arrays in reached.items():
+        listing = target.with_name(f"{target.stem}_{plain_name(name)}.txt")
+        folder = starter.lists[listing][0].parent
+        files = [folder / f"{index:04d}.npy" for index in range(len(arrays))]
+        for path, array in zip(files, arrays, strict=True):
+            write_whole(path, _npy(array))
+        # Lists are read line by line together, so that this one has to be as long as the longest.
+        write_whole(listing, _listing([files[index % len(files)] for index in range(longest)], target.parent))
+        before = starter.states[name]
+        say(f"input {name}: zeros for the first of {len(arrays)} samples, then {before} of the one before")
 
 
 def _npy(array: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> bytes:

@@ -16,7 +16,7 @@ from xslim.commands.found import MOST_ARRAYS, Found, find_data, made
 from xslim.commands.guesses import Guess, Section, guess_entry, list_name, plain_name
 from xslim.commands.measured import measured_entry
 from xslim.commands.shapes import Shape, open_dimensions, shapes_of
-from xslim.commands.unfed import Filling, fill, fillings
+from xslim.commands.unfed import STATE, Filling, fill, fillings, following
 from xslim.graph.inputs import InputSpec, input_specs
 
 Array = NDArray[Any]
@@ -42,6 +42,8 @@ class Starter:
         Inputs without files.
     notes : list of str
         Lines to print.
+    states : dict of str to str
+        Inputs that are states of zeros so far, and the outputs that hold their next values.
     """
 
     model: ir.Model
@@ -51,6 +53,7 @@ class Starter:
     functions: dict[Path, str] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    states: dict[str, str] = field(default_factory=dict)
 
 
 def make_starter(model: ir.Model, data: Sequence[str], target: Path) -> Starter:
@@ -66,6 +69,7 @@ def make_starter(model: ir.Model, data: Sequence[str], target: Path) -> Starter:
     room = target.with_name(f"{target.stem}_samples")
     found = find_data(specs, [spec.name for spec in specs if spec.name not in without], data, room)
     starter = Starter(model)
+    next_values = following(model, specs)
     rate = rate_of([path for item in found.values() if item.kind == "wav" for path in item.files], without)
     sections = _heard(specs, found, without, rate, starter, target)
     fed = {spec.name: shapes_of(spec, found[spec.name]) for spec in specs if spec.name in found}
@@ -76,6 +80,8 @@ def make_starter(model: ir.Model, data: Sequence[str], target: Path) -> Starter:
             found[spec.name] = made(arrays, room / plain_name(spec.name), filling.reason)
             fed[spec.name] = [array.shape for array in arrays]
             starter.notes.append(_filled_note(spec, arrays))
+            if filling is STATE and spec.name in next_values:
+                starter.states[spec.name] = next_values[spec.name]
     lists = {name: target.with_name(f"{target.stem}_{plain_name(name)}.txt") for name in found}
     for spec in specs:
         item = found.get(spec.name)
@@ -90,7 +96,7 @@ def make_starter(model: ir.Model, data: Sequence[str], target: Path) -> Starter:
         starter.arrays.update(item.arrays)
     taken = sum(len(item.files) == MOST_ARRAYS and bool(item.arrays) for item in found.values())
     if taken:
-        starter.notes.append(f"took the first {MOST_ARRAYS} samples at most")
+        starter.notes.append(f"took the first {MOST_ARRAYS} samples of larger files")
     return starter
 
 

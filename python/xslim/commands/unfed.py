@@ -48,7 +48,7 @@ def _positions(sizes: Sizes) -> Array:
 
 STATE = Filling(
     np.zeros,
-    "CHECK: a state, zeros as before the first step. Better: states of real runs, a .npy for each sample.",
+    "CHECK: a state: zeros, then where the model runs the state that it reaches, sample after sample.",
 )
 RATE = Filling(np.ones, "CHECK: the sampling rate.", is_rate=True)
 KNOWN = (
@@ -93,6 +93,20 @@ def _continues(spec: InputSpec, output: ir.Value) -> bool:
             return False
     own, other = _stem(spec.name), _stem(output.name or "")
     return (own == other != "") or bool(STATE_NAMES.search(spec.name.lower()))
+
+
+def following(model: ir.Model, specs: Sequence[InputSpec]) -> dict[str, str]:
+    """Return the states of which it is clear which output holds their next value, and that output."""
+    found = {}
+    for spec in specs:
+        outputs = [str(output.name) for output in model.graph.outputs if _continues(spec, output)]
+        named = [name for name in outputs if _stem(name) == _stem(spec.name)] or [
+            name for name in outputs if name.lower().startswith(spec.name.lower())
+        ]
+        chosen = named or outputs
+        if len(chosen) == 1:
+            found[spec.name] = chosen[0]
+    return found if len(set(found.values())) == len(found) else {}
 
 
 def _stem(name: str) -> str:
