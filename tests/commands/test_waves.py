@@ -59,6 +59,13 @@ def test_a_short_file_is_repeated() -> None:
     np.testing.assert_array_equal(waves.loudest(np.arange(3, dtype=np.float32), 7), [0, 1, 2, 0, 1, 2, 0])
 
 
+@pytest.mark.parametrize("content", [b"", b"hello world, this is no sound at all"])
+def test_what_is_no_sound_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.wav").write_bytes(content)
+    with pytest.raises(ValueError, match=r"no PCM \.wav file: .+"):
+        waves.read(str(tmp_path / "a.wav"), 16000)
+
+
 def test_the_shape_is_that_of_the_input(tmp_path: Path) -> None:
     paths = [write(tmp_path / f"{index}.wav", tone(100 * index, 16000), 2) for index in (1, 2)]
     assert waves.run(paths, {"input_shape": [1, 1, 400]}).shape == (2, 1, 400)

@@ -118,7 +118,7 @@ def _source(rate: int) -> str:
 def _read(path: Path, rate: int) -> waves.Waveform:
     try:
         return waves.read(str(path), rate)
-    except (OSError, EOFError, wave.Error) as error:
+    except (OSError, ValueError) as error:
         raise DataError(
             f"cannot read the .wav file: {error}", where=str(path), hint="save it as PCM, 8 to 32 bits"
         ) from error

@@ -31,9 +31,12 @@ def run(paths: Sequence[str], parameters: dict[str, Any]) -> Waveform:
 
 def read(path: str, rate: int) -> Waveform:
     """Return the mean of the channels of a PCM file, from -1 to 1, resampled to a rate."""
-    with wave.open(path) as file:
-        width, channels, own_rate = file.getsampwidth(), file.getnchannels(), file.getframerate()
-        data = file.readframes(file.getnframes())
+    try:
+        with wave.open(path) as file:
+            width, channels, own_rate = file.getsampwidth(), file.getnchannels(), file.getframerate()
+            data = file.readframes(file.getnframes())
+    except (EOFError, wave.Error) as error:
+        raise ValueError(f"this is no PCM .wav file: {str(error) or 'it ends too early'}") from error
     samples = _numbers(data, width)
     mono = samples[: len(samples) // channels * channels].reshape(-1, channels).mean(axis=1)
     return np.asarray(mono if own_rate == rate else _resampled(mono, own_rate, rate), np.float32)
