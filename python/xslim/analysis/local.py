@@ -59,8 +59,8 @@ class LocalModel:
         every = np.arange(256, dtype=np.uint8).view(zero_point.dtype)
         steps = every.astype(np.float32) - zero_point.astype(np.float32)
         table = (steps * scale.astype(np.float32)).astype(scale.dtype)
-        restored: Array = table[integers.view(np.uint8)]
-        return restored
+        # Indexing with an array without dimensions gives a number, which is no array.
+        return np.asarray(table[integers.view(np.uint8)])
 
 
 def with_local_copies(
