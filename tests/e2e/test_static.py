@@ -47,11 +47,11 @@ def test_the_number_of_threads_does_not_matter(workspace: Workspace, finetune_le
     workspace.config["quantization_parameters"]["finetune_level"] = finetune_level
     config = str(workspace.write_config())
     written = []
-    for threads in ("1", "2", "3"):
+    for threads in ("1", "3"):
         command = [sys.executable, "-m", "xslim", "-c", config, "-o", str(workspace.folder / threads)]
         subprocess.run(command, check=True, env={**os.environ, "XSLIM_THREADS": threads})
         written.append((workspace.folder / threads / "net.q.onnx").read_bytes())
-    assert written[0] == written[1] == written[2]
+    assert written[0] == written[1]
 
 
 @pytest.mark.parametrize("finetune_level", [0, 1])
