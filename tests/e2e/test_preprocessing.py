@@ -72,10 +72,13 @@ def test_right_scale_is_no_warning(digits: Path, capsys: pytest.CaptureFixture[s
     assert "mean_value and std_value suit the model" in log
 
 
-def test_broken_images_are_an_error_of_the_run_only(digits: Path) -> None:
+def test_a_broken_image_is_named_and_the_configuration_is_written(
+    digits: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (digits / "calibration" / "00.png").write_bytes(b"no image")
     arguments = ["--data", str(digits / "calibration"), "-o", str(digits / "start.json")]
-    assert main(["init", str(digits / "digits.onnx"), *arguments]) == 0
+    assert main(["init", str(digits / "digits.onnx"), *arguments]) == 1
+    assert "00.png" in capsys.readouterr().err
     assert "CHECK" in (digits / "start.json").read_text("utf-8")
 
 
