@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from xslim.commands import waves
+from xslim.commands.starting import waves
 
 
 def write(path: Path, samples: np.ndarray, width: int, rate: int = 16000) -> str:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from xslim.calibration.arrays import check_convertible
 from xslim.calibration.data import CalibrationData
 from xslim.calibration.lists import read_list
-from xslim.commands.guesses import FILE_TYPES, guess_entries
+from xslim.commands.starting.guesses import FILE_TYPES, guess_entries
 from xslim.config import CalibrationParameters, load_config
 from xslim.errors import DataError, ModelError
 from xslim.files import refuse_inputs, require_content, scratch_folder

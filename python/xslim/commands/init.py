@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-from xslim.commands.guesses import Guess, Section, guess_quantization, plain_name
-from xslim.commands.rollout import reached_states
-from xslim.commands.starter import Starter, make_starter
+from xslim.commands.starting.guesses import Guess, Section, guess_quantization, plain_name
+from xslim.commands.starting.rollout import reached_states
+from xslim.commands.starting.starter import Starter, make_starter
+from xslim.commands.starting.trial import try_out
 from xslim.commands.text import say
-from xslim.commands.trial import try_out
 from xslim.errors import OutputError, XSlimError
 from xslim.files import InputFile, refuse_inputs, write_whole
 from xslim.graph.inputs import input_specs

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xslim.calibration.lists import Entry
-from xslim.commands.guesses import files_in
+from xslim.commands.starting.guesses import files_in
 from xslim.errors import DataError
 from xslim.files import InputFile, refuse_inputs, require_content
 

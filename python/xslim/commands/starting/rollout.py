@@ -12,7 +12,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from xslim.calibration.data import CalibrationData
-from xslim.commands.found import MOST_ARRAYS
+from xslim.commands.starting.found import MOST_ARRAYS
 from xslim.config import load_config
 from xslim.errors import ModelError
 from xslim.graph.inputs import input_specs

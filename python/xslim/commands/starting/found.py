@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xslim.calibration.lists import read_list
-from xslim.commands.guesses import FILE_TYPES, files_in, plain_name, single_kind
+from xslim.commands.starting.guesses import FILE_TYPES, files_in, plain_name, single_kind
 from xslim.errors import DataError
 from xslim.files import require_content
 from xslim.graph.inputs import InputSpec

@@ -15,7 +15,7 @@ from xslim.calibration.lists import Entry
 from xslim.calibration.probing import Measured, Subject, Trial, measure
 from xslim.calibration.probing.candidates import FITTED
 from xslim.calibration.probing.images import GEOMETRIES, usual_aspect, views_of
-from xslim.commands.guesses import Guess, Section, filled
+from xslim.commands.starting.guesses import Guess, Section, filled
 from xslim.errors import ModelError, XSlimError
 from xslim.graph.inputs import InputSpec
 from xslim.runtime import Isolated, unknown_operators

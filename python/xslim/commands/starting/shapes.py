@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from xslim.calibration.decode import NpyDecoder
 from xslim.calibration.lists import Entry
-from xslim.commands.found import Found
+from xslim.commands.starting.found import Found
 from xslim.graph.inputs import InputSpec
 
 MOST_HEADERS = 1000

@@ -11,12 +11,12 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from xslim.commands.audio import listen, rate_of
-from xslim.commands.found import MOST_ARRAYS, Found, find_data, made
-from xslim.commands.guesses import Guess, Section, guess_entry, list_name, plain_name
-from xslim.commands.measured import measured_entry
-from xslim.commands.shapes import Shape, open_dimensions, shapes_of
-from xslim.commands.unfed import STATE, Filling, fill, fillings, following
+from xslim.commands.starting.audio import listen, rate_of
+from xslim.commands.starting.found import MOST_ARRAYS, Found, find_data, made
+from xslim.commands.starting.guesses import Guess, Section, guess_entry, list_name, plain_name
+from xslim.commands.starting.measured import measured_entry
+from xslim.commands.starting.shapes import Shape, open_dimensions, shapes_of
+from xslim.commands.starting.unfed import STATE, Filling, fill, fillings, following
 from xslim.graph.inputs import InputSpec, input_specs
 
 Array = NDArray[Any]

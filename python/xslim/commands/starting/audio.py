@@ -15,10 +15,10 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from xslim.calibration.geometry import show_shape
-from xslim.commands import waves
-from xslim.commands.found import MOST_ARRAYS, Found, made
-from xslim.commands.guesses import Guess, Section
-from xslim.commands.unfed import RATE, USUAL_RATE, Filling
+from xslim.commands.starting import waves
+from xslim.commands.starting.found import MOST_ARRAYS, Found, made
+from xslim.commands.starting.guesses import Guess, Section
+from xslim.commands.starting.unfed import RATE, USUAL_RATE, Filling
 from xslim.errors import DataError, ModelError
 from xslim.graph.inputs import InputSpec
 from xslim.runtime import Isolated, unknown_operators
