@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xslim import kernels
+from xslim.runtime import Blocked
 
 Arrays = Mapping[str, NDArray[np.generic]]
+Tensors = Mapping[str, NDArray[Any] | Blocked]
+"""Tensors in the usual order or in blocks of channels."""
 
 
 class Collector(Protocol):
@@ -20,7 +23,7 @@ class Collector(Protocol):
     def tensors(self) -> Sequence[str]:
         """Names of the tensors that `update` needs."""
 
-    def update(self, arrays: Arrays) -> None:
+    def update(self, arrays: Any) -> None:
         """Take in one batch.
 
         The caller calls this once per batch, in the order of the samples, from one thread at a time.
@@ -61,11 +64,13 @@ class SketchCollector:
         """The observed tensors."""
         return list(self.sketches)
 
-    def update(self, arrays: Arrays) -> None:
+    def update(self, arrays: Tensors) -> None:
         """Observe every tensor of one batch."""
         if self._left_to_skip:
             self._left_to_skip -= 1
             return
-        values = [arrays[name] for name in self.sketches]
+        # A sketch does not depend on the order of the values.
+        found = (arrays[name] for name in self.sketches)
+        values = [array.values if isinstance(array, Blocked) else array for array in found]
         kernels.observe_many(list(self.sketches.values()), values, parallel=self._parallel)
         self.batches += 1

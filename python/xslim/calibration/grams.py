@@ -5,14 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xslim.calibration.collectors import Arrays
+from xslim.calibration.collectors import Tensors
 from xslim.graph.layers import Vectors, Window
 from xslim.kernels import Gram, NonFiniteError
+from xslim.runtime import Blocked
+
+Draw = Callable[[int, int], list[int]]
+"""Draws a number of positions, the second argument, out of those available, the first."""
 
 VECTORS_PER_COLUMN = 8
 LEAST_VECTORS = 1_024
@@ -52,52 +57,81 @@ class GramCollector:
         """The tensors that hold the vectors."""
         return list(dict.fromkeys(vectors.source for vectors in self.grams))
 
-    def update(self, arrays: Arrays) -> None:
+    def update(self, arrays: Tensors) -> None:
         """Add the vectors at random positions of one sample."""
         number, self._seen = self._seen, self._seen + 1
         if self._held_back(number):
             return
+        # The positions depend on the sample and on two numbers alone, so many layers share them.
+        draw = cache(partial(_draw, number))
         for vectors, gram in self.grams.items():
             array = arrays[vectors.source]
-            if array.ndim == 0 or array.size == 0:
-                continue
-            array = np.atleast_2d(array)
+            if isinstance(array, Blocked) and vectors.window is None:
+                array = array.plain()
+            if not isinstance(array, Blocked):
+                if array.ndim == 0 or array.size == 0:
+                    continue
+                array = np.atleast_2d(array)
             count = max(LEAST_VECTORS, VECTORS_PER_COLUMN * vectors.columns)
-            random = np.random.default_rng(number)
             if gram.is_finite:
-                _add(gram, vectors.window, array, random, math.ceil(count / self._samples))
+                _add(gram, vectors.window, array, draw, math.ceil(count / self._samples))
 
     def usable(self) -> dict[Vectors, Gram]:
         """Return the matrices that are not empty and hold finite vectors only."""
         return {vectors: gram for vectors, gram in self.grams.items() if gram.count and gram.is_finite}
 
 
-def _add(
-    gram: Gram, window: Window | None, array: NDArray[Any], random: np.random.Generator, count: int
-) -> None:
+def _add(gram: Gram, window: Window | None, array: NDArray[Any] | Blocked, draw: Draw, count: int) -> None:
     # The matrix remembers that a vector is not finite, and is not used.
     with suppress(NonFiniteError):
-        _add_vectors(gram, window, array, random, count)
+        _add_vectors(gram, window, array, draw, count)
 
 
 def _add_vectors(
-    gram: Gram, window: Window | None, array: NDArray[Any], random: np.random.Generator, count: int
+    gram: Gram, window: Window | None, array: NDArray[Any] | Blocked, draw: Draw, count: int
 ) -> None:
+    if isinstance(array, Blocked):
+        assert window is not None
+        patches = _patches(array, window, draw, count)
+        gram.add_rows(patches, list(range(len(patches))))
+        return
     if window is None:
-        gram.add_rows(array, _draw(random, array.size // array.shape[-1], count))
+        gram.add_rows(array, draw(array.size // array.shape[-1], count))
         return
     images = array if array.ndim == 4 else array[:, :, None, :]
     output = window.output(images.shape[2], images.shape[3])
-    positions = _draw(random, images.shape[0] * output[0] * output[1], count)
+    positions = draw(images.shape[0] * output[0] * output[1], count)
     gram.add_patches(
         images, positions, window.kernel, window.strides, window.dilations, window.pads[:2], output
     )
 
 
-def _draw(random: np.random.Generator, available: int, count: int) -> list[int]:
+def _patches(array: Blocked, window: Window, draw: Draw, count: int) -> NDArray[Any]:
+    """Return the patches at random positions of a tensor in blocks, each as one row: channel, row, column."""
+    images, channels, height, width = array.values.shape
+    rows, columns = window.output(height, width)
+    positions = np.asarray(draw(images * rows * columns, count))
+    places = positions // columns % rows, positions % columns
+    at, inside = [], []
+    for axis, size in enumerate((height, width)):
+        steps = np.arange(window.kernel[axis]) * window.dilations[axis] - window.pads[axis]
+        index = places[axis][:, None] * window.strides[axis] + steps
+        inside.append((index >= 0) & (index < size))
+        at.append(index.clip(0, size - 1))
+    image = positions // (rows * columns)
+    # Advanced indices come first in the result: (positions, kernel rows, kernel columns, blocks, block).
+    found = array.ordered[image[:, None, None], :, at[0][:, :, None], at[1][:, None, :]]
+    found = np.where(
+        (inside[0][:, :, None] & inside[1][:, None, :])[..., None, None], found, found.dtype.type(0)
+    )
+    patches = found.reshape(len(positions), -1, channels).transpose(0, 2, 1)
+    return np.ascontiguousarray(patches.reshape(len(positions), -1))
+
+
+def _draw(seed: int, available: int, count: int) -> list[int]:
     if available <= count:
         return list(range(available))
-    drawn: list[int] = random.integers(0, available, count).tolist()
+    drawn: list[int] = np.random.default_rng(seed).integers(0, available, count).tolist()
     return drawn
 
 
@@ -125,14 +159,18 @@ class ChannelRanges:
         """The observed tensors."""
         return list(self._axes)
 
-    def update(self, arrays: Arrays) -> None:
+    def update(self, arrays: Tensors) -> None:
         """Take in every tensor of one batch."""
         for name, axis in self._axes.items():
             values = arrays[name]
-            if values.size == 0:
-                continue
-            planes = values.reshape(_planes(values.shape, axis))
-            low, high = planes.min(axis=2).min(axis=0), planes.max(axis=2).max(axis=0)
+            if isinstance(values, Blocked) and axis == 1:
+                low, high = (extreme(values.ordered, axis=(0, 2, 3)).ravel() for extreme in (np.min, np.max))
+            else:
+                array = values.plain() if isinstance(values, Blocked) else values
+                if array.size == 0:
+                    continue
+                planes = array.reshape(_planes(array.shape, axis))
+                low, high = planes.min(axis=2).min(axis=0), planes.max(axis=2).max(axis=0)
             self.low[name] = np.minimum(self.low.get(name, low), low).astype(np.float64)
             self.high[name] = np.maximum(self.high.get(name, high), high).astype(np.float64)
 

@@ -32,6 +32,8 @@ FEW_THREADS = 4
 """With at most this many threads, the concurrent batches keep every core busy, so one thread alone observes a
 batch. With more threads, all of them observe it together: batches are observed one after another, and one
 thread would be too slow."""
+MANY_FOR_BLOCKS = 32
+"""With fewer runs, it is not worth to try whether tensors in blocks of channels are fetched faster."""
 EARLY_SHARE = 0.75
 """The extremes of every tensor are recorded after this share of the samples."""
 
@@ -278,6 +280,7 @@ def _pass(
         device=settings.device,
         workers=workers,
         after_batch=after_batch,
+        in_blocks=data.runs >= MANY_FOR_BLOCKS,
     )
     give_back()
     if count + skip == 0:

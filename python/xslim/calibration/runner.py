@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from typing import Any
 
-import numpy as np
 import onnx_ir as ir
-from numpy.typing import NDArray
 
 from xslim.calibration.ahead import map_ahead
 from xslim.calibration.collectors import Collector
 from xslim.graph.outputs import with_outputs
-from xslim.runtime import Feeds, Pool, Session, thread_count
+from xslim.runtime import Feeds, Pool, Session, blocked_session, thread_count
 
 
 def stream(
@@ -26,6 +25,7 @@ def stream(
     device: str = "cpu",
     workers: int | None = None,
     after_batch: Callable[[int], None] | None = None,
+    in_blocks: bool = False,
 ) -> int:
     """Run the float model on all batches and pass every collector the tensors that it names.
 
@@ -49,6 +49,9 @@ def stream(
         Largest number of concurrent batches; by default one per thread.
     after_batch : callable, optional
         Called with the number of finished batches after each one, in order, while no collector changes.
+    in_blocks : bool
+        Whether the collectors take tensors in blocks of channels, and the batches are many enough for the
+        trial whether such tensors are fetched faster.
 
     Returns
     -------
@@ -62,11 +65,15 @@ def stream(
     """
     names = list(dict.fromkeys(name for collector in collectors for name in collector.tensors))
     visible = list(dict.fromkeys([*exposed, *names]))
-    session = Session(with_outputs(model, visible), names, device=device, threads=1)
+    shown = with_outputs(model, visible)
+    session = Session(shown, names, device=device, threads=1)
     observation = _Observation(collectors, after_batch)
 
-    def run(feeds: Feeds) -> Mapping[str, NDArray[np.generic]]:
-        return dict(zip(names, session.run(feeds), strict=True))
+    first, batches = _peeked(batches) if in_blocks and device == "cpu" else (None, batches)
+    blocked = None if first is None else blocked_session(shown, names, session, first)
+
+    def run(feeds: Feeds) -> Mapping[str, Any]:
+        return dict(zip(names, (blocked or session).run(feeds), strict=True))
 
     workers = (workers or thread_count()) if device == "cpu" else 1
     results = map_ahead(run, batches, workers, held=workers, name="xslim-calibration")
@@ -95,7 +102,7 @@ class _Observation:
         self._ended = False
         self.batches = 0
 
-    def take(self, arrays: Mapping[str, NDArray[np.generic]]) -> None:
+    def take(self, arrays: Mapping[str, Any]) -> None:
         """Pass one batch to all collectors, unless the run has ended."""
         with self._lock:
             if self._ended:
@@ -110,6 +117,23 @@ class _Observation:
         """Wait for the batch that the collectors are observing, and accept no further batch."""
         with self._lock:
             self._ended = True
+
+
+def _peeked(batches: Iterable[Feeds]) -> tuple[Feeds | None, Iterable[Feeds]]:
+    """Return the first batch, and all batches."""
+    items = iter(batches)
+    first = next(items, None)
+    return first, items if first is None else _resumed(first, items)
+
+
+def _resumed(first: Feeds, items: Iterator[Feeds]) -> Generator[Feeds, None, None]:
+    try:
+        yield first
+        del first
+        yield from items
+    finally:
+        if isinstance(items, Generator):
+            items.close()
 
 
 def _end(items: Iterable[object], error: BaseException | None = None) -> None:

@@ -113,7 +113,7 @@ class ActivationTrials:
         step = max(2, data.runs // RANGE_RUNS) if self.are_many else 1
         ranges = FoldedRanges(tensors, (judge.split.stride or 1) if self.are_many else FOLDS, step)
         samples = data.samples(settings.batch_size, thread_count(), (0, step))
-        stream(reference, [ranges], samples, device=settings.device)
+        stream(reference, [ranges], samples, device=settings.device, in_blocks=self.are_many)
         self._ranges = ranges.without(None)
         if self.are_many:
             self._folds = [_Fold(judge, ranges.without(ranges.count - 1))]

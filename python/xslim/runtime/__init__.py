@@ -1,6 +1,7 @@
 """Run models: the only package that imports onnxruntime."""
 
 from xslim.runtime.agreement import disagreement
+from xslim.runtime.blocked import Blocked, BlockedSession, blocked_session
 from xslim.runtime.columns import ColumnErrors, LostColumns, Split, split_columns
 from xslim.runtime.isolated import Isolated, Runs, with_less_optimisation
 from xslim.runtime.memory import give_back
@@ -13,6 +14,8 @@ from xslim.runtime.threads import thread_count
 from xslim.runtime.unknown import is_gap, require_runnable, unknown_operators
 
 __all__ = [
+    "Blocked",
+    "BlockedSession",
     "ColumnErrors",
     "Feeds",
     "Isolated",
@@ -23,6 +26,7 @@ __all__ = [
     "Signature",
     "Split",
     "Stepwise",
+    "blocked_session",
     "disagreement",
     "give_back",
     "is_gap",
