@@ -15,6 +15,8 @@ import pytest
 
 import xslim
 from tests import models
+from xslim.batch.table import Row
+from xslim.batch.worker import execute
 from xslim.cli import main
 
 ONE_TARGET = ('targets = ["spacemit", "generic"]', 'targets = ["generic"]')
@@ -80,6 +82,14 @@ def test_every_model_is_quantised_for_every_target_and_only_once(
     table = (folder / "out" / "batch.md").read_text()
     assert table.count("| done |") == 4
     assert "<table>" in (folder / "out" / "batch.html").read_text()
+
+
+def test_the_table_says_what_was_measured_on_random_input(tmp_path: Path) -> None:
+    model = models.save(models.mlp(), tmp_path / "a.onnx")
+    config = {"quantization_parameters": {"precision_level": 3}}
+    found = execute({"model": model, "output": tmp_path / "out.onnx", "config": config, "target": "generic"})
+    (figure,) = (cell for cell in Row("a", "generic", "", **found).cells() if "dB" in cell)
+    assert figure.endswith(" dB (random input)")
 
 
 def _config(folder: Path) -> dict[str, Any]:

@@ -50,6 +50,8 @@ class Row:
         Why the job failed; empty if it did not.
     sqnr_db, top1_agreement : float or None
         Of the worst output against the float model.
+    on_random_input : bool
+        Whether these were measured on random input, for want of calibration data.
     int8_share : float or None
         Share of the multiply-accumulates that are int8, 0 to 1.
     subgraphs : int or None
@@ -68,6 +70,7 @@ class Row:
     error: str = ""
     sqnr_db: float | None = None
     top1_agreement: float | None = None
+    on_random_input: bool = False
     int8_share: float | None = None
     subgraphs: int | None = None
     bytes_before: int | None = None
@@ -92,7 +95,7 @@ class Row:
             self.name,
             self.target,
             self.error or "done",
-            _text(self.sqnr_db, ".2f", " dB"),
+            _text(self.sqnr_db, ".2f", " dB (random input)" if self.on_random_input else " dB"),
             _text(self.top1_agreement, ".1%"),
             _text(self.int8_share, ".1%"),
             _text(self.subgraphs, "d"),

@@ -34,6 +34,7 @@ def execute(job: dict[str, Any]) -> dict[str, Any]:
     target = load_target(job["target"])
     return {
         "sqnr_db": min((min(row.sqnr_db, 200.0) for row in rows), default=None),
+        "on_random_input": finished.subject is None,
         "top1_agreement": min(agreements, default=None),
         "int8_share": _int8_share(finished),
         "subgraphs": subgraphs_of(finished.model.graph, target),
