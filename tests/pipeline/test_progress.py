@@ -17,7 +17,7 @@ def test_a_line_every_ten_seconds(monkeypatch: pytest.MonkeyPatch, caplog: pytes
     with shown_progress():
         for _ in tracked(range(10), "calibrating", 10):
             now += 4.0
-    assert caplog.messages == ["calibrating: 3 of 10", "calibrating: 6 of 10", "calibrating: 9 of 10"]
+    assert caplog.messages == ["calibrating: 3/10", "calibrating: 6/10", "calibrating: 9/10"]
 
 
 def test_nothing_when_quiet(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from xslim.analysis.catalogue import Catalogue, catalogue
 from xslim.analysis.diff import LEAST_DB, Change, ReportDiff
 from xslim.analysis.facts import FloatOperator
 from xslim.analysis.html import render
 from xslim.analysis.numbers import decibels, plain, signed
+from xslim.texts import Catalogue, catalogue
 
 SHOWN = 12
 """Number of tensors that the terminal shows of each kind; files hold all."""

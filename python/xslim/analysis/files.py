@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from xslim.analysis.as_json import to_json
-from xslim.analysis.catalogue import ENGLISH
 from xslim.analysis.html import to_html
 from xslim.analysis.markdown import to_markdown
 from xslim.analysis.report import Report
+from xslim.texts import ENGLISH
 
 
 def report_files(report: Report, language: str = ENGLISH) -> dict[str, str]:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from xslim.analysis import numbers
 from xslim.analysis.as_json import to_json
-from xslim.analysis.catalogue import ENGLISH, Catalogue, catalogue
 from xslim.analysis.charts import channel_bars, depth_chart, error_bars, outline, spark, wave
 from xslim.analysis.facts import by_reason
 from xslim.analysis.picture import graph_picture
@@ -24,7 +23,8 @@ from xslim.analysis.report import (
     TensorReport,
     compared_words,
 )
-from xslim.analysis.words import PAGE_TEXTS, preprocessing, step_words
+from xslim.analysis.words import PAGE_TEXTS, preprocessing
+from xslim.texts import ENGLISH, Catalogue, catalogue
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -121,7 +121,6 @@ def _environment() -> Environment:
         "signed": numbers.signed,
         "json": numbers.pretty,
         "preprocessing": preprocessing,
-        "step_words": step_words,
     }
     environment.globals |= {"percent": numbers.percent, "outline": _outline}
     return environment

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 
-from xslim.analysis.catalogue import ENGLISH, Catalogue, catalogue
 from xslim.analysis.facts import by_reason
 from xslim.analysis.numbers import decibels, percent, plain, pretty, short
 from xslim.analysis.report import (
@@ -21,6 +20,7 @@ from xslim.analysis.report import (
     compared_words,
 )
 from xslim.analysis.words import preprocessing
+from xslim.texts import ENGLISH, Catalogue, catalogue
 
 OPERATORS = "{int8} of {all} operators, {share} of the multiply-accumulate operations"
 LEGEND = (
@@ -87,17 +87,18 @@ def _findings(findings: Sequence[Finding], say: Catalogue) -> Iterator[str]:
         yield say(FIRST_THINGS_FIRST)
     for finding in findings:
         yield ""
-        yield f"## {say(finding.title)}"
+        yield f"## {say.sentence(finding.title)}"
         yield ""
-        yield say(finding.text)
+        yield say.sentence(finding.text)
         yield ""
         yield f"{say('Measured')}: `{json.dumps(plain(finding.evidence), ensure_ascii=False)}`"
-        yield ""
-        yield say("Put into the configuration:")
-        yield ""
-        yield "```json"
-        yield pretty(finding.change)
-        yield "```"
+        if finding.change:
+            yield ""
+            yield say("Put into the configuration:")
+            yield ""
+            yield "```json"
+            yield pretty(finding.change)
+            yield "```"
 
 
 def _floats(report: Report, say: Catalogue) -> Iterator[str]:
@@ -108,7 +109,7 @@ def _floats(report: Report, say: Catalogue) -> Iterator[str]:
         yield ""
     for reason, operators in by_reason(report.float_operators).items():
         names = ", ".join(f"`{operator.name}` ({operator.op_type})" for operator in operators)
-        yield f"- {say(reason)}: {names}"
+        yield f"- {say.sentence(reason)}: {names}"
 
 
 def _legend(say: Catalogue) -> Iterator[str]:

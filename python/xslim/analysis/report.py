@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from xslim.analysis.catalogue import Message
 from xslim.analysis.facts import FloatOperator, RunFacts
 from xslim.analysis.graph import GraphNode
 from xslim.analysis.numbers import KEY
@@ -15,6 +14,7 @@ from xslim.config import FinetuneLevel
 from xslim.graph.gains import StepGain
 from xslim.graph.spreads import ChannelSpread
 from xslim.runtime import LostColumns
+from xslim.texts import Message
 
 Range = tuple[float, float]
 Level = Literal["good", "fair", "poor"]
@@ -344,7 +344,14 @@ JUDGED = {
 }
 NOISE = "noise is {percent} % of the signal's energy ({db} dB)"
 NOISE_AT = "noise is {percent} % of the signal's energy at {name} ({db} dB)"
+DOUBTED = "{sentence} But the inputs seem wrong, which no comparison with the float model shows."
 TRY_MORE = "{sentence} If the task suffers, try finetune_level {level}."
+
+
+def doubted(verdict: Verdict) -> Verdict:
+    """Return the verdict of a run whose inputs are probably wrong: fair at best, and it says why."""
+    level: Level = "fair" if verdict.level == "good" else verdict.level
+    return Verdict.of(level, Message(DOUBTED, {"sentence": verdict.message}))
 
 
 def judge(outputs: tuple[OutputReport, ...], finetune_level: int = HIGHEST_FINETUNE) -> Verdict:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from xslim.analysis.catalogue import Catalogue
 from xslim.analysis.facts import InputFacts
 from xslim.analysis.numbers import short
+from xslim.texts import Catalogue
 
 PAGE_TEXTS = {
     "histogram": "Histogram of the float values",
@@ -19,12 +19,6 @@ PAGE_TEXTS = {
 """Texts that the script of the page fills in."""
 
 FILES = {"img": "images", "npy": "arrays (.npy)", "raw": "raw files"}
-
-
-def step_words(step: str, say: Catalogue) -> str:
-    """Say the name of a step of refinement; what follows in brackets stays as it is."""
-    name, bracket, detail = step.partition(" (")
-    return f"{say(name)}{bracket}{detail}"
 
 
 def preprocessing(item: InputFacts, say: Catalogue) -> str:

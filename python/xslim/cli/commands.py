@@ -8,9 +8,8 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 from importlib import import_module
+from inspect import signature
 from typing import Any
-
-from xslim.cli.parser import COMMON, LANGUAGES
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,6 @@ class Command:
 MODEL = _argument("model", metavar="MODEL", help="ONNX model")
 JSON = _argument("--json", dest="as_json", action="store_true", help="print JSON")
 CONFIG = _argument("-c", "--config", metavar="FILE", required=True, help="JSON configuration")
-LANG = _argument("--lang", choices=LANGUAGES, help="language of the report (default: the locale's)")
 INPUT = _argument("-i", "--input_path", metavar="FILE", help="ONNX model, instead of the config's")
 
 BATCH = (
@@ -148,7 +146,6 @@ QUANTIZE = (
     ),
     INPUT,
     _argument("-o", "--output_path", metavar="PATH", help="output file (.onnx) or folder"),
-    LANG,
 )
 TUNE = (
     CONFIG,
@@ -172,7 +169,6 @@ REPORT = (
     _argument("first", metavar="A", help="JSON report of the run before"),
     _argument("second", metavar="B", help="JSON report of the run after"),
     _argument("-o", "--output", metavar="FILE", help="also write it to FILE.html or FILE.md"),
-    LANG,
     JSON,
 )
 SCHEMA = (_argument("-o", "--output", metavar="FILE", help="file to write, instead of printing"),)
@@ -195,6 +191,6 @@ COMMANDS = {
 
 def call(name: str, options: argparse.Namespace) -> int:
     """Run a sub-command with its own options; only now is its module imported."""
-    own = {key: value for key, value in vars(options).items() if key not in COMMON}
-    status: int = import_module(f"xslim.commands.{name}").run(**own)
+    run = import_module(f"xslim.commands.{name}").run
+    status: int = run(*(getattr(options, parameter) for parameter in signature(run).parameters))
     return status

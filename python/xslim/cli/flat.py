@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 import logging
-import textwrap
 from typing import TYPE_CHECKING
 
 from xslim.cli.commands import COMMANDS
-from xslim.cli.parser import LANGUAGES, SHELLS, Parser, add_common_arguments, names
+from xslim.cli.parser import SHELLS, WIDTH, Parser, add_common_arguments, names
 from xslim.cli.start import import_run
 from xslim.commands.text import say
 from xslim.errors import ConfigError
+from xslim.texts import spoken
+from xslim.texts.columns import wrapped
 
 USAGE = """xslim -c CONFIG [-i MODEL] [-o OUTPUT] [options]
        xslim -i MODEL [-o OUTPUT] [--dynq | --fp16] [options]"""
@@ -30,15 +31,12 @@ logger = logging.getLogger(__name__)
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser; its help fits a screen of 80 columns and 24 lines."""
-    commands = textwrap.fill(
-        f"commands (xslim help; xslim COMMAND --help): {', '.join(COMMANDS)}", 78, subsequent_indent="  "
-    )
-    parser = Parser(prog="xslim", usage=USAGE, epilog=f"{commands}\n{EXAMPLES}")
+    heading = f"{spoken('commands')} (xslim help; xslim COMMAND --help)"
+    commands = "\n".join(wrapped(f"{heading}: {', '.join(COMMANDS)}", WIDTH, "  "))
+    parser = Parser(prog="xslim", usage=spoken(USAGE), epilog=f"{commands}\n{spoken(EXAMPLES)}")
     parser.add_argument("-c", "--config", metavar="FILE", help="JSON configuration")
     parser.add_argument("-i", "--input_path", metavar="FILE", help="ONNX model, instead of the config's")
-    parser.add_argument(
-        "-o", "--output_path", metavar="PATH", help="output .onnx or folder; --lang zh: Chinese report"
-    )
+    parser.add_argument("-o", "--output_path", metavar="PATH", help="output file (.onnx) or folder")
     level = parser.add_mutually_exclusive_group()
     level.add_argument(
         "--dynq", dest="precision_level", action="store_const", const="DYNAMIC", help="quantise dynamically"
@@ -58,8 +56,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--fail-below", type=float, metavar="DB", help="exit with 1 if an output is below DB of SQNR"
     )
-    parser.add_argument("--lang", choices=LANGUAGES, help=argparse.SUPPRESS)
-    add_common_arguments(parser, "this help; or --version, --print-completion SHELL")
+    add_common_arguments(parser, "this help; or --version, --lang, --print-completion")
     parser.add_argument("--version", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--print-completion", metavar="SHELL", choices=SHELLS, help=argparse.SUPPRESS)
     return parser

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from xslim.commands.text import visible
+from xslim.texts import catalogue, language_of
 
 OWN_HANDLERS = ("onnxslim",)
 """Libraries that add a handler to their logger if it has none."""
@@ -115,16 +116,23 @@ def _json_handler() -> logging.Handler:
 
 class _JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
+        # Programs that read the lines must not depend on the language of the user.
         message = "\n".join(_lines(record))
         fields = {"level": record.levelname.lower(), "module": record.name, "message": message}
         return json.dumps(fields, ensure_ascii=False)
 
 
 class _Formatter(logging.Formatter):
+    """Format a record in the language of the command, also for threads that do not know the language."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._say = catalogue(language_of()).sentence
+
     def format(self, record: logging.LogRecord) -> str:
-        lines = _lines(record)
+        lines = [self._say(line) for line in _lines(record)]
         if record.levelno == logging.WARNING:
-            lines[0] = f"xslim: warning: {lines[0]}"
+            lines[0] = f"{self._say('xslim: warning: ')}{lines[0]}"
         if record.exc_info:
             lines.append(self.formatException(record.exc_info))
         return "\n".join(lines)

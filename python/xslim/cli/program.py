@@ -11,17 +11,17 @@ from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from difflib import get_close_matches
 from functools import partial
-from itertools import takewhile
 from pathlib import Path
 
 from xslim.cli import flat, interrupts
 from xslim.cli.commands import COMMANDS, call
 from xslim.cli.logs import logging_to_stderr
-from xslim.cli.parser import COMMON_FLAGS, Parser, add_common_arguments
-from xslim.cli.streams import only_our_lines, open_missing_streams, take_any_text
+from xslim.cli.parser import Parser, add_common_arguments, language_option, options_ahead
+from xslim.cli.streams import only_our_lines, open_missing_streams, readable, take_any_text
 from xslim.commands.text import visible
 from xslim.errors import ConfigError, XSlimError
 from xslim.files import InputFile, refuse_inputs
+from xslim.texts import ENGLISH, language_of, speaking, spoken
 
 GARBAGE_AFTER = 50_000
 """Number of new objects after which garbage is collected. A model consists of many objects that live long.
@@ -42,11 +42,20 @@ def run(argv: Sequence[str] | None) -> int:
     open_missing_streams()
     take_any_text()
     arguments = list(sys.argv[1:] if argv is None else argv)
-    with interrupts.watching() if argv is None else nullcontext(interrupts.Interrupts()) as seen:
+    with (
+        speaking(_language(arguments)),
+        interrupts.watching() if argv is None else nullcontext(interrupts.Interrupts()) as seen,
+    ):
         status = _status(arguments, seen)
     if seen.any:
         interrupts.leave(status)
     return status
+
+
+def _language(arguments: Sequence[str]) -> str:
+    """Return the language of help and messages; English where the terminal cannot show another."""
+    language = language_of(language_option(arguments))
+    return language if all(map(readable, (sys.stdout, sys.stderr))) else ENGLISH
 
 
 def _status(arguments: list[str], seen: interrupts.Interrupts) -> int:
@@ -71,15 +80,15 @@ def _run(arguments: list[str]) -> int:
     if not arguments:
         print(flat.make_parser().format_help(), end="", file=sys.stderr)
         return ConfigError.exit_code
-    ahead = list(takewhile(COMMON_FLAGS.__contains__, arguments))
-    name, *rest = arguments[len(ahead) :] or [""]
+    count = options_ahead(arguments)
+    name, *rest = arguments[count:] or [""]
     if name == HELP:
         return _help(rest)
     if not name or name.startswith("-"):
         parser, run = flat.make_parser(), flat.run
     elif name in COMMANDS:
         parser, run = _parser_of(name), partial(call, name)
-        arguments = [*ahead, *rest]
+        arguments = [*arguments[:count], *rest]
     else:
         raise ConfigError(f"unknown command {name!r}", hint=_meant(name))
     options = parser.parse_args(arguments)
@@ -95,7 +104,7 @@ def _run(arguments: list[str]) -> int:
 
 def _parser_of(name: str) -> Parser:
     command = COMMANDS[name]
-    parser = Parser(prog=f"xslim {name}", description=command.description)
+    parser = Parser(prog=f"xslim {name}", description=spoken(command.description))
     command.add_arguments(parser)
     add_common_arguments(parser)
     return parser
@@ -109,8 +118,9 @@ def _help(rest: Sequence[str]) -> int:
     if rest:
         raise ConfigError(f"unknown command {rest[0]!r}", hint=_meant(rest[0]))
     for name, command in COMMANDS.items():
-        print(f"{name:9}{command.description}")
-    print("\nxslim COMMAND --help shows the options of one, xslim --help those without any.")
+        print(f"{name:9}{spoken(command.description)}")
+    print()
+    print(spoken("xslim COMMAND --help shows the options of one, xslim --help those without any."))
     return 0
 
 
@@ -146,21 +156,42 @@ def _failed(error: BaseException, debug: bool) -> int:
     if debug:
         traceback.print_exception(error)
     if isinstance(error, XSlimError):
-        # Problems of a configuration have one line each; lines of other messages are joined.
-        lines = str(error).split("\n") if isinstance(error, ConfigError) else [_joined(error)]
-        _say(f"xslim: error: {visible(lines[0])}", *map(visible, lines[1:]))
+        first, *others = _lines(error)
+        _say(f"{spoken('xslim: error: ')}{visible(first)}", *map(visible, others))
         return error.exit_code
     if isinstance(error, OSError) and error.filename is None and error.errno in LOST_STREAM:
         _give_up_stdout()
-        _say(f"xslim: error: cannot write to standard output: {error.strerror}")
+        _say(spoken("xslim: error: ") + spoken(f"cannot write to standard output: {error.strerror}"))
         return ConfigError.exit_code
-    hint = "" if debug else " (run again with --debug for the traceback)"
-    _say(f"xslim: internal error: {visible(f'{type(error).__name__}: {_joined(error)}')}{hint}")
+    hint = "" if debug else f" ({spoken('run again with --debug for the traceback')})"
+    said = visible(f"{type(error).__name__}: {_joined(str(error))}")
+    _say(f"{spoken('xslim: internal error: ')}{said}{hint}")
     return INTERNAL
 
 
-def _joined(error: BaseException) -> str:
-    return " ".join(str(error).split())
+def _lines(error: XSlimError) -> list[str]:
+    """Return an error in the language of the command.
+
+    Problems of a configuration have one line each; lines of other messages are joined.
+    """
+    what = error.what.split("\n") if isinstance(error, ConfigError) else [_joined(error.what)]
+    place = f"{spoken(_joined(error.where))}: " if error.where else ""
+    advice = f" ({spoken(_joined(error.hint))})" if error.hint else ""
+    lines = [_problem(line) for line in what]
+    lines[0] = f"{place}{lines[0]}"
+    lines[-1] += advice
+    return lines
+
+
+def _problem(line: str) -> str:
+    """Say a line, or else what follows the place with which the line begins."""
+    said = spoken(line)
+    place, colon, rest = line.partition(": ")
+    return said if said != line or not colon else f"{place}: {spoken(rest)}"
+
+
+def _joined(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _give_up_stdout() -> None:

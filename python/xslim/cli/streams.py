@@ -35,6 +35,15 @@ def take_any_text() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+def readable(stream: TextIO | None) -> bool:
+    """Whether a stream can show Chinese characters."""
+    try:
+        "\u4e2d\u6587".encode(getattr(stream, "encoding", None) or "ascii")
+    except (LookupError, UnicodeEncodeError):
+        return False
+    return True
+
+
 @contextmanager
 def only_our_lines() -> Iterator[None]:
     """Keep the output of C and C++ libraries off stderr; ``sys.stderr`` still writes there.

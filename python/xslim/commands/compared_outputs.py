@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from xslim import kernels
 from xslim.errors import ModelError
+from xslim.texts import spoken
+from xslim.texts.columns import table as lines_of
 
 Array = NDArray[np.generic]
 
@@ -90,11 +92,8 @@ class Totals:
 
 def table(outputs: Sequence[OutputPair]) -> Iterator[str]:
     """Return the lines of a table with one row for every output."""
-    rows = [HEADS, *(_row(output) for output in outputs)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADS))]
-    for name, *cells in rows:
-        rest = "  ".join(f"{cell:>{width}}" for cell, width in zip(cells, widths[1:], strict=True))
-        yield f"{name:<{widths[0]}}  {rest}"
+    rows = [tuple(map(spoken, HEADS)), *(_row(output) for output in outputs)]
+    yield from lines_of(rows, "<" + ">" * (len(HEADS) - 1))
 
 
 def _row(output: OutputPair) -> tuple[str, ...]:

@@ -17,6 +17,8 @@ from xslim.graph.io import external_bytes
 from xslim.passes.folding import infer_shapes
 from xslim.pipeline.paths import ModelSource
 from xslim.pipeline.protect import load_protected_model
+from xslim.texts import spoken
+from xslim.texts.columns import table
 
 STATIC = ("QuantizeLinear",)
 DYNAMIC = ("DynamicQuantizeLinear", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM", "MatMulInteger")
@@ -176,12 +178,12 @@ def _lines(info: ModelInfo) -> Iterator[str]:
         ("subgraphs", str(info.subgraphs)),
         ("operators", f"{sum(info.operators.values()):,}"),
     ]
-    width = max(len(name) for name, _ in rows)
-    for name, text in rows:
-        yield f"{name:<{width}}  {text}"
     counts = [f"{name} {count}" for name, count in info.operators.items()]
-    for start in range(0, len(counts), OPERATORS_PER_LINE):
-        yield f"{'':<{width}}  {', '.join(counts[start : start + OPERATORS_PER_LINE])}"
+    rows += [
+        ("", ", ".join(counts[start : start + OPERATORS_PER_LINE]))
+        for start in range(0, len(counts), OPERATORS_PER_LINE)
+    ]
+    yield from table([(spoken(name), text) for name, text in rows], "<<")
 
 
 def _types(types: dict[str, int]) -> str:

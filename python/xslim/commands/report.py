@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from xslim.analysis.catalogue import language_of
 from xslim.analysis.diff import ReportDiff, compare_reports
 from xslim.analysis.diff_texts import diff_data, diff_html, diff_lines, diff_markdown
 from xslim.analysis.stored import read_report
 from xslim.commands.text import say, say_json
 from xslim.errors import ConfigError
 from xslim.files import InputFile, refuse_inputs, require_place, write_whole
+from xslim.texts import language_of
 
 FORMS: dict[str, Callable[[ReportDiff, str], str]] = {".html": diff_html, ".md": diff_markdown}
 

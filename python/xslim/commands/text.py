@@ -6,7 +6,9 @@ import json
 import re
 import shutil
 import sys
-import textwrap
+
+from xslim.texts import spoken
+from xslim.texts.columns import wrapped
 
 HANG = 6
 
@@ -24,9 +26,10 @@ def visible(text: str) -> str:
 
 
 def say(*lines: str, folded: bool = False) -> None:
-    """Print lines with visible characters only; long lines are wrapped if `folded` is true."""
+    """Print lines in the language of the command, without control characters; wrap them if `folded`."""
     for line in map(visible, lines):
-        print(fold(line) if folded else line)
+        said = spoken_line(line)
+        print(fold(said) if folded else said)
 
 
 def say_json(content: object) -> None:
@@ -35,14 +38,17 @@ def say_json(content: object) -> None:
     print(json.dumps(content, indent=2).replace("\x7f", "\\u007f"))
 
 
+def spoken_line(line: str) -> str:
+    """Return a line in the language of the command; blanks in front stay."""
+    text = line.lstrip(" ")
+    return line[: len(line) - len(text)] + spoken(text)
+
+
 def fold(line: str) -> str:
     """Wrap a long line between words if standard output is a terminal; else return it unchanged."""
     if not sys.stdout.isatty():
         return line
-    width = shutil.get_terminal_size().columns
-    return textwrap.fill(
-        line, width, subsequent_indent=" " * HANG, break_long_words=False, break_on_hyphens=False
-    )
+    return "\n".join(wrapped(line, shutil.get_terminal_size().columns, " " * HANG))
 
 
 def known_only(complete: bool) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 
@@ -20,8 +21,8 @@ class StepGain:
     kept : bool
         Whether the change is part of the result.
     gain : float
-        Mean gain in dB over the samples, which decides. A single sample with much noise moves it less than
-        the difference of `before` and `after`.
+        The gain in dB that decides: the lesser of the difference of `before` and `after` and of the mean gain
+        over the samples, which a single sample with much noise moves less.
     deviation : float
         Standard deviation of `gain`, estimated by bootstrap over the samples; 0 for a single sample.
     """
@@ -33,3 +34,8 @@ class StepGain:
     kept: bool
     gain: float = 0.0
     deviation: float = 0.0
+
+    def words(self, say: Callable[[str], str]) -> str:
+        """Return the name of the step, every part of which another language says by itself."""
+        name, bracket, detail = self.step.partition(" (")
+        return f"{say(name)}{bracket}{say(detail.removesuffix(')'))}{')' if bracket else ''}"

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from xslim.analysis import Report, Subject, analyse
 from xslim.analysis.as_json import to_json
-from xslim.analysis.catalogue import language_of
 from xslim.analysis.html import to_html, to_summary
 from xslim.analysis.markdown import to_markdown
 from xslim.errors import ConfigError
@@ -24,6 +23,7 @@ from xslim.graph.gains import StepGain
 from xslim.graph.io import load_model, save_model
 from xslim.graph.scheme import QuantPlan
 from xslim.kernels import Sketch
+from xslim.texts import language_of
 
 Kind = Literal["activation", "constant"]
 Language = Literal["en", "zh"]

@@ -16,6 +16,8 @@ from xslim.pipeline.original import Original
 from xslim.pipeline.paths import ModelSource, OutputPaths
 from xslim.pipeline.result import Finished
 from xslim.runtime import Isolated
+from xslim.texts import spoken
+from xslim.texts.columns import table
 
 logger = logging.getLogger(__name__)
 
@@ -116,12 +118,16 @@ def log_comparison(
     shown = [rows[index] for index in sorted(worst)]
     # A line break in a name must not look like the end of a row.
     names = [row.name.replace("\n", r"\n") for row in shown]
-    width = max(len("output"), *map(len, names))
-    lines = [f"{'output':<{width}}  SQNR dB   cosine    largest error"]
-    lines += [
-        f"{name:<{width}}  {row.sqnr_db:7.2f}   {row.cosine:.5f}   {row.max_abs_error:.4g}"
-        for name, row in zip(names, shown, strict=True)
-    ]
+    lines = table(
+        [
+            tuple(map(spoken, ("output", "SQNR dB", "cosine", "largest error"))),
+            *(
+                (name, f"{row.sqnr_db:.2f}", f"{row.cosine:.5f}", f"{row.max_abs_error:.4g}")
+                for name, row in zip(names, shown, strict=True)
+            ),
+        ],
+        "<>><",
+    )
     if len(rows) > len(shown):
         lines.append(f"and {len(rows) - len(shown)} outputs that are closer")
     on = f" on {samples} sample{'s' if samples > 1 else ''}{UNSEEN if unseen else SEEN}" if samples else ""

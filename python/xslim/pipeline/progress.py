@@ -11,6 +11,7 @@ from html import escape
 
 from xslim.progress import Listener, has_listener, listening, tracked
 from xslim.runtime import Feeds
+from xslim.texts import spoken
 
 logger = logging.getLogger(__name__)
 
@@ -68,10 +69,10 @@ def shown_bar() -> Iterator[None]:
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        shown = bar.add_task("starting", total=None)
+        shown = bar.add_task(spoken("starting"), total=None)
 
         def listener(phase: str, done: int, total: int) -> None:
-            bar.update(shown, description=phase, completed=done, total=total)
+            bar.update(shown, description=spoken(phase), completed=done, total=total)
 
         with listening(listener):
             yield
@@ -109,7 +110,7 @@ def lines() -> Listener:
         now = time.monotonic()
         if now - last >= SECONDS_PER_LINE:
             last = now
-            logger.info("%s: %d of %d", phase, done, total)
+            logger.info("%s: %d/%d", spoken(phase), done, total)
 
     return listener
 

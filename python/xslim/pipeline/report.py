@@ -8,13 +8,13 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from xslim.analysis import Report, report_files
-from xslim.analysis.catalogue import language_of
 from xslim.analysis.report import OutputReport
 from xslim.errors import OutputError
 from xslim.export.proof import OutputComparison
 from xslim.files import write_whole
 from xslim.pipeline.finish import log_comparison
 from xslim.pipeline.paths import OutputPaths
+from xslim.texts import language_of
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ def log_report(report: Report, written: list[Path]) -> None:
     )
     for finding in report.findings[:MOST_FINDINGS]:
         where = f" ({', '.join(finding.where[:3])})" if finding.where else ""
-        logger.warning("%s%s: see the report", finding.title, where)
+        logger.warning("%s: see the report%s", finding.title, where)
     if len(report.findings) > MOST_FINDINGS:
         logger.warning("%d more findings: see the report", len(report.findings) - MOST_FINDINGS)
     logger.info("%s", report.verdict.text)

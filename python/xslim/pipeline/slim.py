@@ -15,6 +15,8 @@ from xslim.passes.folding import infer_shapes
 from xslim.pipeline.finish import Output
 from xslim.pipeline.paths import ModelSource
 from xslim.pipeline.prepare import prepare_model
+from xslim.texts import spoken
+from xslim.texts.columns import table
 
 # Graph preparation does not need a higher opset than that of the model.
 ANY_OPSET = 1
@@ -52,14 +54,12 @@ def format_costs(before: ModelCost, after: ModelCost, bytes_before: int, bytes_a
     names = {name: name.replace("\n", r"\n") for name in sorted(old | new)}
     rows = [(shown, f"{old[name]:,}", f"{new[name]:,}") for name, shown in names.items()]
     rows += [
-        ("all operators", f"{old.total():,}", f"{new.total():,}"),
-        ("parameters", f"{before.parameters:,}", f"{after.parameters:,}"),
+        (spoken("all operators"), f"{old.total():,}", f"{new.total():,}"),
+        (spoken("parameters"), f"{before.parameters:,}", f"{after.parameters:,}"),
         ("MACs", _macs(before), _macs(after)),
-        ("file size", f"{bytes_before / 1e6:.2f} MB", f"{bytes_after / 1e6:.2f} MB"),
+        (spoken("file size"), f"{bytes_before / 1e6:.2f} MB", f"{bytes_after / 1e6:.2f} MB"),
     ]
-    table = [("operator", "before", "after"), *rows]
-    first, second, third = (max(len(row[column]) for row in table) for column in range(3))
-    return "\n".join(f"{name:<{first}}  {a:>{second}}  {b:>{third}}" for name, a, b in table)
+    return "\n".join(table([tuple(map(spoken, ("operator", "before", "after"))), *rows], "<>>"))
 
 
 def _macs(cost: ModelCost) -> str:

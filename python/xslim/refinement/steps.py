@@ -48,6 +48,8 @@ from xslim.refinement.effort import (
 from xslim.refinement.judge import METRIC
 from xslim.refinement.outcome import Outcome
 from xslim.runtime import give_back
+from xslim.texts import spoken
+from xslim.texts.columns import table
 
 logger = logging.getLogger(__name__)
 
@@ -223,10 +225,10 @@ def log_gains(gains: Sequence[StepGain]) -> None:
     """Log the gain of every step as one table."""
     if not gains:
         return
-    width = max(len("step"), *(len(gain.step) for gain in gains))
-    lines = [f"{'step':<{width}}   before    after           gain"]
+    rows = [(spoken("step"), spoken("before"), spoken("after"), spoken("gain"), "")]
     for item in gains:
         gain = f"{item.gain:.2f} ± {item.deviation:.2f}"
-        undone = "" if item.kept else "   undone"
-        lines.append(f"{item.step:<{width}}  {item.before:7.2f}  {item.after:7.2f}  {gain:>13}{undone}")
+        undone = "" if item.kept else spoken("undone")
+        rows.append((item.words(spoken), f"{item.before:.2f}", f"{item.after:.2f}", gain, undone))
+    lines = table(rows, "<>>><")
     logger.info("%s on samples held back from the fit:\n%s", METRIC, "\n".join(lines))

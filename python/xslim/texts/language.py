@@ -1,0 +1,51 @@
+"""The language of the reader: chosen by option or configuration, or else by the locale."""
+
+from __future__ import annotations
+
+import locale
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from xslim.texts.catalogue import ENGLISH, catalogue
+
+CHINESE = "zh"
+LANGUAGES = (ENGLISH, CHINESE)
+LOCALES = ("LC_ALL", "LC_MESSAGES", "LANG")
+"""Environment variables that name the locale, the strongest first."""
+PREFERRED = "LANGUAGE"
+"""The environment variable that lists languages; as in gettext, it wins unless the locale is C."""
+NO_LOCALE = ("C", "POSIX")
+NAMES = ("zh", "chinese")
+"""How the name of a Chinese locale begins; Windows writes the language in full."""
+
+_spoken: ContextVar[str | None] = ContextVar("spoken", default=None)
+
+
+def language_of(chosen: str | None = None) -> str:
+    """Return the language that is chosen, or else that of the command, of the locale, or English."""
+    named = chosen or _spoken.get()
+    return named if named is not None else CHINESE if _locale().lower().startswith(NAMES) else ENGLISH
+
+
+def _locale() -> str:
+    named = next((value for name in LOCALES if (value := os.environ.get(name))), "")
+    if named.split(".")[0] in NO_LOCALE:
+        return ""
+    return os.environ.get(PREFERRED) or named or locale.getlocale()[0] or ""
+
+
+@contextmanager
+def speaking(language: str) -> Iterator[None]:
+    """Let `spoken` speak a language while the context is open."""
+    token = _spoken.set(language)
+    try:
+        yield
+    finally:
+        _spoken.reset(token)
+
+
+def spoken(text: str) -> str:
+    """Return an English text in the language of the command line; in English if no command is running."""
+    return catalogue(_spoken.get() or ENGLISH).sentence(text)
