@@ -79,7 +79,7 @@ def test_a_broken_image_is_named_and_the_configuration_is_written(
     arguments = ["--data", str(digits / "calibration"), "-o", str(digits / "start.json")]
     assert main(["init", str(digits / "digits.onnx"), *arguments]) == 1
     assert "00.png" in capsys.readouterr().err
-    assert "CHECK" in (digits / "start.json").read_text("utf-8")
+    assert "Measured: mean 82.8" in (digits / "start.json").read_text("utf-8"), "by the other images"
 
 
 def test_an_open_size_becomes_one_that_the_model_takes(tmp_path: Path) -> None:

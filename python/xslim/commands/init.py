@@ -21,9 +21,12 @@ from xslim.errors import OutputError, XSlimError
 from xslim.files import InputFile, refuse_inputs, write_whole
 from xslim.graph.inputs import input_specs
 from xslim.pipeline.protect import load_protected_model, weight_files
+from xslim.texts import spoken
 
 logger = logging.getLogger(__name__)
 
+UNMARKED = "A starting point for xslim -c, from the model and its data."
+MARKED = "A starting point for xslim -c, from the model and its data: check what is marked with CHECK."
 NOT_PROVED = 1
 """Exit status if the configuration was written, but two samples do not run through the float model."""
 
@@ -53,7 +56,11 @@ def run(model: str, data: Sequence[str], output: str | None) -> int:
             logger.warning("the configuration does not work yet: %s", error)
             say(f"The files stay as they are written. Correct {target}, then run: xslim -c {target}")
             return NOT_PROVED
-    say(f"Check what is marked CHECK, then run: xslim -c {target}")
+    say(
+        f"Check what is marked CHECK, then run: xslim -c {target}"
+        if starter.has_marks
+        else f"Run: xslim -c {target}"
+    )
     return 0
 
 
@@ -97,7 +104,7 @@ def _write(model_path: Path, data: Sequence[str], output: Path | None) -> tuple[
     contents |= starter.functions
     contents |= {path: _listing(files, target.parent) for path, files in starter.lists.items()}
     quantization = guess_quantization(model, input_specs(model))
-    contents[target] = render(_model_section(model_path, target), starter.entries, quantization)
+    contents[target] = render(_model_section(model_path, target), starter, quantization)
     samples = [
         InputFile(path, "the calibration file")
         for files in starter.lists.values()
@@ -157,16 +164,17 @@ def _write_all(contents: Mapping[Path, str | bytes]) -> None:
         raise
 
 
-def render(model: Section, entries: Sequence[Section], quantization: Section) -> str:
+def render(model: Section, starter: Starter, quantization: Section) -> str:
     """Write the configuration as JSON with comments."""
+    entries = starter.entries
     lines = [
-        "// A starting point for xslim -c, from the model and its data: check what is marked with CHECK.",
+        f"// {spoken(MARKED if starter.has_marks else UNMARKED)}",
         "{",
         '  "model_parameters": {',
         *_fields(model, 4),
         "  },",
         '  "calibration_parameters": {',
-        "    // Some 100 files that look like real use are enough.",
+        f"    // {spoken('Some 100 files that look like real use are enough.')}",
         '    "calibration_step": 100,',
         '    "calibration_device": "cpu",',
         '    "input_parameters": [',
@@ -182,7 +190,7 @@ def _fields(section: Section, indent: int) -> list[str]:
     lines = []
     for index, (name, guess) in enumerate(section.items()):
         if guess.reason:
-            lines.append(f"{' ' * indent}// {guess.reason}")
+            lines.append(f"{' ' * indent}// {spoken(guess.reason)}")
         comma = "," if index < len(section) - 1 else ""
         lines.append(f'{" " * indent}"{name}": {json.dumps(guess.value)}{comma}')
     return lines

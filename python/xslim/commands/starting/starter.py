@@ -21,6 +21,9 @@ from xslim.graph.inputs import InputSpec, input_specs
 
 Array = NDArray[Any]
 
+CHECK = "CHECK"
+"""The mark of what is only a guess."""
+
 
 @dataclass(frozen=True)
 class Starter:
@@ -54,6 +57,12 @@ class Starter:
     missing: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     states: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def has_marks(self) -> bool:
+        """Whether something is marked with `CHECK`, as it is only a guess."""
+        reasons = [guess.reason for entry in self.entries for guess in entry.values()]
+        return any(text.startswith(CHECK) or text.endswith(CHECK) for text in [*reasons, *self.notes])
 
 
 def make_starter(model: ir.Model, data: Sequence[str], target: Path) -> Starter:
