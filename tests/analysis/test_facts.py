@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 from onnx import helper
 
@@ -52,6 +53,15 @@ def test_inputs_are_described_with_their_preprocessing() -> None:
     assert (facts.source, item.name, item.shape) == ("net.onnx", "x", (1, 3, 8, 8))
     assert (item.preprocess, item.color_format) == ("PT_IMAGENET", "rgb")
     assert (item.mean, item.deviation) == ((1.0, 2.0, 3.0), (4.0, 5.0, 6.0))
+
+
+def test_a_grey_image_has_no_order_of_colours() -> None:
+    entry = {"data_list_path": "list.txt", "mean_value": [1.0]}
+    config = load_config({"calibration_parameters": {"input_parameters": [entry]}})
+    model = load_model(models.conv_net())
+    model.graph.inputs[0].shape = ir.Shape([1, 1, 8, 8])
+    (item,) = run_facts("", "", model, config).inputs
+    assert (item.color_format, item.mean) == ("", (1.0,))
 
 
 def test_the_folder_of_a_function_is_not_shown() -> None:

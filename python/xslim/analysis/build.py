@@ -8,13 +8,13 @@ from dataclasses import replace
 
 import onnx_ir as ir
 
-from xslim.analysis.advice import advise
+from xslim.analysis.advice import PREPROCESSING, advise
 from xslim.analysis.compare import Comparison, compare, symbol_sizes
 from xslim.analysis.constants import constant_reports
 from xslim.analysis.facts import float_operators, run_facts
 from xslim.analysis.graph import graph_nodes
 from xslim.analysis.measures import chosen_of, errors_of, histogram_of, range_of, relative_noise
-from xslim.analysis.report import ModelSummary, OutputReport, Report, TensorReport, judge
+from xslim.analysis.report import ModelSummary, OutputReport, Report, TensorReport, doubted, judge
 from xslim.analysis.saturated import compare_behind
 from xslim.analysis.seen import sample_views
 from xslim.analysis.subject import Subject
@@ -82,7 +82,7 @@ def analyse(subject: Subject) -> Report:
         *compare_behind(subject.reference, subject.exported, compared),
     )
     tensor_rows = tuple(_tensor_reports(subject, comparison, depths))
-    facts = run_facts(subject.source, subject.date, subject.reference, subject.config)
+    facts = run_facts(subject.source, subject.date, subject.reference, subject.config, subject.preprocessing)
     report = Report(
         version=subject.version,
         model=_summary(subject),
@@ -106,7 +106,10 @@ def analyse(subject: Subject) -> Report:
             {row.name: index for index, row in enumerate(tensor_rows)},
         ),
     )
-    return replace(report, findings=advise(report, subject))
+    findings = advise(report, subject)
+    doubtful = any(finding.code.startswith(PREPROCESSING) for finding in findings)
+    verdict = doubted(report.verdict) if doubtful else report.verdict
+    return replace(report, findings=findings, verdict=verdict)
 
 
 def _summary(subject: Subject) -> ModelSummary:

@@ -32,7 +32,7 @@ class InputFacts:
     preprocess : str
         Preset or function that prepares the samples; empty without one.
     color_format : str
-        Order of the colours of an image; empty for other files.
+        Order of the colours of an image; empty for grey images and other files.
     mean, deviation : tuple of float
         Per channel, on the scale from 0 to 255; empty where none is applied.
     """
@@ -48,6 +48,32 @@ class InputFacts:
 
 
 @dataclass(frozen=True)
+class JudgedPreprocessing:
+    """What the float model itself says about the preprocessing of its images.
+
+    Attributes
+    ----------
+    input_name : str
+        The input.
+    figure : str
+        What was measured with the preprocessing of the configuration, in words.
+    better : str
+        The preprocessing that suits the model clearly better, in words; empty if the configuration suits it.
+    better_figure : str
+        What was measured with the better one; empty without one.
+    mean, deviation : tuple of float
+        Numbers of the better one, for the configuration; empty without one, or if every image has its own.
+    """
+
+    input_name: str
+    figure: str
+    better: str = ""
+    better_figure: str = ""
+    mean: tuple[float, ...] = ()
+    deviation: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
 class RunFacts:
     """Where the numbers of a report come from.
 
@@ -57,12 +83,15 @@ class RunFacts:
         Name of the model's file without its folder; empty for a model in memory.
     inputs : tuple of InputFacts
         The inputs in the order of the model.
+    preprocessing : JudgedPreprocessing or None
+        What the model says about the preprocessing of its images; None if it tells nothing.
     date : str
         Day and time of the run; not part of the JSON, which is the same for the same run. Empty if unknown.
     """
 
     source: str = ""
     inputs: tuple[InputFacts, ...] = ()
+    preprocessing: JudgedPreprocessing | None = None
     date: str = field(default="", metadata={KEY: None})
 
 
@@ -86,7 +115,13 @@ class FloatOperator:
     reason: str
 
 
-def run_facts(source: str, date: str, model: ir.Model, config: Config) -> RunFacts:
+def run_facts(
+    source: str,
+    date: str,
+    model: ir.Model,
+    config: Config,
+    preprocessing: JudgedPreprocessing | None = None,
+) -> RunFacts:
     """Describe the inputs of a model as the configuration feeds them."""
     entries = config.calibration_parameters.input_parameters
     specs = input_specs(model)
@@ -97,7 +132,7 @@ def run_facts(source: str, date: str, model: ir.Model, config: Config) -> RunFac
         for spec in specs
         if spec.name in by_name
     )
-    return RunFacts(PurePath(source).name, inputs, date)
+    return RunFacts(PurePath(source).name, inputs, preprocessing, date)
 
 
 def _input_facts(value: ir.Value, dtype: str, entry: InputParameters) -> InputFacts:
@@ -109,10 +144,15 @@ def _input_facts(value: ir.Value, dtype: str, entry: InputParameters) -> InputFa
         dtype=dtype,
         files=entry.file_type,
         preprocess=function or _without_folder(entry.preprocess_file or ""),
-        color_format=entry.color_format if image else "",
+        color_format=entry.color_format if image and not _is_grey(value) else "",
         mean=(entry.mean_value or ()) if image else (),
         deviation=(entry.std_value or ()) if image else (),
     )
+
+
+def _is_grey(value: ir.Value) -> bool:
+    """Whether an image input has one channel, NCHW or NHWC."""
+    return 1 in list(value.shape or ())[1::2]
 
 
 def _without_folder(reference: str) -> str:

@@ -181,7 +181,7 @@ def _picture(name: str, array: Array, facts: InputFacts | None) -> InputView:
 def _pixels(values: NDArray[np.float32], facts: InputFacts | None) -> tuple[str, NDArray[np.float32]]:
     """Return how values become pixels from 0 to 255, and the pixels."""
     low, high = float(values.min()), float(values.max())
-    if facts is not None and facts.color_format and (facts.mean or facts.deviation):
+    if facts is not None and (facts.mean or facts.deviation):
         mean = np.asarray(facts.mean or 0, np.float32)
         deviation = np.asarray(facts.deviation or 1, np.float32)
         return "mean", values * deviation + mean

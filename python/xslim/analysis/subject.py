@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
+from xslim.analysis.facts import JudgedPreprocessing
 from xslim.analysis.report import Range
 from xslim.config import Config
 from xslim.graph.gains import StepGain
@@ -56,6 +57,8 @@ class Subject:
         Name of the model's file; empty for a model in memory.
     date : str
         Day and time of the run, for the title of the report; empty leaves it out.
+    preprocessing : JudgedPreprocessing or None
+        What the float model says about the preprocessing of its images; None if it tells nothing.
     """
 
     name: str
@@ -75,3 +78,4 @@ class Subject:
     spreads: Sequence[ChannelSpread] = ()
     source: str = ""
     date: str = ""
+    preprocessing: JudgedPreprocessing | None = None

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from itertools import islice
 
 import numpy as np
 import onnx_ir as ir
 
+from xslim.analysis.facts import JudgedPreprocessing
 from xslim.calibration.data import CalibrationData
 from xslim.calibration.decode import ImageDecoder
 from xslim.calibration.probing import Measured, Subject, Trial, measure
@@ -29,11 +31,14 @@ were computed from the images it is `SAME_FIT`: images darker or paler than in t
 VERY_SURE = 4.0
 """Gain in answers, in standard errors, above which the run warns. With six samples and five candidates, less
 comes by chance."""
+MEANING = {"BatchNorm": "distance from BatchNormalization", "answers": "how far answers stand out", "": ""}
+"""What the figure of a candidate is."""
+OWN_MOMENTS = "every image normalised by its own mean and deviation"
 MOST_ELEMENTS = 1 << 21
 """Images with more values are not tried: every candidate would take as long as a calibration."""
 
 
-def warn_about_preprocessing(model: ir.Model, config: Config, isolated: Isolated) -> None:
+def judge_preprocessing(model: ir.Model, config: Config, isolated: Isolated) -> JudgedPreprocessing | None:
     """Try the usual normalisations on a few calibration images, and warn if one fits clearly better.
 
     Parameters
@@ -44,6 +49,11 @@ def warn_about_preprocessing(model: ir.Model, config: Config, isolated: Isolated
         The configuration of the run.
     isolated : Isolated
         The child process that runs the model.
+
+    Returns
+    -------
+    JudgedPreprocessing or None
+        What the model says; None if it tells nothing, or has no images.
     """
     try:
         data = CalibrationData(input_specs(model), config.calibration_parameters, config.base_dir)
@@ -52,9 +62,12 @@ def warn_about_preprocessing(model: ir.Model, config: Config, isolated: Isolated
     except XSlimError as error:
         # What is wrong with the data or the model is an error of the steps that follow.
         logger.debug("the preprocessing could not be judged: %s", error)
-        return
-    if source and found and found.best and found.given:
-        _say(found, found.best, found.given, source)
+        return None
+    if not (source and found and found.best and found.given):
+        return None
+    judged = _judged(found, found.best, found.given, source)
+    _log(judged)
+    return judged
 
 
 def _image_source(data: CalibrationData) -> Source | None:
@@ -92,17 +105,26 @@ def _measured(model: ir.Model, data: CalibrationData, source: Source, isolated: 
     return measure(subject)
 
 
-def _say(found: Measured, best: Trial, given: Trial, source: Source) -> None:
-    """Log one line: that the configuration fits, or what fits better."""
-    if _is_better(best, given):
+def _judged(found: Measured, best: Trial, given: Trial, source: Source) -> JudgedPreprocessing:
+    figure = f"{MEANING[found.by]} {given.figure}"
+    if not _is_better(best, given):
+        return JudgedPreprocessing(source.name, figure)
+    mean, std = _numbers(best, source)
+    better = f"mean_value {_listed(mean)}, std_value {_listed(std)}" if mean else OWN_MOMENTS
+    return JudgedPreprocessing(source.name, figure, better, f"{MEANING[found.by]} {best.figure}", mean, std)
+
+
+def _log(judged: JudgedPreprocessing) -> None:
+    if judged.better:
         logger.warning(
-            "another preprocessing suits the model clearly better: %s instead of what the configuration "
-            "says (%s). float and int8 agree on wrong inputs as well, so no figure below shows it",
-            _described(best, source),
-            f"{_compared(found, given)}, against {best.figure}",
+            "another preprocessing suits the model clearly better: %s instead of what the configuration says "
+            "(%s; better: %s). float and int8 agree on wrong inputs as well, so no figure below shows it",
+            judged.better,
+            judged.figure,
+            judged.better_figure,
         )
     else:
-        logger.info("mean_value and std_value suit the model (%s)", _compared(found, given))
+        logger.info("mean_value and std_value suit the model (%s)", judged.figure)
 
 
 def _is_better(best: Trial, given: Trial) -> bool:
@@ -112,18 +134,16 @@ def _is_better(best: Trial, given: Trial) -> bool:
     return given.excluded > best.excluded or (given.excluded == best.excluded and given.gain > VERY_SURE)
 
 
-def _described(trial: Trial, source: Source) -> str:
-    """Return the fields to put into the configuration, in its order of colours."""
+def _numbers(trial: Trial, source: Source) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and deviation in the configuration's order of colours; empty if every image has its own."""
     chosen = trial.normalisation
     if chosen.is_per_image:
-        return "every image normalised by its own mean and deviation"
+        return (), ()
     assert isinstance(source.reader, ImageDecoder)
     numbers = chosen.numbers(source.reader.layout.channels, source.parameters.color_format)
-    mean, std = (", ".join(f"{value:g}" for value in values) for values in numbers)
-    return f"mean_value [{mean}], std_value [{std}]"
+    mean, std = (tuple(float(f"{value:g}") for value in values) for values in numbers)
+    return mean, std
 
 
-def _compared(found: Measured, given: Trial) -> str:
-    """Return the figure of the configuration and what it means."""
-    meaning = "distance from BatchNormalization" if found.by == "BatchNorm" else "how far answers stand out"
-    return f"{meaning} {given.figure}"
+def _listed(values: Sequence[float]) -> str:
+    return f"[{', '.join(f'{value:g}' for value in values)}]"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
@@ -35,7 +35,7 @@ from xslim.pipeline.finish import log_comparison
 from xslim.pipeline.original import Original
 from xslim.pipeline.paths import SKETCHES, ModelSource, OutputPaths
 from xslim.pipeline.prepare import prepare_model
-from xslim.pipeline.preprocessing import warn_about_preprocessing
+from xslim.pipeline.preprocessing import judge_preprocessing
 from xslim.pipeline.report import comparison_of, date_of_run, log_report, write_report
 from xslim.pipeline.result import Finished
 from xslim.quantization.integer_bias import integer_biases
@@ -83,8 +83,7 @@ def run_static(
     known = original_model(model, source, config, isolated)
     original = known.source
     prepared = prepare_model(model, config, known)
-    if known.trials:
-        warn_about_preprocessing(known.model, config, isolated)
+    judged = judge_preprocessing(known.model, config, isolated) if known.trials else None
     # The arrays of the trial runs are not needed during calibration.
     del known
     run = _quantised(prepared, config, paths, sketch_files, isolated)
@@ -101,7 +100,7 @@ def run_static(
     wanted = config.quantization_parameters.analysis_enable
     # The report, including its sizes, describes the converted part only.
     before = model if part.parts is None else part.model
-    subject = _subject(before, source, result, config, paths)
+    subject = replace(_subject(before, source, result, config, paths), preprocessing=judged)
     report = _analyse(subject) if wanted else None
     shown = report is None or part.parts is not None
     if shown and comparison:

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 from xslim.analysis.advice.columns import lost_columns
 from xslim.analysis.advice.layers import float_branch, outlier_channels
-from xslim.analysis.advice.preprocessing import mean_scale, odd_inputs, swapped_channels
+from xslim.analysis.advice.preprocessing import mean_scale, measured, odd_inputs, swapped_channels
 from xslim.analysis.advice.ranges import clipping, mixed_concat
 from xslim.analysis.advice.samples import few_samples, growing_ranges
 from xslim.analysis.report import Finding, Report
 from xslim.analysis.subject import Subject
 
-__all__ = ["advise"]
+__all__ = ["PREPROCESSING", "advise"]
+
+PREPROCESSING = "preprocessing."
+"""How the codes of findings begin that say that the model is fed with wrong inputs."""
 
 
 def advise(report: Report, subject: Subject) -> tuple[Finding, ...]:
@@ -27,7 +30,7 @@ def advise(report: Report, subject: Subject) -> tuple[Finding, ...]:
     """
     mixed = mixed_concat(report, subject)
     return (
-        *mean_scale(subject),
+        *(measured(subject) or mean_scale(subject)),
         *swapped_channels(subject),
         *odd_inputs(subject),
         *few_samples(subject),

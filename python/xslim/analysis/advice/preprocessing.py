@@ -31,6 +31,25 @@ SWAP_ROUND, FEWEST_SWAPS = 4, 12
 `FEWEST_SWAPS` samples no test is made."""
 
 
+def measured(subject: Subject) -> list[Finding]:
+    """Find a preprocessing that suits the float model clearly better than that of the configuration."""
+    judged = subject.preprocessing
+    if judged is None or not judged.better:
+        return []
+    numbers = {"mean_value": list(judged.mean), "std_value": list(judged.deviation)} if judged.mean else {}
+    return [
+        Finding(
+            code="preprocessing.measured",
+            title=f"Another preprocessing suits {judged.input_name} clearly better: {judged.better}",
+            text="The float model was asked with some of the samples. Float and int8 agree on wrong inputs "
+            "as well, so no other figure of this report shows the error.",
+            evidence={"configured": judged.figure, "better": judged.better_figure},
+            where=(judged.input_name,),
+            change=_with_entry(subject, _index_of(judged.input_name, subject), numbers) if numbers else {},
+        )
+    ]
+
+
 def mean_scale(subject: Subject) -> list[Finding]:
     """Find a mean and deviation that suit pixels from 0 to 1, although the pixels go from 0 to 255."""
     findings = []
