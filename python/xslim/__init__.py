@@ -17,15 +17,18 @@ if TYPE_CHECKING:
     from typing import Any
 
     from xslim.commands.metric import Metric, Run
-    from xslim.config import load_config
+    from xslim.config import Config, load_config
     from xslim.errors import (
         ConfigError,
+        CrashError,
         DataError,
         InternalError,
+        LimitError,
         ModelError,
         OutputError,
         XSlimError,
     )
+    from xslim.export.proof import NotFiniteError, NotRunnableError
     from xslim.library.others import check, collect, compare, info, merge, plan
     from xslim.library.quantize import quantize
     from xslim.library.result import Parameter, ReportView, Result
@@ -42,11 +45,16 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "Config",
     "ConfigError",
+    "CrashError",
     "DataError",
     "InternalError",
+    "LimitError",
     "Metric",
     "ModelError",
+    "NotFiniteError",
+    "NotRunnableError",
     "OutputError",
     "Parameter",
     "ReportView",
@@ -73,7 +81,10 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Config": "xslim.config",
     "Metric": "xslim.commands.metric",
+    "NotFiniteError": "xslim.export.proof",
+    "NotRunnableError": "xslim.export.proof",
     "Parameter": "xslim.library.result",
     "ReportView": "xslim.library.result",
     "Result": "xslim.library.result",

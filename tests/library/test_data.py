@@ -211,9 +211,14 @@ WRONG: dict[str, tuple[str, Callable[[Samples], object], str]] = {
     "a function with a parameter": (ONE, lambda x: lambda y: y, "TypeError"),
     "an iterable that raises": (ONE, lambda x: raising(), "sample 1: the data raised OSError: disk gone"),
     "no sample axis": (ONE, lambda x: np.float32(3), "has no sample axis"),
-    "a sample without the axis": (ONE, lambda x: x[0], "sample 0, input x: has the shape [8, 8]"),
+    "a sample without the axis": (ONE, lambda x: x[0], "is a single sample (stack several"),
     "a channel too many": (ONE, lambda x: np.zeros((4, 4, 8, 8), np.float32), "but the model's input has"),
     "channels last": (ONE, lambda x: x.transpose(0, 2, 3, 1), "sample 0, input x: has the shape [8, 8, 3]"),
+    "channels last, what to do": (ONE, lambda x: x.transpose(0, 2, 3, 1), "array.transpose(2, 0, 1)"),
+    "batches with channels last": (ONE, lambda x: [x.transpose(0, 2, 3, 1)], "array.transpose(0, 3, 1, 2)"),
+    "images and labels": (ONE, lambda x: (x, np.arange(12)), "is a sample, without its label"),
+    "lists of numbers": (ONE, lambda x: [row.tolist() for row in x], "numpy.asarray makes one"),
+    "too few values": (TWO, lambda x: [(row,) for row in x], "give an array for every input"),
     "a rank too many": (ONE, lambda x: x[:, None, None], "has the shape [1, 1, 3, 8, 8]"),
     "a later shape": (ONE, lambda x: bad(x, 5, x[5][:, :7]), "sample 5, input x: has the shape [3, 7, 8]"),
     "an empty sample": (ONE, lambda x: bad(x, 1, x[:0]), "sample 1, input x: holds no value"),
@@ -268,6 +273,24 @@ def test_wrong_data_are_refused_before_the_model_runs(name: str, caplog: pytest.
     assert message in str(caught.value)
     assert caught.value.hint
     assert not phases
+
+
+@pytest.mark.parametrize("size", [5, 12])
+def test_batches_of_a_loader_fill_a_model_with_a_batch_of_one(size: int) -> None:
+    """torch.onnx.export fixes the batch at that of its example, and loaders end with a smaller batch."""
+    x = images()
+    loader = [x[start : start + size] for start in range(0, len(x), size)]
+    single = xslim.quantize(models.conv_net(1), list(x))
+    assert xslim.quantize(models.conv_net(1), loader).model == single.model
+
+
+def test_a_last_batch_that_does_not_fill_the_model_is_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    x = images(10)
+    whole = xslim.quantize(models.conv_net(4), [x[:4], x[4:8]])
+    with caplog.at_level("WARNING", logger="xslim"):
+        found = xslim.quantize(models.conv_net(4), [x[:4], x[4:8], x[8:]])
+    assert found.model == whole.model
+    assert "sample 2: its batch of 2 does not fill the model's batch and is left out" in caplog.messages
 
 
 def test_too_few_samples_for_a_fixed_batch() -> None:

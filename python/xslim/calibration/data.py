@@ -65,7 +65,7 @@ class CalibrationData:
         if self._rows > listed:
             raise DataError(
                 f"the model's batch is {self._rows} but there are only {listed} samples",
-                hint="list more files",
+                hint="give more samples",
             )
         self._left_out = listed % self._rows
         self._length = listed - self._left_out

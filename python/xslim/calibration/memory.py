@@ -64,7 +64,11 @@ def write_samples(data: object, specs: Sequence[InputSpec], limit: int, folder: 
         for name, array in row.items():
             _write(folders[name] / f"{count:08d}.npy", array)
     if count == 0:
-        raise DataError("there is no sample", where="data", hint="the iterable ended before its first sample")
+        raise DataError(
+            "there is no sample",
+            where="data",
+            hint="a generator can be read only once: give a function that makes it",
+        )
     lists = {}
     for name, place in folders.items():
         lists[name] = place / "list.txt"
@@ -86,16 +90,17 @@ def _write(path: Path, array: Array) -> None:
 
 
 def _rows(data: object, specs: Sequence[InputSpec]) -> Iterator[Sample]:
-    """Yield checked samples; the rows of a batch apart if the model's batch is symbolic."""
+    """Yield checked samples; the rows of a batch apart, unless the batch fills the model's."""
     notices: set[str] = set()
+    batches = _Batches(specs)
     for number, value in enumerate(_samples(data, specs)):
         where = f"sample {number}"
         named = _named(value, specs, where)
         arrays = {
-            spec.name: _checked(named[spec.name], spec, f"{where}, input {spec.name}", notices)
+            spec.name: _checked(named[spec.name], spec, f"{where}, input {spec.name}", batches, notices)
             for spec in specs
         }
-        yield from _apart(arrays, specs, where)
+        yield from batches.rows(arrays, where)
 
 
 def _samples(data: object, specs: Sequence[InputSpec]) -> Iterator[object]:
@@ -172,6 +177,13 @@ def _of_columns(columns: Mapping[Any, object], specs: Sequence[InputSpec]) -> It
     """Yield the samples of arrays whose leading axis counts them."""
     _check_names(columns, specs, "data")
     arrays = {spec.name: _to_array(columns[spec.name], f"data, input {spec.name}") for spec in specs}
+    for spec in specs:
+        if spec.shape and fits(arrays[spec.name].shape, spec.shape[1:]):
+            raise DataError(
+                "is a single sample",
+                where=f"data, input {spec.name}",
+                hint="stack several along a leading axis, or give a list of samples",
+            )
     for name, array in arrays.items():
         if array.ndim == 0:
             raise DataError(
@@ -200,7 +212,7 @@ def _named(value: object, specs: Sequence[InputSpec], where: str) -> Mapping[Any
             raise DataError(
                 f"has {len(value)} values but the model has {len(specs)} inputs: {names}",
                 where=where,
-                hint="leave labels out, as in (images for images, labels in loader)",
+                hint=_count_hint(value, specs),
             )
         return {spec.name: item for spec, item in zip(specs, value, strict=True)}
     if value is None:
@@ -224,11 +236,11 @@ def _to_array(value: object, where: str) -> Array:
         raise DataError(
             f"cannot be read as an array of numbers: {error}",
             where=where,
-            hint="give numpy arrays, or tensors on the CPU",
+            hint="give numpy arrays; a tensor of PyTorch is one by tensor.detach().cpu().float().numpy()",
         ) from error
 
 
-def _checked(value: object, spec: InputSpec, where: str, notices: set[str]) -> Array:
+def _checked(value: object, spec: InputSpec, where: str, batches: _Batches, notices: set[str]) -> Array:
     """Return the array of an input in its type, with a batch dimension."""
     array = _to_array(value, where)
     if is_float(spec.dtype) and array.dtype in (np.uint8, np.int8):
@@ -240,19 +252,19 @@ def _checked(value: object, spec: InputSpec, where: str, notices: set[str]) -> A
     if array.dtype != spec.dtype and spec.name not in notices:
         notices.add(spec.name)
         logger.info("input %s: %s values are converted to %s", spec.name, array.dtype, spec.dtype.name)
-    shape = _batched(array.shape, spec)
+    shape = _batched(array.shape, spec, batches)
     if shape is None:
         raise DataError(
             f"has the shape {show_shape(array.shape)} but the model's input has {show_shape(spec.shape)}",
             where=where,
-            hint="the batch dimension may be left out; the others must fit",
+            hint=_shape_hint(array.shape, spec.shape or ()),
         )
     if array.size == 0:
         raise DataError("holds no value", where=where, hint="leave the sample out")
     return converted(array, spec.dtype, where).reshape(shape)
 
 
-def _batched(shape: tuple[int, ...], spec: InputSpec) -> tuple[int, ...] | None:
+def _batched(shape: tuple[int, ...], spec: InputSpec, batches: _Batches) -> tuple[int, ...] | None:
     """Return a sample's shape with a batch dimension, or None if the input does not take the sample."""
     expected = spec.shape
     if expected is None or fits(shape, expected):
@@ -261,21 +273,67 @@ def _batched(shape: tuple[int, ...], spec: InputSpec) -> tuple[int, ...] | None:
         return (1, *shape)
     if not expected:
         return () if all(size == 1 for size in shape) else None
-    return shape if fits(shape, (1, *expected[1:])) else None
+    return shape if fits(shape, (None if batches.are_shared else 1, *expected[1:])) else None
 
 
-def _apart(arrays: Sample, specs: Sequence[InputSpec], where: str) -> Iterator[Sample]:
-    """Yield the rows of a batch if every input has a symbolic batch; other samples stay whole."""
-    if any(spec.shape is None or spec.shape[:1] != (None,) for spec in specs):
-        yield arrays
-        return
-    rows = {name: len(array) for name, array in arrays.items()}
-    if len(set(rows.values())) > 1:
-        listing = ", ".join(f"{name} {count}" for name, count in rows.items())
-        raise DataError(
-            f"the inputs have different batches: {listing}",
-            where=where,
-            hint="all inputs of a sample have the same leading dimension",
-        )
-    for row in range(next(iter(rows.values()))):
-        yield {name: array[row : row + 1] for name, array in arrays.items()}
+def _count_hint(value: Sequence[object], specs: Sequence[InputSpec]) -> str:
+    if len(value) < len(specs):
+        return "give an array for every input, in the order of the inputs"
+    if not any(map(_is_array, value)):
+        return "lists of numbers are no array: numpy.asarray makes one"
+    return "leave labels out, as in (images for images, labels in loader)"
+
+
+def _shape_hint(shape: tuple[int, ...], expected: Sequence[int | None]) -> str:
+    """Return what a user has probably done who gives a sample of a wrong shape."""
+    for axes in ((0, 3, 1, 2), (0, 2, 3, 1)):
+        whole = shape if len(shape) == len(axes) else (1, *shape)
+        if len(whole) == len(axes) and fits(tuple(whole[axis] for axis in axes), (None, *expected[1:])):
+            moved = axes if whole is shape else tuple(axis - 1 for axis in axes[1:])
+            return f"the channels stand elsewhere: array.transpose{moved}"
+    if len(shape) not in (len(expected), len(expected) - 1):
+        return "every item of the data is a sample, without its label"
+    return "the batch dimension may be left out; the others must fit"
+
+
+class _Batches:
+    """Takes batches apart that do not fill the batch of the model.
+
+    A symbolic batch is filled with single samples. A fixed batch that all inputs share is filled either with
+    whole batches, of which a smaller last one is left out, or with the rows of batches of any other size.
+    """
+
+    def __init__(self, specs: Sequence[InputSpec]) -> None:
+        leading = {spec.shape[0] if spec.shape else 0 for spec in specs}
+        self._size = leading.pop() if len(leading) == 1 else 0
+        self._whole = False
+
+    @property
+    def are_shared(self) -> bool:
+        """Whether all inputs have the same batch, so that batches can be taken apart."""
+        return self._size != 0
+
+    def rows(self, arrays: Sample, where: str) -> Iterator[Sample]:
+        """Yield the rows of a batch, or the whole batch."""
+        if not self.are_shared:
+            yield arrays
+            return
+        rows = {name: len(array) for name, array in arrays.items()}
+        if len(set(rows.values())) > 1:
+            listing = ", ".join(f"{name} {count}" for name, count in rows.items())
+            raise DataError(
+                f"the inputs have different batches: {listing}",
+                where=where,
+                hint="all inputs of a sample have the same leading dimension",
+            )
+        count = next(iter(rows.values()))
+        self._whole |= count == self._size
+        if count == self._size:
+            yield arrays
+        elif self._whole and self._size != 1:
+            logger.warning(
+                "%s: its batch of %d does not fill the model's batch and is left out", where, count
+            )
+        else:
+            for row in range(count):
+                yield {name: array[row : row + 1] for name, array in arrays.items()}
