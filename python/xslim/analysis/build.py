@@ -18,6 +18,7 @@ from xslim.analysis.report import ModelSummary, OutputReport, Report, TensorRepo
 from xslim.analysis.saturated import compare_behind
 from xslim.analysis.seen import sample_views
 from xslim.analysis.subject import Subject
+from xslim.config import without_spooled
 from xslim.graph.cost import ModelCost, model_cost
 from xslim.graph.io import weight_bytes
 from xslim.graph.outputs import values_by_name
@@ -96,7 +97,7 @@ def analyse(subject: Subject) -> Report:
         findings=(),
         steps=subject.steps,
         channel_spreads=tuple(subject.spreads),
-        config=subject.config.model_dump(mode="json"),
+        config=without_spooled(subject.config.model_dump(mode="json")),
         run=facts,
         float_operators=float_operators(subject.original, subject.plan.operators),
         samples=sample_views(compared, comparison.vectors, facts.inputs),

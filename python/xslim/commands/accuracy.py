@@ -137,7 +137,7 @@ class Answers:
         self._outputs = outputs
         self._place: int | None = None
         self._ranks: tuple[list[Numbers], list[Numbers]] = ([], [])
-        self._used = 0
+        self._used = self._rows = 0
         self._classes = 0
 
     def add(self, numbers: Sequence[int] | None, first: Sequence[Array], second: Sequence[Array]) -> None:
@@ -152,7 +152,7 @@ class Answers:
                 raise DataError(
                     f"there are fewer labels than samples: {len(self._labels.numbers)}",
                     where=self._labels.place,
-                    hint="give one for each sample, or limit the samples with --samples",
+                    hint="give one for each sample, or take fewer samples",
                 )
         if len(numbers) != count:
             raise ModelError(
@@ -160,6 +160,7 @@ class Answers:
                 hint="labels by file need one sample in each file; else give class numbers in their order",
             )
         self._used += count
+        self._rows = count
         for ranks, rows in zip(self._ranks, scores, strict=True):
             ranks.append(_ranks(rows, np.asarray(numbers)))
 
@@ -171,7 +172,10 @@ class Answers:
         DataError
             There are more labels than samples, although nothing limited the samples.
         """
-        if not self._labels.files and not limited and self._used < len(self._labels.numbers):
+        left = 0 if self._labels.files or limited else len(self._labels.numbers) - self._used
+        if 0 < left < self._rows:
+            logger.warning("the last %d samples do not fill the model's batch of %d", left, self._rows)
+        elif left > 0:
             raise DataError(
                 f"there are {len(self._labels.numbers)} labels for {self._used} samples",
                 where=self._labels.place,
@@ -195,8 +199,8 @@ class Answers:
         places = [place for place, output in enumerate(outputs) if _has_classes(output)]
         if not places:
             raise ModelError(
-                "no output has the shape (samples, classes), which --labels needs",
-                hint="rate other models with --metric",
+                "no output has the shape (samples, classes), which labels need",
+                hint="rate other models with a metric of your own",
             )
         place = places[0]
         if len(places) > 1:

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from xslim.calibration.arrays import as_array
 from xslim.calibration.preprocess import load_user_function
-from xslim.errors import ConfigError, DataError, XSlimError
+from xslim.errors import ConfigError, CrashError, DataError, LimitError, ModelError, XSlimError
 from xslim.runtime import Runs
 
 Run = Callable[[Mapping[str, NDArray[np.generic]]], dict[str, NDArray[np.generic]]]
@@ -51,11 +52,20 @@ def measured(metric: Metric, session: Runs) -> float:
     """
 
     def run(feeds: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
-        return dict(zip(session.outputs, session.run(feeds), strict=True))
+        arrays = {name: as_array(value) for name, value in feeds.items()}
+        return dict(zip(session.outputs, session.run(arrays), strict=True))
 
     where = f"metric {getattr(metric, '__qualname__', type(metric).__name__)}"
     try:
         value = float(metric(run))
+    except (CrashError, LimitError):
+        raise
+    except ModelError as error:
+        raise DataError(
+            f"the metric cannot run the model: {error.what}",
+            where=where,
+            hint="feed the inputs by name, in their types and shapes; xslim info shows them",
+        ) from error
     except XSlimError:
         raise
     except Exception as error:

@@ -13,6 +13,7 @@ from xslim.commands.metric import Metric, load_metric, measured
 from xslim.commands.text import say, say_json
 from xslim.config import ConfigSource
 from xslim.errors import ConfigError
+from xslim.files import is_scratch
 from xslim.pipeline.paths import ModelArgument
 from xslim.tuning import Goal, Measure, TuneOutcome, UserMetric, search_and_write
 from xslim.tuning.page import sentences
@@ -159,7 +160,7 @@ def figures(found: TuneOutcome) -> dict[str, Any]:
         "measure": tuned.goal.measure,
         "wanted": tuned.goal.least,
         "value": _finite(tuned.goal.value(tuned.best)),
-        "model": str(found.paths.model),
+        "model": None if is_scratch(found.paths.model) else str(found.paths.model),
         "trials": [_plain(trial.as_json()) for trial in tuned.trials],
         "best": list(tuned.trials).index(tuned.best),
         "path": [

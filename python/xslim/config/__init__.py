@@ -13,6 +13,7 @@ from xslim.config.model import (
 from xslim.config.paths import expand_home, missing_hint, require_encodable, resolve_path, search_hint
 from xslim.config.portable import portable
 from xslim.config.schema import schema
+from xslim.config.spooled import without_spooled
 
 __all__ = [
     "CalibrationParameters",
@@ -32,4 +33,5 @@ __all__ = [
     "resolve_path",
     "schema",
     "search_hint",
+    "without_spooled",
 ]

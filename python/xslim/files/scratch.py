@@ -25,6 +25,11 @@ ATTEMPTS = 100
 _NAME = re.compile(rf"{re.escape(PREFIX)}[a-z0-9_]{{8}}")
 
 
+def is_scratch(path: Path) -> bool:
+    """Whether a path lies in a folder of `scratch_folder`, which disappears with its run."""
+    return any(_NAME.fullmatch(part) for part in path.parts)
+
+
 @contextmanager
 def scratch_folder(parent: Path | None = None) -> Iterator[Path]:
     """Create an empty folder that is removed at the end of the block.

@@ -10,6 +10,7 @@ from xslim.config import (
     CalibrationParameters,
     Config,
     ConfigSource,
+    ModelParameters,
     QuantizationParameters,
     load_config,
 )
@@ -48,7 +49,10 @@ SECTIONS = {
 
 
 def configuration(
-    config: ConfigSource | None, options: Mapping[str, Any], entries: Sequence[Mapping[str, Any]] | None
+    config: ConfigSource | None,
+    options: Mapping[str, Any],
+    entries: Sequence[Mapping[str, Any]] | None,
+    function: str = "xslim.quantize",
 ) -> Config:
     """Return a configuration with options, and with entries for data from memory, in place of its own fields.
 
@@ -61,17 +65,36 @@ def configuration(
     for name, value in options.items():
         section = next((key for key, fields in SECTIONS.items() if name in fields), None)
         if section is None:
-            raise ConfigError(f"there is no option {name!r}", where="xslim.quantize", hint=_nearest(name))
+            raise ConfigError(
+                f"there is no option {name!r}", where=function, hint=_nearest(name, OWN[function])
+            )
         changes.setdefault(section, {})[name] = _listed(value)
     if entries is not None:
         changes.setdefault("calibration_parameters", {})["input_parameters"] = list(entries)
     return load_config({} if config is None else config, changes=changes)
 
 
-def _nearest(name: str) -> str:
+OWN = {
+    "xslim.quantize": ("config", "output", "progress", "spool"),
+    "xslim.tune": (
+        "min_sqnr",
+        "min_cosine",
+        "min_agreement",
+        "metric",
+        "min_metric",
+        "max_drop",
+        "time_limit",
+    ),
+}
+"""Parameters of the functions that also take options, for the hint of an error."""
+
+
+def _nearest(name: str, parameters: Sequence[str]) -> str:
     from difflib import get_close_matches
 
-    known = sorted(set().union(*SECTIONS.values()))
+    if name in ModelParameters.model_fields:
+        return f"give it as config={{'model_parameters': {{{name!r}: ...}}}}"
+    known = sorted(set(parameters).union(*SECTIONS.values()))
     near = get_close_matches(name, known, n=1)
     return f"did you mean {near[0]}?" if near else f"the options are {', '.join(known)}"
 

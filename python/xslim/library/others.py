@@ -22,6 +22,7 @@ from xslim.graph.inputs import input_specs
 from xslim.graph.io import load_model, to_proto
 from xslim.library.models import ModelLike, source_of
 from xslim.library.options import configuration
+from xslim.library.progress import warnings_collected
 from xslim.library.quantize import entries_of, temporary_folder, unread_entries
 from xslim.library.result import Result
 from xslim.pipeline.run import run
@@ -182,13 +183,16 @@ def collect(config: ConfigSource, output: str | Path, *, shard: tuple[int, int] 
     XSlimError
         Bad input, or a file that cannot be written.
     """
-    index, count = shard
+    pair = isinstance(shard, tuple) and len(shard) == 2 and all(isinstance(item, int) for item in shard)
+    index, count = shard if pair else (0, 0)
     if not 0 <= index < count:
         raise ConfigError(f"{shard} is not (index, count) with the index below the count", where="shard")
     return collect_shard(config, (index, count), output)
 
 
-def merge(config: ConfigSource, sketches: Sequence[str | Path], output: str | Path | None = None) -> Result:
+def merge(
+    config: ConfigSource, sketches: str | Path | Sequence[str | Path], output: str | Path | None = None
+) -> Result:
     """Quantise with the sketches of all shards, without another calibration pass.
 
     Parameters
@@ -196,7 +200,7 @@ def merge(config: ConfigSource, sketches: Sequence[str | Path], output: str | Pa
     config : dict, str, Path or Config
         The configuration that the sketches were collected with.
     sketches : sequence of str or Path
-        The files of `collect`, every shard once.
+        The files of `collect`, every shard once; one path if there is one shard.
     output : str or Path, optional
         A ``.onnx`` file or a folder; by default the place that the configuration names.
 
@@ -210,7 +214,14 @@ def merge(config: ConfigSource, sketches: Sequence[str | Path], output: str | Pa
     XSlimError
         Bad input, or shards that do not belong together.
     """
-    finished, path = run(configuration(config, {}, None), None, output, sketches)
+    files = [sketches] if isinstance(sketches, (str, Path)) else sketches
+    with warnings_collected() as warnings:
+        finished, path = run(configuration(config, {}, None), None, output, files)
     return Result(
-        to_proto(finished.model), path, tuple(finished.comparison), finished.subject, finished.report
+        model=to_proto(finished.model),
+        path=path,
+        comparison=tuple(finished.comparison),
+        warnings=tuple(warnings),
+        _subject=finished.subject,
+        _report=finished.report,
     )

@@ -1,7 +1,8 @@
-"""The progress argument of the library's functions."""
+"""What the library's functions tell while they run: progress and warnings."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -44,3 +45,25 @@ def showing(progress: bool | Listener | None) -> Iterator[None]:
 
 def _nothing(phase: str, done: int, total: int) -> None:
     del phase, done, total
+
+
+@contextmanager
+def warnings_collected() -> Iterator[list[str]]:
+    """Collect the warnings that XSlim logs in the block; a program without logging would not see them."""
+    found: list[str] = []
+    handler = _Collector(found)
+    logger = logging.getLogger("xslim")
+    logger.addHandler(handler)
+    try:
+        yield found
+    finally:
+        logger.removeHandler(handler)
+
+
+class _Collector(logging.Handler):
+    def __init__(self, found: list[str]) -> None:
+        super().__init__(logging.WARNING)
+        self._found = found
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._found.append(record.getMessage())

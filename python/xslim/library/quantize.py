@@ -19,7 +19,7 @@ from xslim.graph.inputs import InputSpec, input_specs
 from xslim.graph.io import PROTO_LIMIT_BYTES, load_model, to_proto, weight_bytes
 from xslim.library.models import ModelLike, source_of
 from xslim.library.options import configuration
-from xslim.library.progress import showing
+from xslim.library.progress import showing, warnings_collected
 from xslim.library.result import Result
 from xslim.pipeline.run import run
 from xslim.progress import Listener
@@ -85,9 +85,9 @@ def quantize(
     if output is None:
         # The report of the result is made when it is asked for.
         settings["analysis_enable"] = False
-    with temporary_folder(spool) as folder, showing(progress):
+    with temporary_folder(spool) as folder, showing(progress), warnings_collected() as warnings:
         if data is None:
-            loaded = _without_data(config, settings)
+            loaded = without_data(config, settings, "xslim.quantize")
         else:
             specs = input_specs(load_model(source))
             # The options are checked before the samples are read.
@@ -103,6 +103,8 @@ def quantize(
             model=to_proto(finished.model),
             path=None if output is None else path,
             comparison=tuple(finished.comparison),
+            warnings=tuple(warnings),
+            _source=source,
             _subject=finished.subject,
             _report=finished.report,
         )
@@ -113,7 +115,8 @@ def _stem(source: onnx.ModelProto | Path) -> str:
     return f"{source.stem}.q" if isinstance(source, Path) else f"{source.graph.name or 'model'}.q"
 
 
-def _without_data(config: ConfigSource | None, settings: Mapping[str, Any]) -> Config:
+def without_data(config: ConfigSource | None, settings: Mapping[str, Any], function: str) -> Config:
+    """Return the configuration of a run that gets no data, so that `config` has to name files."""
     level = settings.get("precision_level", PrecisionLevel.ALL_OPERATORS)
     if config is None and level in (0, 1, 2):
         raise ConfigError(
@@ -121,7 +124,7 @@ def _without_data(config: ConfigSource | None, settings: Mapping[str, Any]) -> C
             where="data",
             hint="give data, or a config that names files; levels 3, 4 and 100 need none",
         )
-    return configuration(config, settings, None)
+    return configuration(config, settings, None, function)
 
 
 def samples_to_take(calibration: CalibrationParameters) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from html import escape
@@ -17,12 +18,14 @@ from xslim.analysis import Report, Subject, analyse
 from xslim.analysis.as_json import to_json
 from xslim.analysis.html import to_html, to_summary
 from xslim.analysis.markdown import to_markdown
-from xslim.errors import ConfigError
+from xslim.errors import ConfigError, ModelError
 from xslim.export.proof import OutputComparison
+from xslim.files import InputFile, refuse_inputs
 from xslim.graph.gains import StepGain
 from xslim.graph.io import load_model, save_model
 from xslim.graph.scheme import QuantPlan
 from xslim.kernels import Sketch
+from xslim.pipeline.protect import weight_files
 from xslim.texts import language_of
 
 Kind = Literal["activation", "constant"]
@@ -108,12 +111,17 @@ class Result:
         The file that was written; None if no output was named.
     comparison : sequence of OutputComparison
         The errors of every output against the float model: ``name``, ``sqnr_db`` in decibels (higher is
-        better), ``cosine`` and ``max_abs_error``.
+        better), ``cosine``, ``max_abs_error``, ``top1_agreement`` (0 to 1, for outputs of classes) and
+        ``lost``, columns of small values that int8 has lost.
+    warnings : sequence of str
+        What the run has warned of, such as names that no operator has.
     """
 
     model: onnx.ModelProto = field(repr=False)
     path: Path | None
     comparison: Sequence[OutputComparison]
+    warnings: Sequence[str] = ()
+    _source: onnx.ModelProto | Path | None = field(default=None, repr=False)
     _subject: Subject | None = field(default=None, repr=False)
     _report: Report | None = field(default=None, repr=False)
 
@@ -123,8 +131,10 @@ class Result:
         Raises
         ------
         OutputError
-            The file cannot be written.
+            The file cannot be written, or is the float model that the result was made from.
         """
+        if isinstance(self._source, Path):
+            refuse_inputs([Path(path)], _files_of(self._source))
         save_model(load_model(self.model), Path(path))
         return Path(path)
 
@@ -166,9 +176,16 @@ class Result:
     def _repr_html_(self) -> str:
         """Return the summary of the report for a notebook."""
         if self._subject is not None:
-            return self.report._repr_html_()
+            warned = "".join(f"<li>{escape(text)}</li>" for text in self.warnings)
+            return (f"<ul>{warned}</ul>" if warned else "") + self.report._repr_html_()
         lines = (f"<li>{escape(row.name)}: {row.sqnr_db:.1f} dB</li>" for row in self.comparison)
         return f"<ul>{''.join(lines)}</ul>"
+
+
+def _files_of(source: Path) -> Iterator[InputFile]:
+    yield InputFile(source, "the model")
+    with suppress(ModelError):
+        yield from weight_files(load_model(source))
 
 
 def _parameters(subject: Subject) -> dict[str, Parameter]:

@@ -14,8 +14,8 @@ from xslim.graph.inputs import input_specs
 from xslim.graph.io import load_model, to_proto
 from xslim.library.models import ModelLike, source_of
 from xslim.library.options import configuration
-from xslim.library.progress import showing
-from xslim.library.quantize import entries_of, temporary_folder, unread_entries
+from xslim.library.progress import showing, warnings_collected
+from xslim.library.quantize import entries_of, temporary_folder, unread_entries, without_data
 from xslim.library.result import Result
 from xslim.progress import Listener
 from xslim.tuning import Trial, TuneOutcome
@@ -133,33 +133,31 @@ def tune(
     )
     source = source_of(model)
     limit = seconds(time_limit, "time_limit")
-    with temporary_folder(spool) as folder, showing(progress):
+    with temporary_folder(spool) as folder, showing(progress), warnings_collected() as warnings:
         if data is None:
-            loaded = configuration(config, options, None)
+            loaded = without_data(config, options, "xslim.tune")
         else:
             specs = input_specs(load_model(source))
-            checked = configuration(config, options, unread_entries(specs)).calibration_parameters
+            checked = configuration(
+                config, options, unread_entries(specs), "xslim.tune"
+            ).calibration_parameters
             entries = entries_of(data, specs, _samples(checked), folder)
             loaded = configuration(config, options, entries)
         stem = source.stem if isinstance(source, Path) else "model"
         place = folder / f"{stem}.q.onnx" if output is None else output
         found = tune_model(loaded, source, place, goal, metric, max_drop, "", limit)
         finished = found.finished
-        settings = dict(found.config)
-        if data is not None:
-            calibration = settings["calibration_parameters"]
-            settings["calibration_parameters"] = {
-                key: value for key, value in calibration.items() if not key.startswith("input_param")
-            }
         result = Result(
             model=to_proto(finished.model),
             path=None if output is None else found.paths.model,
             comparison=tuple(finished.comparison),
+            warnings=tuple(warnings),
+            _source=source,
             _subject=finished.subject,
             _report=finished.report,
         )
         best = found.tuned
-        return TuneResult(result, best.met, best.goal.value(best.best), settings, found)
+        return TuneResult(result, best.met, best.goal.value(best.best), dict(found.config), found)
 
 
 def _samples(calibration: CalibrationParameters) -> int:

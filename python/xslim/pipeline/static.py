@@ -13,6 +13,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from xslim.analysis import Report, Subject, analyse
+from xslim.analysis.advice.samples import few_samples
 from xslim.analysis.saturated import compare_behind
 from xslim.calibration.data import CalibrationData
 from xslim.config import Config
@@ -109,7 +110,13 @@ def run_static(
     save_model(whole, paths.model)
     if shown:
         log_comparison(comparison, len(result.compared), unseen=result.unseen > 0)
-    if report is not None:
+    if report is None:
+        for finding in few_samples(subject):
+            logger.warning("%s", finding.title)
+    else:
+        comparison = (
+            [comparison_of(output) for output in report.outputs] if part.parts is None else comparison
+        )
         language = config.quantization_parameters.report_language
         log_report(report, write_report(report, paths, language))
     return Finished(whole, comparison, subject, report)

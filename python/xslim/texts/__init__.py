@@ -4,8 +4,8 @@ Code writes English sentences. Where a sentence reaches a reader (in the report,
 the help), the catalogue of the reader's language says it. A text that the catalogue lacks stays English.
 """
 
-from xslim.texts.catalogue import ENGLISH, Catalogue, Message, catalogue
-from xslim.texts.language import LANGUAGES, language_of, speaking, spoken
+from xslim.texts.catalogue import ENGLISH, LANGUAGES, Catalogue, Message, catalogue
+from xslim.texts.language import language_of, speaking, spoken
 
 __all__ = [
     "ENGLISH",

@@ -10,12 +10,15 @@ from dataclasses import dataclass, field
 from functools import cache, cached_property
 from importlib import resources
 
+from xslim.errors import ConfigError
+
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
-ENGLISH = "en"
+ENGLISH, CHINESE = "en", "zh"
+LANGUAGES = (ENGLISH, CHINESE)
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,15 @@ class _Pattern:
 
 @cache
 def catalogue(language: str) -> Catalogue:
-    """Return the texts of a language, ``en`` or ``zh``."""
+    """Return the texts of a language, ``en`` or ``zh``.
+
+    Raises
+    ------
+    ConfigError
+        There is no such language.
+    """
+    if language not in LANGUAGES:
+        raise ConfigError(f"unknown language {language!r}", hint=f"known are {' and '.join(LANGUAGES)}")
     return Catalogue(language, _texts(language))
 
 

@@ -8,10 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from xslim.texts.catalogue import ENGLISH, catalogue
+from xslim.texts.catalogue import CHINESE, ENGLISH, catalogue
 
-CHINESE = "zh"
-LANGUAGES = (ENGLISH, CHINESE)
 LOCALES = ("LC_ALL", "LC_MESSAGES", "LANG")
 """Environment variables that name the locale, the strongest first."""
 PREFERRED = "LANGUAGE"

@@ -12,7 +12,7 @@ from typing import Any
 
 from xslim.calibration.data import CalibrationData
 from xslim.calibration.fingerprint import calibration_key
-from xslim.config import Config, ConfigSource, load_config, portable
+from xslim.config import Config, ConfigSource, load_config, portable, without_spooled
 from xslim.errors import ConfigError
 from xslim.files import scratch_folder, write_whole
 from xslim.graph.inputs import input_specs
@@ -188,7 +188,7 @@ def _written(config: Config, settings: Settings, model: Path | None, paths: Outp
     if model is not None:
         place["onnx_model"] = str(model.absolute())
     raw["model_parameters"] = {**raw.get("model_parameters", {}), **place}
-    return _json_ready(raw)
+    return without_spooled(_json_ready(raw))
 
 
 def _json_ready(fields: dict[str, Any]) -> dict[str, Any]:

@@ -31,8 +31,8 @@ def few_samples(subject: Subject) -> list[Finding]:
             title=f"Only {count} calibration sample{'s' if count != 1 else ''}",
             text=(
                 "Ranges are chosen from what these samples happen to hold; other inputs will be clipped. "
-                f"Some {USUAL_SAMPLES} samples that look like real use are enough. List more files in "
-                "data_list_path and let them be read."
+                f"Some {USUAL_SAMPLES} samples that look like real use are enough. Give more, and "
+                "let calibration_step read all of them."
             ),
             evidence=evidence,
             where=(),
