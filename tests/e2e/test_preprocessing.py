@@ -14,6 +14,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import helper
 
+import xslim
 from tests import models
 from xslim.cli import main
 from xslim.config import load_config
@@ -70,6 +71,28 @@ def test_right_scale_is_no_warning(digits: Path, capsys: pytest.CaptureFixture[s
     log = capsys.readouterr().err
     assert WARNING not in log
     assert "mean_value and std_value suit the model" in log
+
+
+@pytest.mark.parametrize("scale", [1.0, 1 / 255])
+def test_pixels_from_memory_that_are_not_normalised_are_a_warning(scale: float) -> None:
+    images = np.load(QUICKSTART / "held_back.npz")["images"][:32, None].astype(np.float32)
+    result = xslim.quantize(QUICKSTART / "digits.onnx", images * np.float32(scale), finetune_level=0)
+    (warning,) = [text for text in result.warnings if WARNING in text]
+    mean = float(warning.split("(x - [")[1].split("]")[0])
+    assert mean == pytest.approx(78 * scale, abs=8 * scale)
+    report = result.report.data
+    assert report.findings[0].code == "preprocessing.measured"
+    assert not report.findings[0].change, "the arrays are made outside of the configuration"
+    assert report.verdict.level == "fair"
+    assert "But the inputs seem wrong" in report.verdict.text
+    assert "But the inputs seem wrong" in result.report.to_markdown("en")
+
+
+def test_normalised_arrays_are_no_warning() -> None:
+    images = np.load(QUICKSTART / "held_back.npz")["images"][:32, None].astype(np.float32)
+    result = xslim.quantize(QUICKSTART / "digits.onnx", (images - 78) / 96, finetune_level=0)
+    assert not result.warnings
+    assert result.report.data.verdict.level == "good"
 
 
 def test_a_broken_image_is_named_and_the_configuration_is_written(

@@ -21,7 +21,7 @@ def texts() -> Iterator[tuple[str, str]]:
     """Yield place and text of errors, log lines, findings, help, and lines that commands print."""
     for file in sorted(PACKAGE.rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text("utf-8"))):
-            for part in _of_node(node, "commands" in file.parts):
+            for part in _of_node(node, "commands" in file.parts or file.name == "suspicions.py"):
                 for text in _written(part):
                     text = CONVERSION.sub(_hole, text) if _is_log(node) else text
                     # A message of several lines is translated line by line.

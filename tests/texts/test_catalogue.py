@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 import string
 
-import pytest
-
 from xslim.texts import catalogue, speaking, spoken
+from xslim.texts.catalogue import FEWEST_LETTERS
 
 from .sources import shape, texts
 
@@ -29,18 +28,20 @@ def test_every_text_that_a_user_reads_is_in_the_catalogue() -> None:
     assert len(found) > 600
 
 
-@pytest.mark.parametrize("key", CHINESE.texts)
-def test_a_translation_has_the_values_of_its_key(key: str) -> None:
-    said = CHINESE.texts[key]
-    assert len(set(fields(key))) == len(fields(key)), "two values have one name"
-    assert set(fields(key)) - set(fields(said)) <= PLURALS
-    assert set(fields(said)) <= set(fields(key))
+def test_a_translation_has_the_values_of_its_key() -> None:
+    for key, said in CHINESE.texts.items():
+        assert len(set(fields(key))) == len(fields(key)), f"two values have one name: {key}"
+        assert set(fields(key)) - set(fields(said)) <= PLURALS, key
+        assert set(fields(said)) <= set(fields(key)), key
 
 
-@pytest.mark.parametrize("key", CHINESE.texts)
-def test_a_sentence_is_recognised_as_what_it_is(key: str) -> None:
-    values = {name: f"v{index}" for index, name in enumerate(fields(key))}
-    assert CHINESE.sentence(key.format(**values)) == CHINESE.texts[key].format(**values)
+def test_a_sentence_is_recognised_as_what_it_is() -> None:
+    for key, said in CHINESE.texts.items():
+        values = {name: f"v{index}" for index, name in enumerate(fields(key))}
+        letters = sum(map(str.isalpha, shape(key)))
+        if values and letters < FEWEST_LETTERS:
+            continue
+        assert CHINESE.sentence(key.format(**values)) == said.format(**values)
 
 
 def test_sentences_as_values_are_translated_and_names_are_not() -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
@@ -12,15 +13,15 @@ import onnx_ir as ir
 from xslim.analysis.facts import JudgedPreprocessing
 from xslim.calibration.data import CalibrationData
 from xslim.calibration.decode import ImageDecoder
+from xslim.calibration.geometry import ImageLayout, image_layout
 from xslim.calibration.probing import Measured, Subject, Trial, measure
-from xslim.calibration.probing.candidates import FITTED
+from xslim.calibration.probing.candidates import FITTED, Floats
 from xslim.calibration.probing.images import pixels_of
 from xslim.calibration.probing.measure import GOOD_DISTANCE, SAME_FIT
-from xslim.calibration.sources import Source
 from xslim.config import Config
 from xslim.errors import XSlimError
 from xslim.graph.inputs import input_specs
-from xslim.runtime import Isolated
+from xslim.runtime import Feeds, Isolated
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +32,8 @@ were computed from the images it is `SAME_FIT`: images darker or paler than in t
 VERY_SURE = 4.0
 """Gain in answers, in standard errors, above which the run warns. With six samples and five candidates, less
 comes by chance."""
+IMAGE_RANK, PIXEL_MAX = 4, 255.0
+GREY_OR_COLOURS = (1, 3)
 MEANING = {"BatchNorm": "distance from BatchNormalization", "answers": "how far answers stand out", "": ""}
 """What the figure of a candidate is."""
 OWN_MOMENTS = "every image normalised by its own mean and deviation"
@@ -57,61 +60,116 @@ def judge_preprocessing(model: ir.Model, config: Config, isolated: Isolated) -> 
     """
     try:
         data = CalibrationData(input_specs(model), config.calibration_parameters, config.base_dir)
-        source = _image_source(data)
-        found = _measured(model, data, source, isolated) if source else None
+        samples = list(islice(data.samples(1, workers=1), SAMPLES)) if data.rows == 1 else []
+        pictures = _decoded(data, samples) or _arrays(data, samples)
+        found = _measured(model, samples, pictures, isolated) if pictures else None
     except XSlimError as error:
         # What is wrong with the data or the model is an error of the steps that follow.
         logger.debug("the preprocessing could not be judged: %s", error)
         return None
-    if not (source and found and found.best and found.given):
+    if not (pictures and found and found.best and found.given):
         return None
-    judged = _judged(found, found.best, found.given, source)
+    judged = _judged(found, found.best, found.given, pictures)
     _log(judged)
     return judged
 
 
-def _image_source(data: CalibrationData) -> Source | None:
-    """Return the only input that is decoded from images, if all candidates can be tried on it."""
+@dataclass(frozen=True)
+class _Pictures:
+    """The images of one input as pixels.
+
+    Attributes
+    ----------
+    name : str
+        The input.
+    layout : ImageLayout
+        Size and order of the axes.
+    order : str
+        Order of the colours that the input is fed with.
+    pixels : list of array
+        The images from 0 to 255, of shape (channels, height, width), in the order BGR.
+    scale : float or None
+        Pixels over the values that were given; None if the run itself decodes and normalises the images.
+    """
+
+    name: str
+    layout: ImageLayout
+    order: str
+    pixels: list[Floats]
+    scale: float | None = None
+
+
+def _decoded(data: CalibrationData, samples: Sequence[Feeds]) -> _Pictures | None:
+    """Return the images of the only input that is decoded from files."""
     images = [source for source in data.sources if isinstance(source.reader, ImageDecoder)]
-    if len(images) != 1 or data.rows != 1:
+    if len(images) != 1 or not samples:
         return None
-    reader = images[0].reader
-    assert isinstance(reader, ImageDecoder)
-    layout = reader.layout
-    small = layout.channels * layout.height * layout.width <= MOST_ELEMENTS
-    return images[0] if small and reader.dtype.kind == "f" else None
-
-
-def _measured(model: ir.Model, data: CalibrationData, source: Source, isolated: Isolated) -> Measured:
+    source = images[0]
     assert isinstance(source.reader, ImageDecoder)
-    layout, dtype = source.reader.layout, source.reader.dtype
-    samples = list(islice(data.samples(1, workers=1), SAMPLES))
+    if not _is_small(source.reader.layout) or source.reader.dtype.kind != "f":
+        return None
     # A list of one line is used for all samples.
     entries = source.entries[: len(samples)] if len(source.entries) > 1 else source.entries * len(samples)
-    pixels = pixels_of(entries, layout, source.parameters.preprocess_file)
-    given = [np.asarray(sample[source.name]) for sample in samples]
+    pixels = pixels_of(entries, source.reader.layout, source.parameters.preprocess_file)
+    return _Pictures(source.name, source.reader.layout, source.parameters.color_format, pixels)
+
+
+def _arrays(data: CalibrationData, samples: Sequence[Feeds]) -> _Pictures | None:
+    """Return the arrays of the only input that looks like images from 0 to 1 or from 0 to 255."""
+    if not samples:
+        return None
+    names = [
+        name for name, array in samples[0].items() if array.ndim == IMAGE_RANK and array.dtype.kind == "f"
+    ]
+    if len(names) != 1 or any(isinstance(source.reader, ImageDecoder) for source in data.sources):
+        return None
+    arrays = [np.asarray(sample[names[0]], np.float32) for sample in samples]
+    layout = image_layout(arrays[0].shape, names[0])
+    low, high = min(float(a.min()) for a in arrays), max(float(a.max()) for a in arrays)
+    if not _is_small(layout) or layout.channels not in GREY_OR_COLOURS or not 0 <= low < high <= PIXEL_MAX:
+        return None
+    scale = PIXEL_MAX if high <= 1 else 1.0
+    planes = [array[0].transpose(2, 0, 1) if layout.channels_last else array[0] for array in arrays]
+    # Whoever makes arrays mostly has RGB.
+    return _Pictures(names[0], layout, "rgb", [scale * plane[::-1] for plane in planes], scale)
+
+
+def _is_small(layout: ImageLayout) -> bool:
+    return layout.channels * layout.height * layout.width <= MOST_ELEMENTS
+
+
+def _measured(model: ir.Model, samples: Sequence[Feeds], pictures: _Pictures, isolated: Isolated) -> Measured:
+    given = [np.asarray(sample[pictures.name]) for sample in samples]
     subject = Subject(
         model,
-        source.name,
-        {"": pixels},
+        pictures.name,
+        {"": pictures.pixels},
         isolated.session,
-        layout.channels_last,
+        pictures.layout.channels_last,
         samples,
         given,
-        dtype,
-        source.parameters.color_format,
+        given[0].dtype,
+        pictures.order,
     )
     logger.info("trying the usual normalisations of images on %d samples", len(samples))
     return measure(subject)
 
 
-def _judged(found: Measured, best: Trial, given: Trial, source: Source) -> JudgedPreprocessing:
+def _judged(found: Measured, best: Trial, given: Trial, pictures: _Pictures) -> JudgedPreprocessing:
     figure = f"{MEANING[found.by]} {given.figure}"
     if not _is_better(best, given):
-        return JudgedPreprocessing(source.name, figure)
-    mean, std = _numbers(best, source)
-    better = f"mean_value {_listed(mean)}, std_value {_listed(std)}" if mean else OWN_MOMENTS
-    return JudgedPreprocessing(source.name, figure, better, f"{MEANING[found.by]} {best.figure}", mean, std)
+        return JudgedPreprocessing(pictures.name, figure)
+    better_figure = f"{MEANING[found.by]} {best.figure}"
+    if best.normalisation.is_per_image:
+        return JudgedPreprocessing(pictures.name, figure, OWN_MOMENTS, better_figure)
+    mean, std = best.normalisation.numbers(pictures.layout.channels, pictures.order)
+    if pictures.scale is not None:
+        own = ([value / pictures.scale for value in values] for values in (mean, std))
+        better = "(x - {}) / {} of the arrays".format(*map(_listed, own))
+        return JudgedPreprocessing(pictures.name, figure, better, better_figure)
+    better = f"mean_value {_listed(mean)}, std_value {_listed(std)}"
+    numbers = (tuple(float(f"{value:g}") for value in values) for values in (mean, std))
+    return JudgedPreprocessing(pictures.name, figure, better, better_figure, *numbers)
 
 
 def _log(judged: JudgedPreprocessing) -> None:
@@ -134,16 +192,5 @@ def _is_better(best: Trial, given: Trial) -> bool:
     return given.excluded > best.excluded or (given.excluded == best.excluded and given.gain > VERY_SURE)
 
 
-def _numbers(trial: Trial, source: Source) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return mean and deviation in the configuration's order of colours; empty if every image has its own."""
-    chosen = trial.normalisation
-    if chosen.is_per_image:
-        return (), ()
-    assert isinstance(source.reader, ImageDecoder)
-    numbers = chosen.numbers(source.reader.layout.channels, source.parameters.color_format)
-    mean, std = (tuple(float(f"{value:g}") for value in values) for values in numbers)
-    return mean, std
-
-
-def _listed(values: Sequence[float]) -> str:
+def _listed(values: Iterable[float]) -> str:
     return f"[{', '.join(f'{value:g}' for value in values)}]"

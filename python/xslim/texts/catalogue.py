@@ -17,6 +17,8 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+FEWEST_LETTERS = 4
+"""A text with values is recognised by its own letters only if there are as many."""
 ENGLISH, CHINESE = "en", "zh"
 LANGUAGES = (ENGLISH, CHINESE)
 
@@ -80,7 +82,8 @@ class Catalogue:
     def _patterns(self) -> tuple[_Pattern, ...]:
         """The texts with values, the most specific first."""
         patterns = (_Pattern(key) for key, text in self.texts.items() if "{" in text or "{" in key)
-        return tuple(sorted(patterns, key=lambda pattern: -pattern.letters))
+        told = (pattern for pattern in patterns if pattern.letters >= FEWEST_LETTERS)
+        return tuple(sorted(told, key=lambda pattern: -pattern.letters))
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,7 @@ class _Pattern:
     @cached_property
     def letters(self) -> int:
         """Number of letters that are the same in all sentences."""
-        return sum(len(literal) for literal, _ in self._parts)
+        return sum(map(str.isalpha, "".join(literal for literal, _ in self._parts)))
 
     @cached_property
     def _expression(self) -> re.Pattern[str]:
@@ -111,7 +114,7 @@ class _Pattern:
     def values(self, text: str) -> dict[str, str] | None:
         """Return the values of a sentence that is made from the text; None if it is another sentence."""
         # The comparison of substrings spares compiling and running nearly all expressions.
-        if not self.letters or not all(literal in text for literal, _ in self._parts):
+        if not all(literal in text for literal, _ in self._parts):
             return None
         found = self._expression.fullmatch(text)
         return None if found is None else found.groupdict()

@@ -19,6 +19,7 @@ from xslim.commands.starting.guesses import Guess, Section, filled
 from xslim.errors import ModelError, XSlimError
 from xslim.graph.inputs import InputSpec
 from xslim.runtime import Isolated, unknown_operators
+from xslim.texts import spoken
 
 logger = logging.getLogger(__name__)
 
@@ -128,7 +129,7 @@ def _order_reason(found: Measured) -> str:
 def _figures(found: Measured) -> str:
     """Return the figures of the best candidate and of the next ones, and what they mean."""
     best, *rivals = found.trials
-    shown = "; ".join(_named(trial) for trial in [best, *rivals[:SHOWN_RIVALS]])
+    shown = "; ".join(spoken(_named(trial)) for trial in [best, *rivals[:SHOWN_RIVALS]])
     return f"{shown} ({JUDGED[found.by]})"
 
 
