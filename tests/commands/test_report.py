@@ -13,7 +13,7 @@ from tests.analysis.subjects import make_subject, pictures
 from xslim.analysis import Report, analyse, report_files
 from xslim.analysis.facts import FloatOperator
 from xslim.cli import main
-from xslim.commands.report import report_diff
+from xslim.commands.report import report_diff, run
 from xslim.errors import ConfigError, DataError, OutputError
 
 UP, DOWN, SAME = 4.0, -3.0, 0.2
@@ -103,6 +103,19 @@ def test_the_command_prints_and_writes(
     assert "https://" not in page.read_text("utf-8")
 
 
+def test_the_file_is_written_although_nobody_reads_the_lines(
+    files: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def closed(*lines: str) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr("xslim.commands.report.say", closed)
+    output = tmp_path / "diff.html"
+    with pytest.raises(BrokenPipeError):
+        run("diff", *map(str, files), str(output), None, False)
+    assert output.exists()
+
+
 def test_the_command_speaks_chinese_and_json(
     files: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -135,7 +148,6 @@ def test_files_that_are_no_reports_are_refused(files: tuple[Path, Path], tmp_pat
 
 
 def test_an_output_is_checked_before_anything_is_read(files: tuple[Path, Path], tmp_path: Path) -> None:
-    from xslim.commands.report import run
 
     with pytest.raises(ConfigError, match=r"must end in \.html or \.md"):
         run("diff", *map(str, files), str(tmp_path / "d.txt"), None, False)

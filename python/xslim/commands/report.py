@@ -24,13 +24,14 @@ def run(action: str, first: str, second: str, output: str | None, lang: str | No
         _check_output(path, first, second)
     diff = report_diff(first, second)
     language = language_of(lang)
+    # Written first: whoever reads the lines may stop reading.
+    if path is not None:
+        write_whole(path, FORMS[path.suffix](diff, language))
     if as_json:
         say_json(diff_data(diff))
     else:
         say(*diff_lines(diff, language))
-    if path is not None:
-        write_whole(path, FORMS[path.suffix](diff, language))
-        if not as_json:
+        if path is not None:
             say(f"wrote {path}")
     return 0
 

@@ -95,7 +95,7 @@ def _of_main(
         raise DataError(
             f"the model has {len(main) or len(by_name)} inputs that need data: {', '.join(main or by_name)}",
             where=str(path),
-            hint="make a folder named like each inside, or give --data INPUT=FOLDER for each",
+            hint="make a folder named like each inside, or give --data INPUT=PATH for each",
         )
     return {main[0]: _of_one(by_name[main[0]], path, room)}
 

@@ -228,7 +228,7 @@ def match_folders(specs: Sequence[InputSpec], data: Sequence[str]) -> dict[str, 
             raise DataError(
                 f"the model has {len(names)} inputs: {', '.join(names)}",
                 where=text,
-                hint="make a folder for each inside, or give --data INPUT=FOLDER for each",
+                hint="make a folder for each inside, or give --data INPUT=PATH for each",
             )
     return found
 
@@ -236,7 +236,7 @@ def match_folders(specs: Sequence[InputSpec], data: Sequence[str]) -> dict[str, 
 def files_in(
     folder: Path,
     kinds: Mapping[str, str] = FILE_TYPES,
-    wanted: str = "a folder, or INPUT=FOLDER",
+    wanted: str = "a folder, or INPUT=PATH",
 ) -> list[Path]:
     """Return the calibration files in a folder and its subfolders; all must be of one kind."""
     if not folder.is_dir():
