@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 from importlib import import_module
-from inspect import signature
 from typing import Any
 
 
@@ -191,6 +190,8 @@ COMMANDS = {
 
 def call(name: str, options: argparse.Namespace) -> int:
     """Run a sub-command with its own options; only now is its module imported."""
+    from inspect import signature
+
     run = import_module(f"xslim.commands.{name}").run
     status: int = run(*(getattr(options, parameter) for parameter in signature(run).parameters))
     return status
