@@ -23,7 +23,7 @@ from xslim.passes.rewriting import apply_rules
 from xslim.passes.rules import affine, arithmetic, forms, movement, windows
 from xslim.passes.shapes import settle_shapes
 from xslim.passes.sizes import known_sizes
-from xslim.passes.slimming import run_onnxslim
+from xslim.passes.slimming import has_work_for_onnxslim, run_onnxslim
 from xslim.passes.splitting import slices_to_split
 from xslim.passes.steps import UNHEARD, Steps
 from xslim.passes.tidy import (
@@ -111,7 +111,7 @@ def prepare(
     steps.done("the replacement of onnxruntime's operators", model)
     model = _reach_opset(model, opset, minimum_opset, steps)
     _fold(model, steps)
-    if not skip_slim:
+    if not skip_slim and has_work_for_onnxslim(model):
         model = run_onnxslim(model)
         steps.done(ONNXSLIM, model)
         fold_constants(model)
