@@ -16,8 +16,9 @@ from xslim.library.models import ModelLike, source_of
 from xslim.library.options import configuration
 from xslim.library.progress import showing, warnings_collected
 from xslim.library.quantize import entries_of, temporary_folder, unread_entries, without_data
-from xslim.library.result import Result
+from xslim.library.result import Language, Result
 from xslim.progress import Listener
+from xslim.texts import language_of
 from xslim.tuning import Trial, TuneOutcome
 from xslim.tuning.page import to_html, to_markdown
 from xslim.tuning.run import COMPARED
@@ -59,13 +60,13 @@ class TuneResult:
         """Return plain data for JSON: what ``xslim tune --json`` prints."""
         return figures(self._outcome)
 
-    def to_html(self) -> str:
-        """Return the report of the search as a self-contained HTML page."""
-        return to_html(self._outcome.tuned, self._outcome.paths.prefix)
+    def to_html(self, language: Language | None = None) -> str:
+        """Return the report of the search as an HTML page; by default in the language of the locale."""
+        return to_html(self._outcome.tuned, self._outcome.paths.prefix, language_of(language))
 
-    def to_markdown(self) -> str:
-        """Return the report of the search as Markdown."""
-        return to_markdown(self._outcome.tuned, self._outcome.paths.prefix)
+    def to_markdown(self, language: Language | None = None) -> str:
+        """Return the report of the search as Markdown; by default in the language of the locale."""
+        return to_markdown(self._outcome.tuned, self._outcome.paths.prefix, language_of(language))
 
 
 def tune(

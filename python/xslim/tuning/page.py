@@ -9,6 +9,7 @@ from importlib import resources
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from xslim.texts import ENGLISH, Catalogue, catalogue
 from xslim.tuning.search import Tuned
 
 if TYPE_CHECKING:
@@ -84,26 +85,33 @@ def _what_would_be_needed(tuned: Tuned) -> str:
     return "More samples, finetune_level 3 or a lower goal would be needed."
 
 
-def to_markdown(tuned: Tuned, name: str) -> str:
+def to_markdown(tuned: Tuned, name: str, language: str = ENGLISH) -> str:
     """Return the report as Markdown."""
-    lines = [f"# Tuning of {name}", "", *sentences(tuned), "", "## Trials", ""]
-    lines += ["| settings | result | worst SQNR dB | int8 share | subgraphs | size MB | seconds |"]
-    lines += ["|---|---|---|---|---|---|---|"]
+    say = catalogue(language)
+    lines = [f"# {say('Tuning of {name}', name=name)}", "", *map(say.sentence, sentences(tuned)), ""]
+    lines += [f"## {say('Trials')}", ""]
+    lines += _heading(say, "settings", "result", "worst SQNR", "int8 share", "subgraphs", "size", "time")
     for trial in tuned.trials:
-        mark = " **chosen**" if trial == tuned.best else ""
+        mark = f" **{say('chosen')}**" if trial == tuned.best else ""
         lines.append(
-            f"| {trial.settings.words}{mark} | {tuned.goal.words(tuned.goal.value(trial))} | "
-            f"{trial.worst_db:.2f} | {trial.int8_share:.1%} | {trial.subgraphs} | "
-            f"{trial.bytes / 1e6:.2f} | {trial.seconds:.1f} |"
+            f"| {say.sentence(trial.settings.words)}{mark} | "
+            f"{say.sentence(tuned.goal.words(tuned.goal.value(trial)))} | "
+            f"{trial.worst_db:.2f} dB | {trial.int8_share:.1%} | {trial.subgraphs} | "
+            f"{trial.bytes / 1e6:.2f} MB | {trial.seconds:.1f} s |"
         )
     rows = blocks(tuned)
     if rows:
-        lines += ["", "## Blocks, in the order in which they would become float", ""]
-        lines += ["| tensors | predicted gain dB | price (share of MACs) | decision |", "|---|---|---|---|"]
+        lines += ["", f"## {say('Blocks, in the order in which they would become float')}", ""]
+        lines += _heading(say, "tensors", "predicted gain", "price", "decision")
         for row in rows:
             names = row.names.replace("|", "\\|")
-            lines.append(f"| {names} | {row.gain_db:.2f} | {row.price:.2%} | {row.decision} |")
+            decision = say.sentence(row.decision)
+            lines.append(f"| {say.sentence(names)} | {row.gain_db:.2f} dB | {row.price:.2%} | {decision} |")
     return "\n".join(lines) + "\n"
+
+
+def _heading(say: Catalogue, *columns: str) -> list[str]:
+    return [f"| {' | '.join(map(say, columns))} |", "|---" * len(columns) + "|"]
 
 
 @dataclass(frozen=True)
@@ -117,10 +125,12 @@ class _Curve:
     share: float
 
 
-def to_html(tuned: Tuned, name: str) -> str:
+def to_html(tuned: Tuned, name: str, language: str = ENGLISH) -> str:
     """Return the report as a self-contained HTML page."""
     return _template().render(
         name=name,
+        language=language,
+        _=catalogue(language),
         tuned=tuned,
         sentences=list(sentences(tuned)),
         blocks=blocks(tuned),

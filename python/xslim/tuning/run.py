@@ -23,6 +23,7 @@ from xslim.pipeline.result import Finished
 from xslim.pipeline.run import run
 from xslim.runtime import Isolated, Runs
 from xslim.targets import target_of
+from xslim.texts import language_of
 from xslim.tuning.goal import Goal
 from xslim.tuning.page import to_html, to_markdown
 from xslim.tuning.record import Record
@@ -128,10 +129,11 @@ def search_and_write(
     written = _written(config, tuned.best.settings, file, paths)
     final = load_config(config, changes=tuned.best.settings.changes())
     finished, _ = run(final, source, paths.model)
+    language = language_of(config.quantization_parameters.report_language)
     prepare_files(extra)
     write_whole(paths.beside(CONFIG), json.dumps(written, indent=2) + "\n")
-    write_whole(paths.beside(TEXT), to_markdown(tuned, paths.prefix))
-    write_whole(paths.beside(PAGE), to_html(tuned, paths.prefix))
+    write_whole(paths.beside(TEXT), to_markdown(tuned, paths.prefix, language))
+    write_whole(paths.beside(PAGE), to_html(tuned, paths.prefix, language))
     return TuneOutcome(tuned, written, finished, paths)
 
 
