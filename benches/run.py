@@ -1,4 +1,7 @@
-"""``make bench``: run every benchmark and print one table; ``--record`` keeps it in benches/record."""
+"""``make bench``: run every benchmark, print one table, and compare it with that of benches/record.
+
+``--record`` keeps the new table there.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import argparse
 import json
 import os
 import platform
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +18,9 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 RECORD = HERE / "record"
+KEPT = RECORD / "python.md"
+SLOWER = 1.05
+"""Ratio of medians above which a benchmark counts as slower."""
 
 
 def main() -> None:
@@ -23,9 +30,11 @@ def main() -> None:
     options = parser.parse_args()
     text = f"{machine()}\n\n{table(measure(options.k))}\n"
     print(text, end="")
+    if KEPT.exists():
+        print(f"\n{comparison(text, KEPT.read_text('utf-8'))}")
     if options.record:
         RECORD.mkdir(exist_ok=True)
-        (RECORD / "python.md").write_text(text, "utf-8")
+        KEPT.write_text(text, "utf-8")
 
 
 def measure(expression: str) -> list[dict[str, Any]]:
@@ -48,6 +57,33 @@ def table(records: list[dict[str, Any]]) -> str:
         figures = f"{stats['median'] * 1e3:.3f} | {stats['iqr'] * 1e3:.3f} | {speed}"
         rows.append(f"| {record['group'] or ''} | {record['name']} | {figures} |")
     return "\n".join(rows)
+
+
+def comparison(text: str, kept: str) -> str:
+    """Say which benchmarks are slower than in the kept table by more than 5 %, beyond the quartile range.
+
+    Another machine is slower or faster as a whole, so medians are divided by the median ratio of all then.
+    """
+    now, before = rows_of(text), rows_of(kept)
+    ratios = {name: now[name][0] / before[name][0] for name in now if name in before}
+    if not ratios:
+        return "no benchmark is in the record"
+    same = text.splitlines()[0] == kept.splitlines()[0]
+    whole = 1.0 if same else statistics.median(ratios.values())
+    slower = [
+        f"{name}: {before[name][0]:.3f} -> {now[name][0]:.3f} ms, {ratio / whole:.2f} times"
+        for name, ratio in sorted(ratios.items(), key=lambda item: -item[1])
+        if ratio / whole > SLOWER and now[name][0] - before[name][0] * whole > sum(now[name][1:])
+    ]
+    against = "the record" if same else f"the record of another machine (as a whole {whole:.2f} times)"
+    heading = f"slower than {against} by more than 5 %: {len(slower)} of {len(ratios)} benchmarks"
+    return "\n".join([heading, *slower])
+
+
+def rows_of(text: str) -> dict[str, tuple[float, float]]:
+    """Return median and quartile range of every benchmark of a table, in ms."""
+    cells = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")]
+    return {row[1]: (float(row[2]), float(row[3])) for row in cells if row[2] != "median ms"}
 
 
 def machine() -> str:
