@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from xslim.batch.manifest import Job
 from xslim.errors import OutputError
 from xslim.files import write_whole
+from xslim.texts import spoken
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -94,8 +95,8 @@ class Row:
         return (
             self.name,
             self.target,
-            self.error or "done",
-            _text(self.sqnr_db, ".2f", " dB (random input)" if self.on_random_input else " dB"),
+            spoken(self.error or "done"),
+            _text(self.sqnr_db, ".2f", f" dB ({spoken('random input')})" if self.on_random_input else " dB"),
             _text(self.top1_agreement, ".1%"),
             _text(self.int8_share, ".1%"),
             _text(self.subgraphs, "d"),
@@ -126,7 +127,9 @@ def save_rows(folder: Path, rows: Sequence[Row]) -> None:
     texts: Mapping[str, str] = {
         STATE: json.dumps({"jobs": [asdict(row) for row in rows]}, indent=1) + "\n",
         TEXT: "\n".join(markdown(rows)) + "\n",
-        PAGE: _template().render(heads=HEADS, rows=[(row.cells(), bool(row.error)) for row in rows]),
+        PAGE: _template().render(
+            title=spoken("Batch"), heads=_heads(), rows=[(row.cells(), bool(row.error)) for row in rows]
+        ),
     }
     for name, text in texts.items():
         try:
@@ -138,11 +141,15 @@ def save_rows(folder: Path, rows: Sequence[Row]) -> None:
 
 def markdown(rows: Sequence[Row]) -> Iterator[str]:
     """Yield the lines of the table."""
-    yield f"| {' | '.join(HEADS)} |"
+    yield f"| {' | '.join(_heads())} |"
     yield "|" + "---|" * len(HEADS)
     for row in rows:
         cells = (cell.replace("|", "\\|").replace("\n", " ") for cell in row.cells())
         yield f"| {' | '.join(cells)} |"
+
+
+def _heads() -> list[str]:
+    return [spoken(head) for head in HEADS]
 
 
 @cache
