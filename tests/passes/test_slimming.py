@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
+from numpy.typing import NDArray
+from onnx.helper import make_node
 
 from tests import models
 from xslim.graph.io import load_model, to_proto
 from xslim.passes import slimming
+from xslim.passes.folding import infer_shapes
 from xslim.passes.preparation import prepare
 from xslim.passes.slimming import has_work_for_onnxslim, run_onnxslim
 
@@ -34,8 +39,8 @@ def test_arithmetic_of_shapes_and_other_domains_are_work(monkeypatch: pytest.Mon
     assert not has_work_for_onnxslim(load_model(models.conv_net()))
     shaped = models.model(
         [
-            onnx.helper.make_node("Shape", ["x"], ["s"]),
-            onnx.helper.make_node("Reshape", ["x", "s"], ["y"]),
+            make_node("Shape", ["x"], ["s"]),
+            make_node("Reshape", ["x", "s"], ["y"]),
         ],
         {"x": [2, 3]},
         {"y": [2, 3]},
@@ -51,5 +56,48 @@ def test_arithmetic_of_shapes_and_other_domains_are_work(monkeypatch: pytest.Mon
     assert called
 
 
-def test_every_plain_operator_is_one_of_onnx() -> None:
-    assert all(onnx.defs.has(name) for name in slimming.PLAIN)
+def _behind_relu(*nodes: onnx.NodeProto, **weights: NDArray[np.generic]) -> ir.Model:
+    """Return a model whose node writes what a convolution reads."""
+    first = make_node("Relu", ["x"], ["r"])
+    last = make_node("Conv", ["d", "w"], ["y"])
+    kernel = {"w": models.draw(1, 4, 3, 1, 1)}
+    return load_model(
+        models.model([first, *nodes, last], {"x": [1, 3, 8, 8]}, {"y": [1, 4, 8, 8]}, {**kernel, **weights})
+    )
+
+
+WORK = {
+    "times 1": _behind_relu(make_node("Mul", ["r", "c"], ["d"]), c=np.ones(1, np.float32)),
+    "minus 0": _behind_relu(make_node("Sub", ["r", "c"], ["d"]), c=np.zeros((3, 1, 1), np.float32)),
+    "Concat of Concat": _behind_relu(
+        make_node("Slice", ["r", "b", "e", "a"], ["s"]),
+        make_node("Concat", ["s", "s"], ["t"], axis=2),
+        make_node("Concat", ["t", "s", "s"], ["d"], axis=2),
+        **{name: np.array([value]) for name, value in (("b", 0), ("e", 2), ("a", 2))},
+    ),
+    "Transpose there and back": _behind_relu(
+        make_node("Transpose", ["r"], ["t"], perm=[0, 2, 3, 1]),
+        make_node("Transpose", ["t"], ["d"], perm=[0, 3, 1, 2]),
+    ),
+    "Reshape to the same shape": _behind_relu(
+        make_node("Reshape", ["r", "s"], ["d"]), s=np.array([1, 3, 8, 8])
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WORK)
+def test_what_onnxslim_removes_is_work(name: str) -> None:
+    model = WORK[name]
+    assert has_work_for_onnxslim(infer_shapes_of(model))
+    assert len(prepare(model).graph) < len(model.graph)
+
+
+def infer_shapes_of(model: ir.Model) -> ir.Model:
+    copy = model.clone()
+    infer_shapes(copy)
+    return copy
+
+
+def test_every_operator_of_the_tables_is_one_of_onnx() -> None:
+    tables = slimming.PLAIN, slimming.ARITHMETIC, slimming.MOVING
+    assert all(onnx.defs.has(name) for table in tables for name in table)
