@@ -176,3 +176,10 @@ def test_a_cut_before_non_maximum_suppression_is_proposed(
     weights = {"w": models.draw(1, 4, 3, 1, 1), "v": models.draw(2, 1, 3, 1, 1)}
     proto.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in weights.items())
     assert init(tmp_path, proto).quantization_parameters.truncate_var_names == cut
+
+
+def test_a_quantised_model_is_refused_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    models.save(models.quantised_net(), tmp_path / "net.q.onnx")
+    assert main(["init", str(tmp_path / "net.q.onnx"), "-o", str(tmp_path / "net.json")]) == 2
+    assert "the model is quantised already" in capsys.readouterr().err
+    assert not (tmp_path / "net.json").exists()

@@ -20,6 +20,7 @@ from xslim.commands.text import say
 from xslim.errors import OutputError, XSlimError
 from xslim.files import InputFile, refuse_inputs, write_whole
 from xslim.graph.inputs import input_specs
+from xslim.pipeline.load import require_float
 from xslim.pipeline.protect import load_protected_model, weight_files
 from xslim.texts import spoken
 
@@ -87,7 +88,7 @@ def write_starter(model_path: Path, data: Sequence[str], output: Path | None) ->
     Raises
     ------
     ModelError
-        The model cannot be read.
+        The model cannot be read, or is quantised already.
     DataError
         A folder is missing or holds no calibration file.
     OutputError
@@ -99,6 +100,7 @@ def write_starter(model_path: Path, data: Sequence[str], output: Path | None) ->
 def _write(model_path: Path, data: Sequence[str], output: Path | None) -> tuple[list[Path], Starter]:
     target = (output or Path(f"{model_path.stem}.json")).absolute()
     model = load_protected_model(model_path, [target])
+    require_float(model)
     starter = make_starter(model, data, target)
     contents: dict[Path, str | bytes] = {path: _npy(array) for path, array in starter.arrays.items()}
     contents |= starter.functions

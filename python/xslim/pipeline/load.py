@@ -24,9 +24,14 @@ def load_float_model(config: Config, source: ModelSource) -> ir.Model:
     model = load_model(source)
     if config.quantization_parameters.precision_level == PrecisionLevel.SLIM:
         return model
+    require_float(model)
+    return model
+
+
+def require_float(model: ir.Model) -> None:
+    """Refuse a model that contains QuantizeLinear or DequantizeLinear."""
     names = [node.name or node.op_type for node in model.graph.all_nodes() if node.op_type in QDQ_OPERATORS]
     if names:
         more = f" and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else ""
         shown = ", ".join(names[:SHOWN_NAMES])
         raise ModelError(f"the model is quantised already: {shown}{more}", hint="give the float model")
-    return model
