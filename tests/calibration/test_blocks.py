@@ -49,13 +49,17 @@ def test_sketches_are_the_same() -> None:
 
 
 @pytest.mark.parametrize("axis", [None, 1, 2])
-def test_ranges_are_the_same(axis: int | None) -> None:
-    array = images(2, count=1)
+@pytest.mark.parametrize("size", [(1, 1), (1, 2), (7, 9), (8, 4)])
+@pytest.mark.parametrize("nan", [False, True])
+def test_ranges_are_the_same(axis: int | None, size: tuple[int, int], nan: bool) -> None:
+    array = images(2, count=1 if axis == 2 else 3, size=size)
+    if nan:
+        array[0, 3, -1, -1] = np.nan
     usual, blocked = ChannelRanges({"x": axis}), ChannelRanges({"x": axis})
     usual.update({"x": array})
     blocked.update({"x": in_blocks(array, 16)})
-    assert np.array_equal(usual.low["x"], blocked.low["x"])
-    assert np.array_equal(usual.high["x"], blocked.high["x"])
+    assert np.array_equal(usual.low["x"], blocked.low["x"], equal_nan=True)
+    assert np.array_equal(usual.high["x"], blocked.high["x"], equal_nan=True)
 
 
 @given(
