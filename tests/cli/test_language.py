@@ -91,6 +91,8 @@ def test_a_json_log_is_english(tmp_path: Path) -> None:
     done = _run(tmp_path, "--lang", "zh", "--log-json")
     messages = [json.loads(line)["message"] for line in done.stderr.splitlines()]
     assert any(message.startswith("wrote ") for message in messages)
+    assert not HAN.search(done.stderr), "the headings of tables are English too"
+    assert '<html lang="zh">' in next(tmp_path.rglob("*_report.html")).read_text("utf-8")
 
 
 def test_a_terminal_without_chinese_characters_gets_english(tmp_path: Path) -> None:

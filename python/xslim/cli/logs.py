@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from xslim.commands.text import visible
-from xslim.texts import catalogue, language_of
+from xslim.texts import message_catalogue
 
 OWN_HANDLERS = ("onnxslim",)
 """Libraries that add a handler to their logger if it has none."""
@@ -116,7 +116,6 @@ def _json_handler() -> logging.Handler:
 
 class _JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        # Programs that read the lines must not depend on the language of the user.
         message = "\n".join(_lines(record))
         fields = {"level": record.levelname.lower(), "module": record.name, "message": message}
         return json.dumps(fields, ensure_ascii=False)
@@ -127,7 +126,7 @@ class _Formatter(logging.Formatter):
 
     def __init__(self) -> None:
         super().__init__()
-        self._say = catalogue(language_of()).sentence
+        self._say = message_catalogue().sentence
 
     def format(self, record: logging.LogRecord) -> str:
         lines = [self._say(line) for line in _lines(record)]

@@ -43,7 +43,7 @@ def run(argv: Sequence[str] | None) -> int:
     take_any_text()
     arguments = list(sys.argv[1:] if argv is None else argv)
     with (
-        speaking(_language(arguments)),
+        speaking(language_of(language_option(arguments)), _messages(arguments)),
         interrupts.watching() if argv is None else nullcontext(interrupts.Interrupts()) as seen,
     ):
         status = _status(arguments, seen)
@@ -52,10 +52,10 @@ def run(argv: Sequence[str] | None) -> int:
     return status
 
 
-def _language(arguments: Sequence[str]) -> str:
-    """Return the language of help and messages; English where the terminal cannot show another."""
-    language = language_of(language_option(arguments))
-    return language if all(map(readable, (sys.stdout, sys.stderr))) else ENGLISH
+def _messages(arguments: Sequence[str]) -> str | None:
+    """Return English where programs read the messages, or where the terminal cannot show Chinese."""
+    shown = "--log-json" not in arguments and all(map(readable, (sys.stdout, sys.stderr)))
+    return None if shown else ENGLISH
 
 
 def _status(arguments: list[str], seen: interrupts.Interrupts) -> int:

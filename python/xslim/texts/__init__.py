@@ -5,7 +5,7 @@ the help), the catalogue of the reader's language says it. A text that the catal
 """
 
 from xslim.texts.catalogue import ENGLISH, LANGUAGES, Catalogue, Message, catalogue
-from xslim.texts.language import language_of, speaking, spoken
+from xslim.texts.language import language_of, message_catalogue, speaking, spoken
 
 __all__ = [
     "ENGLISH",
@@ -14,6 +14,7 @@ __all__ = [
     "Message",
     "catalogue",
     "language_of",
+    "message_catalogue",
     "speaking",
     "spoken",
 ]

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from xslim.texts.catalogue import CHINESE, ENGLISH, catalogue
+from xslim.texts.catalogue import CHINESE, ENGLISH, Catalogue, catalogue
 
 LOCALES = ("LC_ALL", "LC_MESSAGES", "LANG")
 """Environment variables that name the locale, the strongest first."""
@@ -18,12 +18,13 @@ NO_LOCALE = ("C", "POSIX")
 NAMES = ("zh", "chinese")
 """How the name of a Chinese locale begins; Windows writes the language in full."""
 
-_spoken: ContextVar[str | None] = ContextVar("spoken", default=None)
+_chosen: ContextVar[str | None] = ContextVar("chosen", default=None)
+_spoken: ContextVar[str] = ContextVar("spoken", default=ENGLISH)
 
 
 def language_of(chosen: str | None = None) -> str:
     """Return the language that is chosen, or else that of the command, of the locale, or English."""
-    named = chosen or _spoken.get()
+    named = chosen or _chosen.get()
     return named if named is not None else CHINESE if _locale().lower().startswith(NAMES) else ENGLISH
 
 
@@ -35,15 +36,21 @@ def _locale() -> str:
 
 
 @contextmanager
-def speaking(language: str) -> Iterator[None]:
-    """Let `spoken` speak a language while the context is open."""
-    token = _spoken.set(language)
+def speaking(language: str, messages: str | None = None) -> Iterator[None]:
+    """Set the language of reports, and that of `spoken` if it is another one, while the context is open."""
+    tokens = _chosen.set(language), _spoken.set(messages or language)
     try:
         yield
     finally:
-        _spoken.reset(token)
+        _chosen.reset(tokens[0])
+        _spoken.reset(tokens[1])
+
+
+def message_catalogue() -> Catalogue:
+    """Return the catalogue of messages, for threads that do not know the context."""
+    return catalogue(_spoken.get())
 
 
 def spoken(text: str) -> str:
-    """Return an English text in the language of the command line; in English if no command is running."""
-    return catalogue(_spoken.get() or ENGLISH).sentence(text)
+    """Return an English text in the language of messages; in English if no command is running."""
+    return message_catalogue().sentence(text)
