@@ -18,6 +18,9 @@ import xslim
 from tests import models
 from xslim.cli import main
 from xslim.config import load_config
+from xslim.graph.io import load_model
+from xslim.pipeline.preprocessing import judge_preprocessing
+from xslim.runtime import Isolated
 
 QUICKSTART = Path(__file__).resolve().parents[2] / "examples" / "quickstart"
 WARNING = "another preprocessing suits the model clearly better"
@@ -86,6 +89,20 @@ def test_pixels_from_memory_that_are_not_normalised_are_a_warning(scale: float) 
     assert report.verdict.level == "fair"
     assert "But the inputs seem wrong" in report.verdict.text
     assert "But the inputs seem wrong" in result.report.to_markdown("en")
+
+
+def test_a_function_of_the_user_is_not_called_to_judge_the_preprocessing(digits: Path) -> None:
+    called: list[list[str]] = []
+
+    def read(paths: list[str], entry: object) -> np.ndarray[Any, Any]:
+        called.append(paths)
+        return np.full((len(paths), 1, 8, 8), 0.5, np.float32)
+
+    entry = {"preprocess_file": read, "data_list_path": ["calibration/00.png", "calibration/01.png"]}
+    config = load_config({"calibration_parameters": {"input_parameters": [entry]}})
+    with Isolated() as isolated:
+        assert judge_preprocessing(load_model(digits / "digits.onnx"), config, isolated) is None
+    assert not called, "the function may take long"
 
 
 def test_normalised_arrays_are_no_warning() -> None:

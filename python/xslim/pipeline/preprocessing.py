@@ -11,13 +11,16 @@ import numpy as np
 import onnx_ir as ir
 
 from xslim.analysis.facts import JudgedPreprocessing
+from xslim.calibration.arrays import Array
 from xslim.calibration.data import CalibrationData
 from xslim.calibration.decode import ImageDecoder
 from xslim.calibration.geometry import ImageLayout, image_layout
+from xslim.calibration.preprocess import UserFunction
 from xslim.calibration.probing import Measured, Subject, Trial, measure
 from xslim.calibration.probing.candidates import FITTED, Floats
 from xslim.calibration.probing.images import pixels_of
 from xslim.calibration.probing.measure import GOOD_DISTANCE, SAME_FIT
+from xslim.calibration.sources import Source
 from xslim.config import Config
 from xslim.errors import XSlimError
 from xslim.graph.inputs import input_specs
@@ -60,8 +63,11 @@ def judge_preprocessing(model: ir.Model, config: Config, isolated: Isolated) -> 
     """
     try:
         data = CalibrationData(input_specs(model), config.calibration_parameters, config.base_dir)
-        samples = list(islice(data.samples(1, workers=1), SAMPLES)) if data.rows == 1 else []
-        pictures = _decoded(data, samples) or _arrays(data, samples)
+        source = _image_source(data)
+        if source is None:
+            return None
+        samples = list(islice(data.samples(1, workers=1), SAMPLES))
+        pictures = _pictures(source, samples)
         found = _measured(model, samples, pictures, isolated) if pictures else None
     except XSlimError as error:
         # What is wrong with the data or the model is an error of the steps that follow.
@@ -99,43 +105,47 @@ class _Pictures:
     scale: float | None = None
 
 
-def _decoded(data: CalibrationData, samples: Sequence[Feeds]) -> _Pictures | None:
-    """Return the images of the only input that is decoded from files."""
-    images = [source for source in data.sources if isinstance(source.reader, ImageDecoder)]
-    if len(images) != 1 or not samples:
+def _image_source(data: CalibrationData) -> Source | None:
+    """Return the only input that is decoded from images, or else the only one of arrays shaped like images.
+
+    A function of the user is not called once more for this.
+    """
+    decoded = [source for source in data.sources if isinstance(source.reader, ImageDecoder)]
+    arrays = [
+        source
+        for source in data.sources
+        if len(source.shape or ()) == IMAGE_RANK and not isinstance(source.reader, UserFunction)
+    ]
+    found = decoded or arrays
+    return found[0] if len(found) == 1 and data.rows == 1 else None
+
+
+def _pictures(source: Source, samples: Sequence[Feeds]) -> _Pictures | None:
+    """Return the images of an input as pixels, if all candidates can be tried on them."""
+    given = [np.asarray(sample[source.name]) for sample in samples]
+    decoder = source.reader if isinstance(source.reader, ImageDecoder) else None
+    layout = decoder.layout if decoder else image_layout(given[0].shape, source.name)
+    small = layout.channels * layout.height * layout.width <= MOST_ELEMENTS
+    if not small or given[0].dtype.kind != "f":
         return None
-    source = images[0]
-    assert isinstance(source.reader, ImageDecoder)
-    if not _is_small(source.reader.layout) or source.reader.dtype.kind != "f":
-        return None
+    if decoder is None:
+        return _arrays(source, layout, given)
     # A list of one line is used for all samples.
     entries = source.entries[: len(samples)] if len(source.entries) > 1 else source.entries * len(samples)
-    pixels = pixels_of(entries, source.reader.layout, source.parameters.preprocess_file)
-    return _Pictures(source.name, source.reader.layout, source.parameters.color_format, pixels)
+    pixels = pixels_of(entries, layout, source.parameters.preprocess_file)
+    return _Pictures(source.name, layout, source.parameters.color_format, pixels)
 
 
-def _arrays(data: CalibrationData, samples: Sequence[Feeds]) -> _Pictures | None:
-    """Return the arrays of the only input that looks like images from 0 to 1 or from 0 to 255."""
-    if not samples:
-        return None
-    names = [
-        name for name, array in samples[0].items() if array.ndim == IMAGE_RANK and array.dtype.kind == "f"
-    ]
-    if len(names) != 1 or any(isinstance(source.reader, ImageDecoder) for source in data.sources):
-        return None
-    arrays = [np.asarray(sample[names[0]], np.float32) for sample in samples]
-    layout = image_layout(arrays[0].shape, names[0])
-    low, high = min(float(a.min()) for a in arrays), max(float(a.max()) for a in arrays)
-    if not _is_small(layout) or layout.channels not in GREY_OR_COLOURS or not 0 <= low < high <= PIXEL_MAX:
+def _arrays(source: Source, layout: ImageLayout, given: Sequence[Array]) -> _Pictures | None:
+    """Return arrays from 0 to 1 or from 0 to 255 as pixels."""
+    arrays = [array.astype(np.float32) for array in given]
+    low, high = min(float(array.min()) for array in arrays), max(float(array.max()) for array in arrays)
+    if layout.channels not in GREY_OR_COLOURS or not 0 <= low < high <= PIXEL_MAX:
         return None
     scale = PIXEL_MAX if high <= 1 else 1.0
     planes = [array[0].transpose(2, 0, 1) if layout.channels_last else array[0] for array in arrays]
     # Whoever makes arrays mostly has RGB.
-    return _Pictures(names[0], layout, "rgb", [scale * plane[::-1] for plane in planes], scale)
-
-
-def _is_small(layout: ImageLayout) -> bool:
-    return layout.channels * layout.height * layout.width <= MOST_ELEMENTS
+    return _Pictures(source.name, layout, "rgb", [scale * plane[::-1] for plane in planes], scale)
 
 
 def _measured(model: ir.Model, samples: Sequence[Feeds], pictures: _Pictures, isolated: Isolated) -> Measured:
