@@ -49,6 +49,20 @@ def test_external_weights_are_not_replaced_either(tmp_path: Path) -> None:
         xslim.quantize(tmp_path / "net.onnx", IMAGES).save(tmp_path / "weights")
 
 
+def test_merged_shards_do_not_replace_the_float_model_either(model: Path) -> None:
+    np.save(model.with_name("x.npy"), IMAGES[0])
+    model.with_name("list.txt").write_text("x.npy\n" * 8)
+    entry = {"file_type": "npy", "data_list_path": str(model.with_name("list.txt"))}
+    config = {
+        "model_parameters": {"onnx_model": str(model), "working_dir": str(model.parent / "out")},
+        "calibration_parameters": {"input_parameters": [entry]},
+        "quantization_parameters": {"finetune_level": 0},
+    }
+    result = xslim.merge(config, xslim.collect(config, model.with_name("a.sketches")))
+    with pytest.raises(xslim.OutputError, match="would replace an input, the model"):
+        result.save(model)
+
+
 def test_warnings_are_kept_where_no_program_logs_them(model: Path) -> None:
     result = xslim.quantize(model, IMAGES[:4], ignore_op_names=["no such node"])
     assert any("no operator of the prepared model is named" in text for text in result.warnings)

@@ -19,12 +19,13 @@ from xslim.commands.plan import PlanSummary, plan_run
 from xslim.config import CalibrationParameters, ConfigSource
 from xslim.errors import ConfigError
 from xslim.graph.inputs import input_specs
-from xslim.graph.io import load_model, to_proto
+from xslim.graph.io import load_model
 from xslim.library.models import ModelLike, source_of
 from xslim.library.options import configuration
 from xslim.library.progress import warnings_collected
 from xslim.library.quantize import entries_of, temporary_folder, unread_entries
 from xslim.library.result import Result
+from xslim.pipeline.paths import model_source
 from xslim.pipeline.run import run
 
 if TYPE_CHECKING:
@@ -215,13 +216,7 @@ def merge(
         Bad input, or shards that do not belong together.
     """
     files = [sketches] if isinstance(sketches, (str, Path)) else sketches
+    loaded = configuration(config, {}, None)
     with warnings_collected() as warnings:
-        finished, path = run(configuration(config, {}, None), None, output, files)
-    return Result(
-        model=to_proto(finished.model),
-        path=path,
-        comparison=tuple(finished.comparison),
-        warnings=tuple(warnings),
-        _subject=finished.subject,
-        _report=finished.report,
-    )
+        finished, path = run(loaded, None, output, files)
+    return Result.of(finished, path, model_source(loaded, None), warnings)

@@ -16,7 +16,7 @@ from xslim.config import CalibrationParameters, Config, ConfigSource, PrecisionL
 from xslim.errors import ConfigError, OutputError
 from xslim.files import scratch_folder
 from xslim.graph.inputs import InputSpec, input_specs
-from xslim.graph.io import PROTO_LIMIT_BYTES, load_model, to_proto, weight_bytes
+from xslim.graph.io import PROTO_LIMIT_BYTES, load_model, weight_bytes
 from xslim.library.models import ModelLike, source_of
 from xslim.library.options import configuration
 from xslim.library.progress import showing, warnings_collected
@@ -99,15 +99,7 @@ def quantize(
             raise OutputError(
                 "the weights of the result exceed 2 GB", where="output", hint="use quantize_onnx_model"
             )
-        return Result(
-            model=to_proto(finished.model),
-            path=None if output is None else path,
-            comparison=tuple(finished.comparison),
-            warnings=tuple(warnings),
-            _source=source,
-            _subject=finished.subject,
-            _report=finished.report,
-        )
+        return Result.of(finished, None if output is None else path, source, warnings)
 
 
 def _stem(source: onnx.ModelProto | Path) -> str:

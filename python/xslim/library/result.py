@@ -22,10 +22,11 @@ from xslim.errors import ConfigError, ModelError
 from xslim.export.proof import OutputComparison
 from xslim.files import InputFile, refuse_inputs
 from xslim.graph.gains import StepGain
-from xslim.graph.io import load_model, save_model
+from xslim.graph.io import load_model, save_model, to_proto
 from xslim.graph.scheme import QuantPlan
 from xslim.kernels import Sketch
 from xslim.pipeline.protect import weight_files
+from xslim.pipeline.result import Finished
 from xslim.texts import language_of
 
 Kind = Literal["activation", "constant"]
@@ -124,6 +125,21 @@ class Result:
     _source: onnx.ModelProto | Path | None = field(default=None, repr=False)
     _subject: Subject | None = field(default=None, repr=False)
     _report: Report | None = field(default=None, repr=False)
+
+    @classmethod
+    def of(
+        cls, finished: Finished, path: Path | None, source: onnx.ModelProto | Path, warnings: Sequence[str]
+    ) -> Result:
+        """Return the result of a run; `source` is the float model."""
+        return cls(
+            model=to_proto(finished.model),
+            path=path,
+            comparison=tuple(finished.comparison),
+            warnings=tuple(warnings),
+            _source=source,
+            _subject=finished.subject,
+            _report=finished.report,
+        )
 
     def save(self, path: str | Path) -> Path:
         """Write the model to a file, completely or not at all, and return its path.

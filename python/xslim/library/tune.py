@@ -11,7 +11,7 @@ from xslim.commands.metric import Metric
 from xslim.commands.tune import figures, goal_of, seconds, tune_model
 from xslim.config import CalibrationParameters, ConfigSource
 from xslim.graph.inputs import input_specs
-from xslim.graph.io import load_model, to_proto
+from xslim.graph.io import load_model
 from xslim.library.models import ModelLike, source_of
 from xslim.library.options import configuration
 from xslim.library.progress import showing, warnings_collected
@@ -147,16 +147,8 @@ def tune(
         stem = source.stem if isinstance(source, Path) else "model"
         place = folder / f"{stem}.q.onnx" if output is None else output
         found = tune_model(loaded, source, place, goal, metric, max_drop, "", limit)
-        finished = found.finished
-        result = Result(
-            model=to_proto(finished.model),
-            path=None if output is None else found.paths.model,
-            comparison=tuple(finished.comparison),
-            warnings=tuple(warnings),
-            _source=source,
-            _subject=finished.subject,
-            _report=finished.report,
-        )
+        path = None if output is None else found.paths.model
+        result = Result.of(found.finished, path, source, warnings)
         best = found.tuned
         return TuneResult(result, best.met, best.goal.value(best.best), dict(found.config), found)
 
