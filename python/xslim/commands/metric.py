@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from xslim.calibration.arrays import as_array
 from xslim.calibration.preprocess import load_user_function
-from xslim.errors import ConfigError, CrashError, DataError, LimitError, ModelError, XSlimError
+from xslim.errors import ConfigError, CrashError, DataError, ModelError, XSlimError
 from xslim.runtime import Runs
 
 Run = Callable[[Mapping[str, NDArray[np.generic]]], dict[str, NDArray[np.generic]]]
@@ -58,7 +58,7 @@ def measured(metric: Metric, session: Runs) -> float:
     where = f"metric {getattr(metric, '__qualname__', type(metric).__name__)}"
     try:
         value = float(metric(run))
-    except (CrashError, LimitError):
+    except CrashError:
         raise
     except ModelError as error:
         raise DataError(

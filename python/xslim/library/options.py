@@ -65,36 +65,24 @@ def configuration(
     for name, value in options.items():
         section = next((key for key, fields in SECTIONS.items() if name in fields), None)
         if section is None:
-            raise ConfigError(
-                f"there is no option {name!r}", where=function, hint=_nearest(name, OWN[function])
-            )
+            raise ConfigError(f"there is no option {name!r}", where=function, hint=_nearest(name, function))
         changes.setdefault(section, {})[name] = _listed(value)
     if entries is not None:
         changes.setdefault("calibration_parameters", {})["input_parameters"] = list(entries)
     return load_config({} if config is None else config, changes=changes)
 
 
-OWN = {
-    "xslim.quantize": ("config", "output", "progress", "spool"),
-    "xslim.tune": (
-        "min_sqnr",
-        "min_cosine",
-        "min_agreement",
-        "metric",
-        "min_metric",
-        "max_drop",
-        "time_limit",
-    ),
-}
-"""Parameters of the functions that also take options, for the hint of an error."""
-
-
-def _nearest(name: str, parameters: Sequence[str]) -> str:
+def _nearest(name: str, function: str) -> str:
     from difflib import get_close_matches
+    from inspect import Parameter, signature
+
+    import xslim
 
     if name in ModelParameters.model_fields:
         return f"give it as config={{'model_parameters': {{{name!r}: ...}}}}"
-    known = sorted(set(parameters).union(*SECTIONS.values()))
+    parameters = signature(getattr(xslim, function.removeprefix("xslim."))).parameters.values()
+    own = {parameter.name for parameter in parameters if parameter.kind is Parameter.KEYWORD_ONLY}
+    known = sorted(own.union(*SECTIONS.values()))
     near = get_close_matches(name, known, n=1)
     return f"did you mean {near[0]}?" if near else f"the options are {', '.join(known)}"
 

@@ -48,6 +48,7 @@ ARITHMETIC = {"Add", "Sub", "Mul", "Div"}
 """Operators that onnxslim removes if they add 0 or multiply by 1."""
 MOVING = {"Concat", "Reshape", "Slice", "Split", "Transpose"}
 """Operators that onnxslim removes if they change nothing, and merges if one reads another of its kind."""
+JUDGED = PLAIN | ARITHMETIC | MOVING
 
 
 def has_work_for_onnxslim(model: ir.Model) -> bool:
@@ -60,7 +61,7 @@ def has_work_for_onnxslim(model: ir.Model) -> bool:
 
 
 def _is_work(node: ir.Node) -> bool:
-    if node.domain != "" or node.op_type not in PLAIN | ARITHMETIC | MOVING:
+    if node.domain != "" or node.op_type not in JUDGED:
         return True
     if node.op_type in ARITHMETIC:
         return any(_is_neutral(value) for value in node.inputs)
