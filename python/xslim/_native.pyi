@@ -192,11 +192,13 @@ class Gram:
         dilations: tuple[int, int],
         pads: tuple[int, int],
         output: tuple[int, int],
+        block: int = 1,
     ) -> None:
         """Add the patches that a convolution sees in an array of shape (batch, channels, height, width).
 
-        A position is ``(image * output_height + y) * output_width + x``; `pads` are those before the first
-        row and column, `output` is the size of the output. NonFiniteError for NaN and infinity.
+        In memory, the array may have the order (batch, channels / block, height, width, block). A position is
+        ``(image * output_height + y) * output_width + x``; `pads` are those before the first row and column,
+        `output` is the size of the output. NonFiniteError for NaN and infinity.
         """
 
     @property
@@ -214,6 +216,26 @@ class Gram:
     @property
     def second(self) -> NDArray[np.float32]:
         """Mean of ``x x'``, shape (blocks, columns, columns)."""
+
+def channel_ranges(
+    x: NDArray[Any], layout: tuple[int, int, int, int]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the smallest and the largest value of every channel, each of shape (channels,).
+
+    A channel with a NaN has NaN as both. The values of a float64 array are rounded to float32.
+
+    Parameters
+    ----------
+    x : float16, float32 or float64 array of any shape
+    layout : tuple of int
+        ``(outer, groups, rows, block)``: the array has this shape in memory, and channel ``g * block + b`` is
+        group ``g`` at place ``b`` of a block. The extremes are taken over `outer` and `rows`.
+
+    Raises
+    ------
+    ShapeError
+        The layout does not fit the size of the array, or holds no value.
+    """
 
 def observe_many(
     sketches: Sequence[Sketch], arrays: Sequence[NDArray[Any]], *, parallel: bool = True

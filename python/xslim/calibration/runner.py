@@ -67,7 +67,6 @@ def stream(
     visible = list(dict.fromkeys([*exposed, *names]))
     shown = with_outputs(model, visible)
     session = Session(shown, names, device=device, threads=1)
-    observation = _Observation(collectors, after_batch)
 
     first, batches = _peeked(batches) if in_blocks and device == "cpu" else (None, batches)
     blocked = None if first is None else blocked_session(shown, names, session, first)
@@ -77,9 +76,11 @@ def stream(
 
     workers = (workers or thread_count()) if device == "cpu" else 1
     results = map_ahead(run, batches, workers, held=workers, name="xslim-calibration")
+    observers = Pool(min(max(len(collectors), 1), thread_count()), "xslim-collector")
+    observation = _Observation(collectors, observers, after_batch)
     try:
-        # Collectors run in a thread of their own, because Ctrl-C interrupts only the main thread.
-        with Pool(1, "xslim-observer") as observer:
+        # Collectors run in threads of their own, because Ctrl-C interrupts only the main thread.
+        with observers, Pool(1, "xslim-observer") as observer:
             for arrays in results:
                 observer.submit(partial(observation.take, arrays)).result()
                 # The memory of this batch is freed before the next batch begins.
@@ -94,10 +95,16 @@ def stream(
 
 
 class _Observation:
-    """Passes batches to all collectors, one after another; a batch reaches all collectors or none."""
+    """Passes batches to all collectors, one batch after another; a batch reaches all collectors or none.
 
-    def __init__(self, collectors: Sequence[Collector], after_batch: Callable[[int], None] | None) -> None:
-        self._collectors, self._after_batch = collectors, after_batch
+    The collectors take a batch at the same time: if they took turns, observing would last longer than a run
+    of the model, and the second core would wait.
+    """
+
+    def __init__(
+        self, collectors: Sequence[Collector], threads: Pool, after_batch: Callable[[int], None] | None
+    ) -> None:
+        self._collectors, self._threads, self._after_batch = collectors, threads, after_batch
         self._lock = threading.Lock()
         self._ended = False
         self.batches = 0
@@ -107,8 +114,8 @@ class _Observation:
         with self._lock:
             if self._ended:
                 return
-            for collector in self._collectors:
-                collector.update(arrays)
+            for _ in self._threads.map(lambda collector: collector.update(arrays), self._collectors):
+                pass
             self.batches += 1
             if self._after_batch is not None:
                 self._after_batch(self.batches)

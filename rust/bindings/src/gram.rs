@@ -2,7 +2,7 @@
 
 use numpy::{PyArray1, PyArrayDyn};
 use pyo3::prelude::*;
-use xslim_kernels::gram::{self, Source, Window};
+use xslim_kernels::gram::{self, Images, Source, Window};
 
 use crate::boundary::{Floats, detached, shaped};
 use crate::errors::{Error, ShapeError};
@@ -29,6 +29,7 @@ impl Gram {
     }
 
     /// Add patches of images.
+    #[pyo3(signature = (x, positions, kernel, strides, dilations, pads, output, block = 1))]
     #[expect(clippy::too_many_arguments, reason = "the attributes of a convolution")]
     fn add_patches(
         &mut self,
@@ -39,6 +40,7 @@ impl Gram {
         dilations: [usize; 2],
         pads: [usize; 2],
         output: [usize; 2],
+        block: usize,
     ) -> PyResult<()> {
         let floats = Floats::new(x)?;
         let &[_, channels, height, width] = floats.shape() else {
@@ -46,7 +48,8 @@ impl Gram {
         };
         let data = floats.as_f32()?;
         let window = Window { kernel, strides, dilations, pads, output };
-        let source = Source::Patches(&data, [channels, height, width], window);
+        let images = Images { data: &data, shape: [channels, height, width], block };
+        let source = Source::Patches(images, window);
         let inner = &mut self.inner;
         Ok(detached(x.py(), || inner.add(source, &positions))?)
     }

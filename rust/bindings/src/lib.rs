@@ -3,6 +3,7 @@
 use pyo3::prelude::*;
 
 mod boundary;
+mod channels;
 mod errors;
 mod fake_quant;
 mod gram;
@@ -18,6 +19,8 @@ mod weights;
 mod _native {
     #[pymodule_export]
     use crate::boundary::data_address;
+    #[pymodule_export]
+    use crate::channels::channel_ranges;
     #[pymodule_export]
     use crate::errors::{
         ArgumentError, CorruptSketchError, DtypeError, NonFiniteError, ShapeError, SketchFullError,

@@ -20,7 +20,7 @@ use rayon::prelude::*;
 
 use crate::error::{KernelError, Result};
 use crate::threads;
-pub use crate::vectors::{Source, Window};
+pub use crate::vectors::{Images, Source, Window};
 
 /// Largest number of columns for which plain loops are faster than a matrix product, as in depthwise layers.
 const SMALL: usize = 32;
@@ -344,7 +344,8 @@ mod tests {
         let window =
             Window { kernel: [2, 2], strides: [2, 2], dilations: [1, 1], pads: [1, 1], output: [2, 2] };
         let mut gram = Gram::new(1, 4).unwrap();
-        gram.add(Source::Patches(&data, [1, 3, 3], window), &[0, 3]).unwrap();
+        let images = Images { data: &data, shape: [1, 3, 3], block: 1 };
+        gram.add(Source::Patches(images, window), &[0, 3]).unwrap();
         // Patches: (0, 0, 0, 1) and (5, 6, 8, 9).
         assert_eq!(gram.first(), [5.0, 6.0, 8.0, 10.0]);
     }

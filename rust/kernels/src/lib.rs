@@ -6,6 +6,7 @@
 //! | [`threshold`] | scale and zero point from a sketch: minmax, percentile, mse, kl |
 //! | [`weights`] | symmetric quantisation of weights per channel |
 //! | [`balance`] | rounding whose errors cancel where inputs are alike |
+//! | [`channels`] | smallest and largest value of every channel |
 //! | [`fake_quant`] | the arithmetic of QuantizeLinear and DequantizeLinear |
 //! | [`gram`] | second moments of the inputs of a layer |
 //! | [`rounding`] | weights rounded with error feedback |
@@ -18,6 +19,7 @@
 //! a fixed order.
 
 pub mod balance;
+pub mod channels;
 pub mod error;
 pub mod fake_quant;
 pub mod gram;

@@ -73,3 +73,10 @@ impl<'a> Values<'a> {
         buffer
     }
 }
+
+/// Maps float bits to integers in the order of the floats, NaN beyond the infinities; its own inverse.
+#[inline(always)]
+pub(crate) fn ordered(bits: u32) -> i32 {
+    let bits = bits as i32;
+    bits ^ (((bits >> 31) as u32) >> 1) as i32
+}

@@ -21,13 +21,24 @@ pub struct Window {
     pub output: [usize; 2],
 }
 
+/// Images that a convolution looks at.
+#[derive(Debug, Clone, Copy)]
+pub struct Images<'a> {
+    /// The values of all images, in the order (image, channel / block, row, column, channel % block).
+    pub data: &'a [f32],
+    /// Channels, height and width of one image.
+    pub shape: [usize; 3],
+    /// Number of channels that lie side by side; 1 in the usual order.
+    pub block: usize,
+}
+
 /// A tensor and the vectors in it.
 #[derive(Debug, Clone, Copy)]
 pub enum Source<'a> {
     /// Vectors are the rows of a matrix with `blocks * columns` columns.
     Rows(&'a [f32]),
-    /// Vectors are the patches of images of the given `(channels, height, width)`.
-    Patches(&'a [f32], [usize; 3], Window),
+    /// Vectors are the patches of images: channel, row, column.
+    Patches(Images<'a>, Window),
 }
 
 impl Source<'_> {
@@ -35,11 +46,12 @@ impl Source<'_> {
         let total = blocks * columns;
         let (fits, available) = match self {
             Self::Rows(data) => (data.len().is_multiple_of(total), data.len() / total),
-            Self::Patches(data, [channels, height, width], window) => {
+            Self::Patches(Images { data, shape: [channels, height, width], block }, window) => {
                 let image = channels * height * width;
                 let area = window.kernel[0] * window.kernel[1];
                 let fits = channels * area == total
                     && columns.checked_rem(area) == Some(0)
+                    && channels.checked_rem(*block) == Some(0)
                     && image > 0
                     && data.len().is_multiple_of(image);
                 (fits, data.len().checked_div(image).unwrap_or(0) * window.output[0] * window.output[1])
@@ -70,10 +82,10 @@ impl Source<'_> {
                     let start = (position * blocks + block) * columns;
                     vectors.extend_from_slice(&data[start..start + columns]);
                 }
-                Self::Patches(data, shape, window) => {
+                Self::Patches(images, window) => {
                     let channels = columns / (window.kernel[0] * window.kernel[1]);
                     let chosen = block * channels..(block + 1) * channels;
-                    window.push_patch(data, *shape, chosen, *position, vectors);
+                    window.push_patch(*images, chosen, *position, vectors);
                 }
             }
         }
@@ -84,8 +96,7 @@ impl Window {
     /// Appends the patch of `channels` at one position; elements outside of the image are zero.
     fn push_patch(
         &self,
-        data: &[f32],
-        [count, height, width]: [usize; 3],
+        Images { data, shape: [count, height, width], block }: Images<'_>,
         channels: Range<usize>,
         position: usize,
         patch: &mut Vec<f32>,
@@ -98,11 +109,12 @@ impl Window {
             padded.checked_sub(self.pads[axis]).filter(|index| *index < size)
         };
         for channel in channels {
-            let plane = &data[(image * count + channel) * height * width..][..height * width];
+            let (size, lane) = (height * width * block, channel % block);
+            let plane = &data[(image * count + channel) / block * size..][..size];
             for y in 0..self.kernel[0] {
-                let row = at(0, y, height).map(|y| &plane[y * width..(y + 1) * width]);
+                let row = at(0, y, height).map(|y| &plane[y * width * block..(y + 1) * width * block]);
                 for x in 0..self.kernel[1] {
-                    let value = row.and_then(|row| at(1, x, width).map(|x| row[x]));
+                    let value = row.and_then(|row| at(1, x, width).map(|x| row[x * block + lane]));
                     patch.push(value.unwrap_or(0.0));
                 }
             }

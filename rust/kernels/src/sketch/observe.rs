@@ -14,7 +14,7 @@ use rayon::prelude::*;
 use super::{BINS, DROPPED_BITS, NEGATIVE, NON_FINITE, OctaveKey, Sketch};
 use crate::error::Result;
 use crate::threads;
-use crate::values::Values;
+use crate::values::{Values, ordered};
 
 /// Number of elements per task: enough to make the time for adding the counters to the sketch small.
 const TASK: usize = 1 << 19;
@@ -231,13 +231,6 @@ impl Default for Extremes {
     fn default() -> Self {
         Self { min: i32::MAX, max: i32::MIN }
     }
-}
-
-/// Maps float bits to integers in the order of the floats; its own inverse.
-#[inline(always)]
-fn ordered(bits: u32) -> i32 {
-    let bits = bits as i32;
-    bits ^ (((bits >> 31) as u32) >> 1) as i32
 }
 
 impl Extremes {
