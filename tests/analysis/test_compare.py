@@ -16,6 +16,7 @@ from tests import models
 from tests.analysis.subjects import make_subject, pictures
 from xslim.analysis import Report, Subject, analyse
 from xslim.analysis.compare import Comparison, compare
+from xslim.analysis.report import compared_words
 from xslim.graph.io import to_proto
 from xslim.graph.outputs import with_outputs
 from xslim.graph.scheme import QuantParams
@@ -123,6 +124,27 @@ def test_a_bad_range_is_a_cause_where_it_is_and_makes_victims_after_it(subject: 
 
 def test_several_rounds_give_the_numbers_of_one(subject: Subject) -> None:
     assert numbers(compare_all(subject, memory_bytes=1)) == numbers(compare_all(subject))
+
+
+@pytest.mark.parametrize("memory_bytes", [1, 1 << 30])
+def test_tensors_are_compared_on_few_samples_and_outputs_on_all(subject: Subject, memory_bytes: int) -> None:
+    found = compare_all(subject, detailed=2, memory_bytes=memory_bytes)
+    few = compare_all(replace(subject, samples=subject.samples[:2]))
+    every = compare_all(subject)
+    for name in tensors(subject):
+        assert found.accumulated[name].noise_ratio == few.accumulated[name].noise_ratio
+        assert found.local[name].noise_ratio == few.local[name].noise_ratio
+        assert found.accumulated[name].count < every.accumulated[name].count
+    assert found.outputs["y"].count == every.outputs["y"].count
+    assert found.outputs["y"].noise_ratio == pytest.approx(every.outputs["y"].noise_ratio, rel=1e-4)
+    assert len(found.vectors) == len(subject.samples) > 2
+
+
+def test_the_report_says_on_how_many_samples_tensors_were_compared(subject: Subject) -> None:
+    seen = replace(subject, unseen=4, calibration_samples=20)
+    assert str(compared_words(analyse(seen))) == "4 others compared, 2 of them tensor by tensor"
+    many = replace(seen, calibration_samples=100)
+    assert str(compared_words(analyse(many))) == "4 others compared"
 
 
 def test_the_number_of_threads_does_not_matter(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,8 +28,8 @@ from xslim.runtime import Feeds
 
 MOST_SAMPLES, FEWEST_SAMPLES = 16, 2
 SHARE_OF_SAMPLES = 16
-"""One calibration sample in sixteen is compared. Each takes about five runs of a model, so the comparison
-takes less than half the time of one pass of the float model over all samples."""
+"""One calibration sample in sixteen is compared tensor by tensor. Each takes about five runs of a model, so
+this takes less than half the time of one pass of the float model over all samples."""
 CLOSER_LOOK = 24
 """Number of tensors for which the report shows the magnitude of every channel."""
 IMAGE_RANK = 4
@@ -37,7 +37,7 @@ IMAGE_RANK = 4
 
 
 def analysed_samples(calibration_samples: int) -> int:
-    """Return the number of samples to compare; few enough that the analysis is cheaper than calibration."""
+    """Return the number of samples on which to compare tensors; their cost is below that of calibration."""
     return min(
         MOST_SAMPLES, max(FEWEST_SAMPLES, calibration_samples // SHARE_OF_SAMPLES), calibration_samples
     )
@@ -65,12 +65,14 @@ def analyse(subject: Subject) -> Report:
     compared = subject.samples[
         : min(subject.unseen, MOST_SAMPLES) or analysed_samples(subject.calibration_samples)
     ]
+    detailed = min(len(compared), analysed_samples(subject.calibration_samples))
     comparison = compare(
         subject.reference,
         subject.exported,
         tensors,
         subject.plan.int8_operators,
         compared,
+        detailed=detailed,
         sketched=[name for name in tensors if name not in subject.sketches],
         channel_axes=_closer_look(subject),
     )
@@ -90,6 +92,7 @@ def analyse(subject: Subject) -> Report:
         verdict=judge(outputs, subject.config.quantization_parameters.finetune_level),
         calibration_samples=subject.calibration_samples,
         compared_samples=len(compared),
+        tensor_samples=detailed,
         compared_unseen=subject.unseen > 0,
         outputs=outputs,
         tensors=tensor_rows,

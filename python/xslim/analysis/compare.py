@@ -88,6 +88,7 @@ def compare(
     int8_operators: Collection[str],
     samples: Sequence[Feeds],
     *,
+    detailed: int | None = None,
     sketched: Collection[str] = (),
     channel_axes: Mapping[str, int] | None = None,
     memory_bytes: int = MEMORY_BYTES,
@@ -109,6 +110,9 @@ def compare(
         Names of the int8 operators of the exported model.
     samples : sequence of feeds
         At least one.
+    detailed : int, optional
+        Number of the first samples on which the tensors are compared, at least one; by default all. On the
+        others, only the outputs of both models are compared, which takes a third of the time.
     sketched : collection of str
         The members of `tensors` whose float values are sketched.
     channel_axes : mapping of str to int
@@ -125,14 +129,18 @@ def compare(
         raise InternalError("there is no sample to compare")
     total = Comparison()
     outputs = [value.name or "" for value in reference.graph.outputs]
+    first, others = samples[:detailed], samples[len(samples[:detailed]) :]
     sizes = _sizes(reference, tensors, samples[0])
     threads = max(1, min(thread_count(), memory_bytes // max(1, sum(sizes.values()))))
-    for group in _groups(sizes, memory_bytes // threads):
-        worker = _Worker(reference, exported, group, outputs, int8_operators, sketched, channel_axes or {})
-        for part in tracked(_in_order(worker, samples, threads), "comparing tensors", len(samples)):
-            total.add(part)
+    rounds = [(group, first) for group in _groups(sizes, memory_bytes // threads)]
+    if others:
+        rounds.append(([], others))
+    for number, (group, part) in enumerate(rounds):
+        fetched = outputs if number == 0 or part is others else []
+        worker = _Worker(reference, exported, group, fetched, int8_operators, sketched, channel_axes or {})
+        for found in tracked(_in_order(worker, part, threads), "comparing tensors", len(part)):
+            total.add(found)
         worker.close()
-        outputs = []
     return total
 
 

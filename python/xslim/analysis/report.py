@@ -281,8 +281,9 @@ class Report:
         Version of XSlim.
     model : ModelSummary
     verdict : Verdict
-    calibration_samples, compared_samples : int
-        Number of samples that the ranges were calibrated on, and of samples that both models ran on.
+    calibration_samples, compared_samples, tensor_samples : int
+        Number of samples that the ranges were calibrated on, of samples that both models ran on, and of those
+        among them on which tensors were compared too.
     compared_unseen : bool
         Whether calibration has seen none of the samples that both models ran on.
     outputs : tuple of OutputReport
@@ -313,6 +314,7 @@ class Report:
     verdict: Verdict
     calibration_samples: int
     compared_samples: int
+    tensor_samples: int
     compared_unseen: bool
     outputs: tuple[OutputReport, ...]
     tensors: tuple[TensorReport, ...]
@@ -329,12 +331,20 @@ class Report:
 
 def compared_words(report: Report) -> Message:
     """Return how many samples were compared, and whether the figures flatter."""
-    key = (
-        "{count} others compared"
-        if report.compared_unseen
-        else "{count} of them compared, so figures on new samples are lower"
+    whole = report.compared_samples == report.tensor_samples
+    return Message(
+        COMPARED[report.compared_unseen, whole],
+        {"count": report.compared_samples} | ({} if whole else {"few": report.tensor_samples}),
     )
-    return Message(key, {"count": report.compared_samples})
+
+
+COMPARED = {
+    (True, True): "{count} others compared",
+    (True, False): "{count} others compared, {few} of them tensor by tensor",
+    (False, True): "{count} of them compared, so figures on new samples are lower",
+    (False, False): "{count} of them compared, {few} tensor by tensor, so figures on new samples are lower",
+}
+"""By whether calibration has not seen the samples, and whether tensors were compared on all of them."""
 
 
 JUDGED = {
