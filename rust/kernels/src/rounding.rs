@@ -12,7 +12,8 @@
 //!
 //! Rows are independent, and one thread computes a row, so the result does not depend on the number of threads.
 
-use faer::{Mat, Side};
+use faer::linalg::matmul::matmul;
+use faer::{Accum, Mat, MatMut, MatRef, Par, Side};
 use multiversion::multiversion;
 use rayon::prelude::*;
 
@@ -20,8 +21,12 @@ use crate::error::{KernelError, Result};
 use crate::gram::Gram;
 use crate::threads;
 
-/// Number of rows per task: a row of `U` is read once for all rows of a task.
-const TILE: usize = 8;
+/// Number of rows per task: a part of `U` is read once for all rows of a task.
+const TILE: usize = 64;
+
+/// Number of columns whose errors are fed back one by one; those of a whole block reach the columns behind it in one
+/// matrix product. The product takes nearly all of the time and runs six times as fast as single columns.
+const BLOCK: usize = 64;
 
 /// Number of scales that are compared under the diagonal of `H`. Each is `CLIP_STEP` times the scale before.
 const CLIP_COUNT: usize = 48;
@@ -143,10 +148,14 @@ fn factor(gram: &Gram, block: usize, damping: f64) -> Factor {
     order.sort_by(|a, b| diagonal[*b].total_cmp(&diagonal[*a]));
     // The Cholesky factor of the reversed matrix, reversed again, is upper triangular.
     let decompose = |added: f64| {
-        let reversed = Mat::from_fn(columns, columns, |row, column| {
-            let (row, column) = (order[columns - 1 - row], order[columns - 1 - column]);
-            if row == column { diagonal[row] + added } else { covariance.at(row, column) }
-        });
+        let mut reversed = Mat::zeros(columns, columns);
+        for place in 0..columns {
+            let column = order[columns - 1 - place];
+            reversed[(place, place)] = diagonal[column] + added;
+            for other in place + 1..columns {
+                reversed[(other, place)] = covariance.at(order[columns - 1 - other], column);
+            }
+        }
         let lower = reversed.llt(Side::Lower).ok()?.L().to_owned();
         (0..columns).all(|index| lower[(index, index)] > 0.0).then_some(lower)
     };
@@ -261,7 +270,8 @@ fn weighted_error(row: &[f32], importance: &[f32], scale: f32, largest: f32) -> 
     sums.iter().map(|sum| f64::from(*sum)).sum::<f64>() + f64::from(tail)
 }
 
-/// Rounds the columns of one block in every row of a tile, feeding each error to the columns that follow.
+/// Rounds the columns of one block of the Gram matrix in every row of a tile, feeding each error to the columns that
+/// follow.
 #[expect(clippy::too_many_arguments, reason = "one tile's state, used nowhere else")]
 fn feed_back(
     weights: &[f32],
@@ -273,22 +283,35 @@ fn feed_back(
     integers: &mut [i8],
     errors: &mut [f64],
 ) {
-    let columns = factor.order.len();
-    let mut targets: Vec<f32> = Vec::with_capacity(scales.len() * columns);
+    let (rows, columns) = (scales.len(), factor.order.len());
+    let mut targets: Vec<f32> = Vec::with_capacity(rows * columns);
     for row in weights.chunks_exact(width) {
         targets.extend(factor.order.iter().map(|column| row[start + column]));
     }
-    for (step, column) in factor.order.iter().enumerate() {
-        let coupling = &factor.upper[step * columns..(step + 1) * columns][step + 1..];
-        for (row, scale) in scales.iter().enumerate() {
-            let place = row * width + start + column;
-            let (head, rest) = targets[row * columns..(row + 1) * columns].split_at_mut(step + 1);
-            let target = head[step];
-            let rounded = (target / scale).clamp(-largest, largest).round_ties_even();
-            integers[place] = rounded as i8;
-            errors[row] += factor.pivots[step] * f64::from(target - rounded * scale).powi(2);
-            add_scaled(rest, coupling, weights[place] - rounded * scale);
+    let upper = MatRef::from_row_major_slice(&factor.upper, columns, columns);
+    for first in (0..columns).step_by(BLOCK) {
+        let (size, end) = (BLOCK.min(columns - first), columns.min(first + BLOCK));
+        // What every weight of the block lacks after rounding, row by row.
+        let mut lacking = vec![0.0f32; rows * size];
+        for step in first..end {
+            let column = factor.order[step];
+            let coupling = &factor.upper[step * columns..][step + 1..end];
+            for (row, scale) in scales.iter().enumerate() {
+                let place = row * width + start + column;
+                let (head, rest) = targets[row * columns..][..end].split_at_mut(step + 1);
+                let target = head[step];
+                let rounded = (target / scale).clamp(-largest, largest).round_ties_even();
+                integers[place] = rounded as i8;
+                errors[row] += factor.pivots[step] * f64::from(target - rounded * scale).powi(2);
+                lacking[row * size + step - first] = weights[place] - rounded * scale;
+                add_scaled(rest, coupling, lacking[row * size + step - first]);
+            }
         }
+        let behind =
+            MatMut::from_row_major_slice_mut(&mut targets, rows, columns).subcols_mut(end, columns - end);
+        let coupling = upper.submatrix(first, end, size, columns - end);
+        let lacking = MatRef::from_row_major_slice(&lacking, rows, size);
+        matmul(behind, Accum::Add, lacking, coupling, 1.0, Par::Seq);
     }
 }
 
@@ -361,6 +384,34 @@ mod tests {
             fed_back += error;
         }
         assert!(fed_back < 0.3 * by_itself, "{fed_back} {by_itself}");
+    }
+
+    #[test]
+    fn errors_reach_the_columns_of_later_blocks() {
+        let (columns, rows, damping) = (2 * BLOCK + 10, TILE + 3, 0.01);
+        let data = inputs(500, columns);
+        let gram = gram_of(&data, columns);
+        let weights = inputs(rows * columns, 1);
+        let options = Options { bits: 5, damping, factors: &[1.0] };
+        let rounded = round_weights(&weights, rows, 1, &gram, options).unwrap();
+        let covariance = gram.covariance(0);
+        let variance = (0..columns).map(|index| covariance.at(index, index)).sum::<f64>() / columns as f64;
+        for row in 0..rows {
+            let span = row * columns..(row + 1) * columns;
+            let (scale, integers) = (rounded.scales[row], &rounded.integers[span.clone()]);
+            let error: Vec<f64> = weights[span]
+                .iter()
+                .zip(integers)
+                .map(|(weight, integer)| f64::from(weight - f32::from(*integer) * scale))
+                .collect();
+            // The pivots add up to this product only if every error was fed back to every later column.
+            let product: f64 = (0..columns)
+                .flat_map(|i| (0..columns).map(move |j| (i, j)))
+                .map(|(i, j)| error[i] * error[j] * covariance.at(i, j))
+                .sum();
+            let damped = product + damping * variance * error.iter().map(|error| error * error).sum::<f64>();
+            assert!((damped / rounded.losses[row] - 1.0).abs() < 1e-3, "{damped} {}", rounded.losses[row]);
+        }
     }
 
     #[test]
