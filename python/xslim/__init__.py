@@ -9,6 +9,8 @@ Modules are imported at their first use, so ``import xslim`` is fast.
 
 from __future__ import annotations
 
+from xslim.deferred import defer_sympy
+
 # Type checkers treat this name as true. Importing it from typing would take a tenth of the command's start
 # time.
 TYPE_CHECKING = False
@@ -106,6 +108,8 @@ _HOMES = {
     "slim": "xslim.pipeline.api",
     "tune": "xslim.library.tune",
 }
+
+defer_sympy()
 
 
 def __getattr__(name: str) -> Any:
