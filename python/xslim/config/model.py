@@ -26,9 +26,9 @@ from xslim.config.levels import FinetuneLevel, PrecisionLevel
 
 class _Section(BaseModel):
     # protected_namespaces: `model_parameters` is a documented name.
-    model_config = ConfigDict(
-        frozen=True, strict=True, extra="forbid", protected_namespaces=(), use_attribute_docstrings=True
-    )
+    # The docstrings of the fields are read by xslim.config.schema: use_attribute_docstrings would read them
+    # from the source at every start.
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", protected_namespaces=())
 
 
 class ModelParameters(_Section):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
+from itertools import pairwise
 from typing import Any
 
-from xslim.config.model import Config
+from xslim.config import model
 
 
 def schema() -> dict[str, Any]:
@@ -15,13 +18,35 @@ def schema() -> dict[str, Any]:
     dict
         Accepts every documented field; `input_parametres` and `input_parameters` are the same list.
     """
-    content = Config.model_json_schema()
+    content = model.Config.model_json_schema()
     calibration = content["$defs"]["CalibrationParameters"]["properties"]
     calibration["input_parameters"] = calibration["input_parametres"]
+    for name, section in content["$defs"].items():
+        for field, text in _docstrings(getattr(model, name)).items():
+            section["properties"][field]["description"] = text
     for section in (content, *content["$defs"].values()):
         section["patternProperties"] = {"^(_|//)": True}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **content,
         "title": "XSlim configuration",
+    }
+
+
+def _docstrings(section: type) -> dict[str, str]:
+    """Return the docstring below each field of a section, from its source."""
+    try:
+        (definition,) = ast.parse(inspect.getsource(section)).body
+    except OSError:
+        # An installation without sources has a schema without descriptions.
+        return {}
+    assert isinstance(definition, ast.ClassDef)
+    return {
+        field.target.id: inspect.cleandoc(text.value.value)
+        for field, text in pairwise(definition.body)
+        if isinstance(field, ast.AnnAssign)
+        and isinstance(field.target, ast.Name)
+        and isinstance(text, ast.Expr)
+        and isinstance(text.value, ast.Constant)
+        and isinstance(text.value.value, str)
     }
