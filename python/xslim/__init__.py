@@ -9,7 +9,7 @@ Modules are imported at their first use, so ``import xslim`` is fast.
 
 from __future__ import annotations
 
-from xslim.deferred import defer_sympy
+from xslim.deferred import defer_imports
 
 # Type checkers treat this name as true. Importing it from typing would take a tenth of the command's start
 # time.
@@ -109,7 +109,7 @@ _HOMES = {
     "tune": "xslim.library.tune",
 }
 
-defer_sympy()
+defer_imports()
 
 
 def __getattr__(name: str) -> Any:
