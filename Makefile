@@ -33,7 +33,9 @@ $(VENV)/.native: $(VENV)/.tools $(RUST_SOURCES) pyproject.toml
 	@touch $@
 
 # The checks come first, so that nothing is downloaded before they pass.
+# An editable install compiles no bytecode; with PYTHONDONTWRITEBYTECODE every start would compile every module.
 setup: check-python check-cargo $(VENV)/.native  ## build the extension and install the package into .venv
+	@$(PY) -m compileall -q python/xslim
 
 demo: setup  ## quantise the quick-start model and print float and int8 accuracy
 	$(PY) examples/quickstart/run.py
