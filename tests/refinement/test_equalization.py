@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,9 @@ import pytest
 from tests.refinement.test_steps import config, uneven_model
 from xslim.calibration.grams import ChannelRanges
 from xslim.graph.scheme import TensorGroup
+from xslim.pipeline.calibrate import start_static
 from xslim.pipeline.static import quantize_static
-from xslim.refinement.activation_trials import FoldedRanges, has_room
+from xslim.refinement.activation_trials import FoldedRanges, Trial, has_room
 
 
 @pytest.mark.parametrize(("count", "step"), [(4, 1), (3, 2), (1, 1)])
@@ -56,6 +58,17 @@ def test_very_few_samples_are_enough(tmp_path: Path, count: int) -> None:
     result = quantize_static(uneven_model(), settings, tmp_path / "store")
     # One sample alone leaves none to judge a step by.
     assert any(gain.step.startswith("equalisation") for gain in result.gains) is (count > 1)
+
+
+@pytest.mark.parametrize("count", [2, 5, 24])
+def test_a_trial_without_quantisers_has_no_error_on_any_fold(tmp_path: Path, count: int) -> None:
+    start = start_static(uneven_model(), config(tmp_path, count, finetune_level=1))
+    assert start.material is not None
+    nothing = replace(start.candidate.plan, groups=(), operators=())
+    outcome = start.material.trials.judge(Trial(start.candidate.model, nothing, {}))
+    # Each sample is compared with the outputs of the float model on the same sample.
+    assert outcome.worst > 100
+    assert len(outcome.signal) >= min(count, 2)
 
 
 def test_the_spread_of_channels_is_recorded_with_what_was_done(tmp_path: Path) -> None:

@@ -112,14 +112,16 @@ class ActivationTrials:
         self.are_many = data.runs >= MANY_RUNS
         step = max(2, data.runs // RANGE_RUNS) if self.are_many else 1
         ranges = FoldedRanges(tensors, (judge.split.stride or 1) if self.are_many else FOLDS, step)
+        stride = FOLDS * math.ceil(data.runs / FOLDS / _judged_per_fold(judge, effort))
+        splits = [] if self.are_many else [Split(stride, index) for index in range(FOLDS)]
+        judged = [_Judged(judge.tensors, split) for split in splits]
         samples = data.samples(settings.batch_size, thread_count(), (0, step))
-        stream(reference, [ranges], samples, device=settings.device, in_blocks=self.are_many)
+        stream(reference, [ranges, *judged], samples, device=settings.device, in_blocks=self.are_many)
         self._ranges = ranges.without(None)
         if self.are_many:
             self._folds = [_Fold(judge, ranges.without(ranges.count - 1))]
         else:
-            stride = FOLDS * math.ceil(data.runs / FOLDS / _judged_per_fold(judge, effort))
-            judges = [Judge(reference, data, settings, Split(stride, index), judge) for index in range(FOLDS)]
+            judges = [Judge(reference, data, settings, item.split, judge, item.rows) for item in judged]
             self._folds = [_Fold(judge, ranges.without(index)) for index, judge in enumerate(judges)]
 
     @property
@@ -282,6 +284,20 @@ def _extremes(ranges: ChannelRanges, name: str, scale: NDArray[np.float64] | Non
     if scale is None or len(scale) != len(low):
         return float(low.min()), float(high.max())
     return float((low / scale).min()), float((high / scale).max())
+
+
+class _Judged:
+    """Keeps the judged tensors of the samples of one fold, so that the float model need not run again."""
+
+    def __init__(self, tensors: Sequence[str], split: Split) -> None:
+        self.tensors, self.split = tensors, split
+        self.rows: list[list[NDArray[np.generic]]] = []
+        self._seen = 0
+
+    def update(self, arrays: Arrays) -> None:
+        if self.split.holds_back(self._seen):
+            self.rows.append([arrays[name] for name in self.tensors])
+        self._seen += 1
 
 
 class FoldedRanges:

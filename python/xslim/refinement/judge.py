@@ -101,6 +101,8 @@ class Judge:
         Which samples judge.
     like : Judge, optional
         Another judge of the same model, whose columns are taken, so that outcomes can be joined.
+    expected : sequence of sequence of arrays, optional
+        The judged tensors of the float model on these samples, if it has run on them already.
 
     Attributes
     ----------
@@ -108,6 +110,8 @@ class Judge:
         Which samples judge.
     feeds : list of feeds
         These samples.
+    tensors : list of str
+        Names of the judged tensors in the float model.
     """
 
     def __init__(
@@ -117,6 +121,7 @@ class Judge:
         settings: Settings,
         chosen: Split,
         like: Judge | None = None,
+        expected: Sequence[Sequence[NDArray[np.generic]]] | None = None,
     ) -> None:
         self.split = chosen
         self.feeds: list[Feeds] = list(data.samples(settings.batch_size, thread_count(), chosen.shard))
@@ -126,8 +131,11 @@ class Judge:
         most = [SATURATED_DB if name in saturated else MOST_DB for name in self._outputs]
         self._most_db = np.array([*most, *(MOST_DB for _ in self._functions)])
         names = self._judged(model)
-        shown = with_outputs(model, list(dict.fromkeys(names)))
-        self._expected = list(Session(shown, names, threads=1).run_all(self.feeds))
+        self.tensors = names
+        if expected is None:
+            shown = with_outputs(model, list(dict.fromkeys(names)))
+            expected = list(Session(shown, names, threads=1).run_all(self.feeds))
+        self._expected = expected
         self._splits: list[ColumnSplit | None] = like._splits if like else self._find_splits(model, names)
         parts = [1 if part is None else 2 for part in self._splits] or [1] * len(names)
         self._counted: NDArray[np.bool_] = (
