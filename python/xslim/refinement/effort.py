@@ -32,6 +32,8 @@ class Effort:
         Largest number of samples on which the float and the quantised network run layer by layer. The
         standard error of a mean falls with the square root of this number, and the estimate of the mean
         corrects for the standard error, so more samples gain little.
+    followed_inputs : int
+        Largest number of elements of all inputs of these samples, but at least `FEWEST_FOLLOWED` samples run.
     followed_bytes : int
         Largest memory for the activations of these samples in bytes; small machines have this much to spare.
     range_sweeps : int
@@ -46,6 +48,7 @@ class Effort:
     judging_inputs: int
     scales: tuple[float, ...]
     followed_samples: int
+    followed_inputs: int
     followed_bytes: int
     range_sweeps: int
     range_runs: int
@@ -60,6 +63,7 @@ EFFORT = {
             judging_inputs=800_000,
             scales=(1.0,),
             followed_samples=16,
+            followed_inputs=800_000,
             followed_bytes=384 * MEGABYTE,
             range_sweeps=0,
             range_runs=0,
@@ -70,6 +74,7 @@ EFFORT = {
             judging_inputs=4_000_000,
             scales=(1.0, 0.94, 0.88, 1.06),
             followed_samples=32,
+            followed_inputs=4_000_000,
             followed_bytes=768 * MEGABYTE,
             range_sweeps=1,
             range_runs=2,
@@ -80,6 +85,7 @@ EFFORT = {
             judging_inputs=4_000_000,
             scales=(1.0, 0.97, 0.94, 0.91, 0.88, 0.82, 1.03, 1.06),
             followed_samples=64,
+            followed_inputs=8_000_000,
             followed_bytes=768 * MEGABYTE,
             range_sweeps=2,
             range_runs=10,
@@ -165,18 +171,24 @@ LEAST_FLOAT_GAIN_DB = 0.3
 graph (set by hand)."""
 FLOAT_CANDIDATES = 6
 """Number of the loudest tensors among which the next one is chosen; each costs one plan."""
-RANKING_SAMPLES, SMALLEST_RANKING = 4, 2
-"""Largest number of samples for measuring the noise of single tensors, and the number for large inputs."""
+RANKING_SAMPLES, SMALLEST_RANKING, HEAVY_RANKING = 4, 2, 1
+"""Largest number of samples for measuring the noise of single tensors, the number for large inputs, and the
+number for models that cannot be run `RANKING_RUNS` times. The noise of one image of 224 x 224 has thousands
+of independent errors behind it."""
 RANKING_RUNS, SMALLEST_RANKING_RUNS = 256, 64
 """Largest number of runs for measuring the noise of single tensors, for small and for large models."""
 RANKING_MACS = 300_000_000_000
-"""Multiply-accumulates of all these runs, between the two numbers: about 20 seconds on two slow cores."""
+"""Multiply-accumulates of all these runs, between the two numbers: about 10 seconds on two slow cores, as
+the runs of heavy models have one sample in place of `SMALLEST_RANKING`."""
 SEGMENTS = 16
 """Number of segments of the graph whose noise is measured first."""
 SIGNIFICANT_NOISE = 0.02
 """A segment with more than this share of the noise is divided further."""
 
 # Biases in sequence.
+FEWEST_FOLLOWED = 8
+"""Number of samples on which both networks run layer by layer however large the inputs are, if there are so
+many and their activations fit into memory."""
 LIVE_TENSORS = 6
 """Number of activations, each as large as the largest, that are in memory while two networks run layer by
 layer: input and output of a layer and one branch, for both networks."""

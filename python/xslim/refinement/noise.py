@@ -24,6 +24,7 @@ from xslim.progress import report
 from xslim.refinement.activation_trials import Trial
 from xslim.refinement.candidate import Material
 from xslim.refinement.effort import (
+    HEAVY_RANKING,
     RANKING_MACS,
     RANKING_RUNS,
     RANKING_SAMPLES,
@@ -63,7 +64,7 @@ def rank_noise(trial: Trial, material: Material) -> dict[str, Noise]:
     """
     runs = RANKING_MACS // max(1, model_cost(trial.model).macs)
     judge = _ranking_judge(material, runs)
-    budget = min(RANKING_RUNS, max(SMALLEST_RANKING_RUNS, runs)) // max(len(judge.feeds), 1)
+    budget = min(RANKING_RUNS, max(SMALLEST_RANKING_RUNS, runs)) // max(len(judge.feeds), SMALLEST_RANKING)
     remainders = Remainders(trial.model, judge.feeds)
 
     def changed(part: Part[TensorGroup]) -> Changed:
@@ -144,7 +145,7 @@ def _ranking_judge(material: Material, runs: int) -> Judge:
     inputs = sum(array.size for array in material.judge.feeds[0].values()) if material.judge.feeds else 1
     wanted = min(RANKING_SAMPLES, max(SMALLEST_RANKING, material.effort.judging_inputs // max(inputs, 1)))
     if runs < RANKING_RUNS:
-        wanted = SMALLEST_RANKING
+        wanted = HEAVY_RANKING
     stride = max(1, data.runs // wanted)
     held_back = material.judge.split
     offsets = (offset for offset in range(stride) if not held_back.holds_back(offset))

@@ -29,7 +29,7 @@ from xslim.graph.layers import layers
 from xslim.graph.scheme import Quantization, QuantPlan
 from xslim.quantization.bias_correction import add_to_bias
 from xslim.refinement.candidate import Candidate, Material
-from xslim.refinement.effort import LIVE_TENSORS
+from xslim.refinement.effort import FEWEST_FOLLOWED, LIVE_TENSORS
 from xslim.runtime import Feeds, Stepwise, thread_count
 from xslim.targets import Target
 
@@ -54,7 +54,9 @@ def _samples(start: Candidate, material: Material) -> list[Feeds]:
     first = next(data.samples(workers=0))
     largest = max(output_bytes(material.reference, start.plan.observed, first).values(), default=1)
     affordable = effort.followed_bytes // (LIVE_TENSORS * largest)
-    wanted = max(1, min(effort.followed_samples, affordable))
+    inputs = max(1, sum(array.size for array in first.values()))
+    quick = max(FEWEST_FOLLOWED, effort.followed_inputs // inputs)
+    wanted = max(1, min(effort.followed_samples, quick, affordable))
     step = max(1, data.runs * 3 // (4 * wanted))
     shown = data.samples(material.settings.batch_size, thread_count(), (0, step))
     holds_back = material.judge.split.holds_back
