@@ -14,7 +14,7 @@ from onnx import helper
 from tests import models
 from xslim.calibration.probing import Measured, Normalisation, Subject, measure
 from xslim.calibration.probing.candidates import NORMALISATIONS
-from xslim.runtime import Session
+from xslim.runtime import Feeds, Session
 
 Floats = NDArray[np.float32]
 
@@ -125,6 +125,35 @@ def test_biases_of_the_first_layer_exclude_another_scale() -> None:
     }
     assert found.best is not None
     assert not found.best.excluded
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_right_answers_on_two_images_spare_the_others(right: bool) -> None:
+    weights = {"w": models.draw(5, 12, 3, 3, 3), "b": models.draw(7, 12), "v": models.draw(6, 7, 12)}
+    nodes = [
+        helper.make_node("Conv", ["x", "w", "b"], ["c"], name="conv", pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["c"], ["r"], name="relu"),
+        helper.make_node("GlobalAveragePool", ["r"], ["g"], name="gap"),
+        helper.make_node("Flatten", ["g"], ["f"], name="flatten"),
+        helper.make_node("Gemm", ["f", "v"], ["y"], name="fc", transB=1),
+    ]
+    proto = models.model(nodes, {"x": ["batch", 3, 16, 16]}, {"y": ["batch", 7]}, weights)
+    fed = []
+
+    class Counted(Session):
+        def run(self, feeds: Feeds) -> list[NDArray[np.generic]]:
+            fed.append(feeds)
+            return super().run(feeds)
+
+    images = pictures(3)
+    best = found_by(proto, images).trials[0].normalisation
+    given = [(best.apply(image, "rgb") if right else image[::-1])[None] for image in images]
+    subject = Subject(ir.from_proto(proto), "x", {"": images}, Counted, given=given, order="rgb")
+    found = measure(subject)
+    assert (len(fed) == 2 * (len(NORMALISATIONS) + 1)) is right
+    assert found.given is not None
+    assert found.given.excluded is not right
+    assert (found.best is found.given) is right
 
 
 def test_activations_that_saturate_exclude_a_scale() -> None:
