@@ -38,11 +38,7 @@ def transform_proto(model: ir.Model, function: Callable[[onnx.ModelProto], onnx.
         A new model that shares the weights with the old one.
     """
     interface = Interface.of(model)
-    weights = {
-        value.name: value
-        for value in model.graph.initializers.values()
-        if is_large(value) and not value.is_graph_output() and value.name is not None
-    }
+    weights = _weights(model)
     proto = _without(model, weights)
     result = ir.from_proto(function(proto))
     for value in [value for value in result.graph.inputs if value.name in weights]:
@@ -55,6 +51,19 @@ def transform_proto(model: ir.Model, function: Callable[[onnx.ModelProto], onnx.
             result.opset_imports.setdefault(domain, version)
     interface.restore(result)
     return result
+
+
+def without_weights(model: ir.Model) -> onnx.ModelProto:
+    """Return the model without its functions, as a ModelProto in which weights are graph inputs."""
+    return _without(model, _weights(model))
+
+
+def _weights(model: ir.Model) -> dict[str, ir.Value]:
+    return {
+        value.name: value
+        for value in model.graph.initializers.values()
+        if is_large(value) and not value.is_graph_output() and value.name is not None
+    }
 
 
 def is_large(value: ir.Value) -> bool:

@@ -35,15 +35,10 @@ def fold_constants(model: ir.Model) -> bool:
     Identity, and Dropout of inference, are removed as well. Operators on weights, such as Transpose or Cast,
     are folded unless the result is much larger than their inputs. Returns whether anything changed.
     """
-    from onnxscript.optimizer import fold_constants as fold
+    from xslim.passes.folder import Folder
 
     lifted = common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model).modified
-    folded = fold(
-        model,
-        onnx_shape_inference=True,
-        output_size_limit=_LARGEST_GROWTH,
-        should_fold=_Budget().allows,
-    ).modified
+    folded = Folder(_LARGEST_GROWTH, _Budget().allows)(model).modified
     return remove_unused(model) or folded or lifted
 
 

@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 import onnx_ir as ir
-from onnx_ir.passes import common
 
 from xslim.graph.editing import fresh_name
 from xslim.graph.ops import is_standard, new_constant
+from xslim.passes.inference import infer_once
 
 logger = logging.getLogger(__name__)
 
@@ -94,17 +94,8 @@ def _computed(model: ir.Model) -> Iterator[ir.Value]:
 
 
 def _infer(model: ir.Model) -> None:
-    graph = model.graph
-    inputs = list(graph.inputs)
-    constants = [(value, value.const_value) for value in graph.initializers.values()]
-    common.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model)
-    # Where the model cannot be serialised, the pass leaves its initializers among the inputs.
-    if len(graph.inputs) != len(inputs):
-        graph.inputs[:] = inputs
-        for value, tensor in constants:
-            value.const_value = tensor
-            graph.register_initializer(value)
-    # The pass takes the type of a sequence's elements for its own.
+    infer_once(model)
+    # onnx_ir takes the type of a sequence's elements for its own.
     for node in model.graph.all_nodes():
         for value in node.outputs if is_standard(node, *_CONTAINERS) else ():
             if isinstance(value.type, ir.TensorType):
