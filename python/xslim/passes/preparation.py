@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 import onnx_ir as ir
 from onnx_ir.passes import common
 
+from xslim.graph.garbage import collector_paused
 from xslim.graph.interface import Interface
 from xslim.graph.ops import opset as imported
 from xslim.passes.attention import split_packed_products
@@ -44,6 +45,7 @@ ONNXSLIM = "onnxslim"
 PER_CHANNEL_OPSET = 13
 
 
+@collector_paused()
 def prepare(
     model: ir.Model,
     *,
