@@ -13,6 +13,7 @@ from xslim.graph.interface import Interface
 from xslim.graph.ops import opset as imported
 from xslim.passes.attention import split_packed_products
 from xslim.passes.axes import write_out_axes
+from xslim.passes.chains import merge_chains
 from xslim.passes.folding import fold_constants, infer_shapes, remove_unused
 from xslim.passes.foreign import replace_foreign
 from xslim.passes.functions import DOMAIN, WINDOW_BODY, add_function
@@ -113,10 +114,8 @@ def prepare(
     steps.done("the replacement of onnxruntime's operators", model)
     model = _reach_opset(model, opset, minimum_opset, steps)
     _fold(model, steps)
-    if not skip_slim and has_work_for_onnxslim(model):
-        model = run_onnxslim(model)
-        steps.done(ONNXSLIM, model)
-        fold_constants(model)
+    if not skip_slim:
+        model = _slim(model, steps)
     model = _rewrite(model, opset, raise_opset_for, steps)
     if opset is not None and opset < imported(model):
         model = lower_opset(model, opset)
@@ -162,6 +161,16 @@ def _fold(model: ir.Model, steps: Steps) -> None:
     share_initializers(model)
     common.CommonSubexpressionEliminationPass()(model)
     steps.done("the folding of constants", model)
+
+
+def _slim(model: ir.Model, steps: Steps) -> ir.Model:
+    merge_chains(model)
+    steps.done("the merging of chains of Slice, Transpose and Reshape", model)
+    if has_work_for_onnxslim(model):
+        model = run_onnxslim(model)
+        steps.done(ONNXSLIM, model)
+        fold_constants(model)
+    return model
 
 
 def _pin(model: ir.Model, names: Sequence[str]) -> int:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import onnx_ir as ir
 
 from xslim.errors import InternalError
-from xslim.graph.ops import opset
-from xslim.graph.outside import transform_proto
+from xslim.graph.ops import constant, integers, is_standard, opset
+from xslim.graph.outside import is_large, transform_proto
 from xslim.passes.shapes import settle_shapes
 
 if TYPE_CHECKING:
@@ -41,14 +41,16 @@ PLAIN = {
     *("Conv", "ConvTranspose", "Gemm", "MatMul", "BatchNormalization", "LayerNormalization", "LRN"),
     *("AveragePool", "GlobalAveragePool", "GlobalMaxPool", "MaxPool", "ReduceMean", "Resize"),
     *("Clip", "HardSigmoid", "HardSwish", "LeakyRelu", "PRelu", "Relu"),
-    *("Elu", "Erf", "Exp", "Sigmoid", "Softmax", "Tanh", "Flatten"),
+    *("Elu", "Erf", "Exp", "Pow", "Sigmoid", "Softmax", "Sqrt", "Tanh", "Flatten", "Gather"),
 }
 """Operators that onnxslim leaves alone."""
-ARITHMETIC = {"Add", "Sub", "Mul", "Div"}
-"""Operators that onnxslim removes if they add 0 or multiply by 1."""
+ARITHMETIC = {"Add": 0, "Sub": 0, "Mul": 1, "Div": 1}
+"""Operators that onnxslim removes if a constant holds nothing but this number."""
 MOVING = {"Concat", "Reshape", "Slice", "Split", "Transpose"}
 """Operators that onnxslim removes if they change nothing, and merges if one reads another of its kind."""
-JUDGED = PLAIN | ARITHMETIC | MOVING
+JUDGED = PLAIN | ARITHMETIC.keys() | MOVING | {"Pad"}
+# Operators through which onnxslim moves the first of two Transposes.
+_VIEWS = ("Reshape", "Squeeze", "Unsqueeze")
 
 
 def has_work_for_onnxslim(model: ir.Model) -> bool:
@@ -64,24 +66,34 @@ def _is_work(node: ir.Node) -> bool:
     if node.domain != "" or node.op_type not in JUDGED:
         return True
     if node.op_type in ARITHMETIC:
-        return any(_is_neutral(value) for value in node.inputs)
+        return any(_is_all(value, ARITHMETIC[node.op_type]) for value in node.inputs)
+    if node.op_type == "Pad":
+        amounts = integers(node.inputs[1]) if len(node.inputs) > 1 else None
+        return amounts is None or not any(amounts)
     if node.op_type not in MOVING:
         return False
     source, result = node.inputs[0], node.outputs[0]
     if source is None or source.shape is None or source.shape == result.shape:
         return True
-    before = [value.producer() for value in node.inputs if value is not None]
-    behind = [value.producer() for other in before if other is not None for value in other.inputs if value]
-    kinds = [other.op_type for other in (*before, *(behind if node.op_type == "Transpose" else ())) if other]
-    return node.op_type in kinds
+    if node.op_type == "Reshape" and constant(node.inputs[1]) is None:
+        return True
+    before = [other for value in node.inputs if value is not None and (other := value.producer()) is not None]
+    if node.op_type == "Transpose":
+        before += [
+            other
+            for view in before
+            if is_standard(view, *_VIEWS) and view.inputs[0] is not None
+            if (other := view.inputs[0].producer()) is not None
+        ]
+    return any(is_standard(other, node.op_type) for other in before)
 
 
-def _is_neutral(value: ir.Value | None) -> bool:
-    """Whether a constant holds nothing but 0 or nothing but 1."""
-    if value is None or value.const_value is None:
+def _is_all(value: ir.Value | None, number: int) -> bool:
+    """Whether a constant holds nothing but this number; onnxslim does not see large ones."""
+    if value is None or value.const_value is None or is_large(value):
         return False
     array = value.const_value.numpy()
-    return bool(array.size) and array.flat[0] in (0, 1) and bool((array == array.flat[0]).all())
+    return bool(array.size) and bool((array == number).all())
 
 
 def run_onnxslim(model: ir.Model) -> ir.Model:
