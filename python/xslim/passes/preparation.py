@@ -223,7 +223,7 @@ def _rewrite(model: ir.Model, wanted: int | None, raise_opset_for: Collection[st
 def _extract_functions(model: ir.Model, steps: Steps) -> None:
     apply_rules(model, windows.rules)
     used = {node.op_type for node in model.graph if node.domain == DOMAIN}
-    for operator in used.intersection(windows.OPERATORS):
+    for operator in sorted(used.intersection(windows.OPERATORS)):
         add_function(model, operator, WINDOW_BODY)
     steps.done("the functions for window shuffles", model)
     decode_heads(model)
