@@ -39,13 +39,21 @@ def merge_chains(model: ir.Model) -> int:
         editor = GraphEditor(graph)
         for node in tuple(graph):
             made += _fix_target(editor, node) or _as_reshape(editor, node)
-        for node in reversed(tuple(graph)):
-            if node.graph is not None:
-                made += _merge_reshapes(editor, node) + _merge_slices(editor, node)
+        while merged := _merge_once(editor):
+            made += merged
     if made:
         logger.info("chains of Slice, Transpose and Reshape: %d nodes became simpler", made)
         remove_unused(model)
     return made
+
+
+def _merge_once(editor: GraphEditor) -> int:
+    """Merge every chain by one node, from behind; the names are those of the shorter chains."""
+    merged = 0
+    for node in reversed(tuple(editor.graph)):
+        if node.graph is not None:
+            merged += _merge_reshapes(editor, node) or _merge_slices(editor, node)
+    return merged
 
 
 def _fix_target(editor: GraphEditor, node: ir.Node) -> bool:
@@ -120,34 +128,28 @@ def _next_to_reshape(node: ir.Node) -> bool:
     return any(is_standard(other, "Reshape") for other in (before, *node.outputs[0].consumers()) if other)
 
 
-def _merge_reshapes(editor: GraphEditor, node: ir.Node) -> int:
-    """Let a Reshape read what the first of the Reshapes before it reads; return how many were removed."""
-    removed = 0
-    while (first := _before(node, "Reshape")) is not None:
-        target = integers(node.inputs[1])
-        if target is None or 0 in target or len(first.outputs[0].uses()) != 1:
-            break
-        node.replace_input_with(0, first.inputs[0])
-        node.name = first.outputs[0].name
-        editor.graph.remove(first, safe=True)
-        removed += 1
-    return removed
+def _merge_reshapes(editor: GraphEditor, node: ir.Node) -> bool:
+    """Let a Reshape read what the Reshape before it reads."""
+    first = _before(node, "Reshape")
+    target = None if first is None else integers(node.inputs[1])
+    if first is None or target is None or 0 in target or len(first.outputs[0].uses()) != 1:
+        return False
+    node.replace_input_with(0, first.inputs[0])
+    node.name = first.outputs[0].name
+    editor.graph.remove(first, safe=True)
+    return True
 
 
-def _merge_slices(editor: GraphEditor, node: ir.Node) -> int:
-    """Let all Slices of a Slice cut the tensor along the axes of both; return how many were merged."""
-    merged = 0
-    while (first := _before(node, "Slice")) is not None:
-        readers = [use.node for use in first.outputs[0].uses()]
-        if not all(_mergeable(first, reader) for reader in readers):
-            break
-        for reader in readers:
-            _cut_at_once(
-                editor, first, reader, (first if len(readers) == 1 else reader).outputs[0].name or ""
-            )
-        editor.graph.remove(first, safe=True)
-        merged += len(readers)
-    return merged
+def _merge_slices(editor: GraphEditor, node: ir.Node) -> bool:
+    """Let this Slice, and all others of the Slice before it, cut the tensor along the axes of both."""
+    first = _before(node, "Slice")
+    readers = [] if first is None else [use.node for use in first.outputs[0].uses()]
+    if first is None or not all(_mergeable(first, reader) for reader in readers):
+        return False
+    for reader in readers:
+        _cut_at_once(editor, first, reader, (first if len(readers) == 1 else reader).outputs[0].name or "")
+    editor.graph.remove(first, safe=True)
+    return True
 
 
 def _cut_at_once(editor: GraphEditor, first: ir.Node, second: ir.Node, name: str) -> None:

@@ -12,6 +12,7 @@ import onnx_ir as ir
 from onnxscript.optimizer._constant_folding import (
     DEFAULT_CONSTANT_FOLD_INPUT_SIZE_LIMIT,
     FoldConstantsPass,
+    Replacement,
 )
 
 
@@ -51,6 +52,21 @@ class Folder(FoldConstantsPass):  # type: ignore[misc]
             shape=ir.Shape(array.shape),
             const_value=tensor,
         )
+
+    def replace_node(self, node: ir.Node, replacement: Replacement, root: ir.Graph | ir.Function) -> None:
+        """Put a replacement in the place of a node.
+
+        onnxscript also writes the names of all values behind a constant into the model's metadata.
+        """
+        before = [value for value in node.inputs if value is not None]
+        ir.convenience.replace_nodes_and_values(
+            root, node, [node], replacement.new_nodes, node.outputs, replacement.new_outputs
+        )
+        for value in before if isinstance(root, ir.Graph) else ():
+            graph = value.graph if value.is_initializer() else None
+            if graph is not None and not value.uses() and not value.is_graph_output():
+                graph.initializers.pop(value.name or "")
+        self._modified = True
 
     def _do_inference(self, node: ir.Node) -> None:
         """Infer the types and shapes of a node's outputs; sizes that are known would stay as they are."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
 from xslim.errors import InternalError
-from xslim.graph.ops import constant, integers, is_standard, opset
+from xslim.graph.ops import constant, integers, is_standard, opset, static_shape
 from xslim.graph.outside import is_large, transform_proto
 from xslim.passes.shapes import settle_shapes
 
@@ -103,8 +104,10 @@ def run_onnxslim(model: ir.Model) -> ir.Model:
     """
     if not opset(model):
         return model
+    # Inference in onnxslim's every round can add nothing to shapes that are all known.
+    known = all(static_shape(value) is not None for node in model.graph.all_nodes() for value in node.outputs)
     try:
-        slimmed = transform_proto(model, _onnxslim)
+        slimmed = transform_proto(model, partial(_onnxslim, no_shape_infer=known))
     # onnxslim raises whatever the graph at hand provokes; the model is sound without it, only larger.
     except (InternalError, Exception) as error:  # noqa: BLE001
         logger.warning("onnxslim failed and was left out: %s: %s", type(error).__name__, error)
@@ -114,8 +117,10 @@ def run_onnxslim(model: ir.Model) -> ir.Model:
     return slimmed
 
 
-def _onnxslim(proto: onnx.ModelProto) -> onnx.ModelProto:
+def _onnxslim(proto: onnx.ModelProto, no_shape_infer: bool) -> onnx.ModelProto:
     import onnxslim
 
-    slimmed: onnx.ModelProto = onnxslim.slim(proto, skip_fusion_patterns=_OURS, skip_optimizations=_DONE)
+    slimmed: onnx.ModelProto = onnxslim.slim(
+        proto, skip_fusion_patterns=_OURS, skip_optimizations=_DONE, no_shape_infer=no_shape_infer
+    )
     return slimmed
