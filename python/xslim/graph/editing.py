@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from xslim.graph.ops import new_constant
+from xslim.graph.ops import body_graphs, new_constant
 
 
 class GraphEditor:
@@ -126,10 +126,15 @@ def _free(wanted: str, taken: Container[str]) -> str:
 
 def _names(graph: ir.Graph | ir.Function) -> set[str]:
     """Names of values and nodes in a graph and in the graphs nested in it."""
-    nodes = list(ir.traversal.RecursiveGraphIterator(graph))
-    values: list[ir.Value] = [output for node in nodes for output in node.outputs]
-    for part in {graph, *(node.graph for node in nodes if node.graph is not None)}:
-        values.extend(part.inputs)
-        values.extend(part.initializers.values() if isinstance(part, ir.Graph) else ())
-    names = (*(node.name for node in nodes), *(value.name for value in values))
+    names: set[str | None] = set()
+    waiting: list[ir.Graph | ir.Function] = [graph]
+    while waiting:
+        part = waiting.pop()
+        names.update(value.name for value in part.inputs)
+        if isinstance(part, ir.Graph):
+            names.update(part.initializers)
+        for node in part:
+            names.add(node.name)
+            names.update(output.name for output in node.outputs)
+            waiting.extend(body for item in node.attributes.values() for body in body_graphs(item))
     return {name for name in names if name}

@@ -61,7 +61,7 @@ def static_shape(value: ir.Value | None) -> tuple[int, ...] | None:
 
 def captured(node: ir.Node) -> list[ir.Value]:
     """Values of outer graphs that the bodies of a control-flow node read."""
-    bodies = [graph for item in node.attributes.values() for graph in _graphs(item)]
+    bodies = [graph for item in node.attributes.values() for graph in body_graphs(item)]
     own: set[ir.Value] = set()
     read: dict[ir.Value, None] = {}
     for body in bodies:
@@ -74,7 +74,8 @@ def captured(node: ir.Node) -> list[ir.Value]:
     return [value for value in read if value not in own]
 
 
-def _graphs(item: ir.Attr) -> list[ir.Graph]:
+def body_graphs(item: ir.Attr) -> list[ir.Graph]:
+    """Return the graphs that an attribute holds."""
     if item.type == ir.AttributeType.GRAPH:
         return [item.as_graph()]
     return list(item.as_graphs()) if item.type == ir.AttributeType.GRAPHS else []

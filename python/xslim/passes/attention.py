@@ -61,6 +61,7 @@ def split_packed_products(model: ir.Model) -> int:
     """
     made = 0
     for graph in model.graphs():
+        editor = GraphEditor(graph)
         for node in list(graph):
             try:
                 packed = _packed(node)
@@ -68,7 +69,7 @@ def split_packed_products(model: ir.Model) -> int:
                 logger.debug("%s stays packed: %s", node.name, reason)
                 continue
             if packed is not None:
-                _take_apart(graph, packed)
+                _take_apart(editor, packed)
                 made += 1
     if made:
         logger.info("packed products taken apart: %d", made)
@@ -178,7 +179,7 @@ def _part(gather: ir.Node, axis: int, ndim: int) -> int:
     return int(index)
 
 
-def _take_apart(graph: ir.Graph, packed: _Packed) -> None:
+def _take_apart(editor: GraphEditor, packed: _Packed) -> None:
     weight = constant(packed.product.inputs[1])
     bias = None if packed.last is packed.product else constant(packed.last.inputs[1])
     assert weight is not None
@@ -186,15 +187,15 @@ def _take_apart(graph: ir.Graph, packed: _Packed) -> None:
     for gather, part in packed.takers:
         first = part % packed.parts * width
         columns = slice(first, first + width)
-        value = _chain(graph, gather, packed, weight[:, columns], None if bias is None else bias[columns])
+        value = _chain(editor, gather, packed, weight[:, columns], None if bias is None else bias[columns])
         old = gather.outputs[0]
         value.name, value.type, value.shape = old.name, old.type, old.shape
         ir.convenience.replace_all_uses_with(old, value, replace_graph_outputs=True)
-        graph.remove(gather, safe=True)
+        editor.graph.remove(gather, safe=True)
 
 
 def _chain(
-    graph: ir.Graph,
+    editor: GraphEditor,
     gather: ir.Node,
     packed: _Packed,
     weight: NDArray[np.generic],
@@ -204,12 +205,12 @@ def _chain(
     name = gather.outputs[0].name
 
     def parameter(array: NDArray[np.generic], what: str) -> ir.Value:
-        return GraphEditor(graph).constant(f"{name}.{what}", array)
+        return editor.constant(f"{name}.{what}", array)
 
     def append(op_type: str, *inputs: ir.Value | None, **attributes: object) -> ir.Value:
         node = ir.node(op_type, inputs, attributes, name=f"{packed.product.name}.{name}.{op_type}")  # type: ignore[arg-type]
-        graph.insert_before(gather, node)
-        node.outputs[0].name = f"{name}.{op_type}"
+        editor.graph.insert_before(gather, node)
+        node.outputs[0].name = editor.fresh(f"{name}.{op_type}")
         node.outputs[0].type = gather.outputs[0].type
         return node.outputs[0]
 
