@@ -79,6 +79,13 @@ WORK = {
         make_node("Transpose", ["r"], ["t"], perm=[0, 2, 3, 1]),
         make_node("Transpose", ["t"], ["d"], perm=[0, 3, 1, 2]),
     ),
+    "Transpose before and behind a Reshape": _behind_relu(
+        make_node("Transpose", ["r"], ["t"], perm=[2, 0, 3, 1]),
+        make_node("Reshape", ["t", "s"], ["u"]),
+        make_node("Transpose", ["u"], ["d"], perm=[1, 3, 0, 2]),
+        s=np.array([8, 1, 8, 3]),
+    ),
+    "Pad by nothing": _behind_relu(make_node("Pad", ["r", "p"], ["d"]), p=np.zeros(8, np.int64)),
     "Reshape to the same shape": _behind_relu(
         make_node("Reshape", ["r", "s"], ["d"]), s=np.array([1, 3, 8, 8])
     ),
@@ -90,6 +97,35 @@ def test_what_onnxslim_removes_is_work(name: str) -> None:
     model = WORK[name]
     assert has_work_for_onnxslim(infer_shapes_of(model))
     assert len(prepare(model).graph) < len(model.graph)
+
+
+NO_WORK = {
+    "plus 1": _behind_relu(make_node("Add", ["r", "c"], ["d"]), c=np.ones(1, np.float32)),
+    "times 0": _behind_relu(make_node("Mul", ["r", "c"], ["d"]), c=np.zeros(1, np.float32)),
+    "plus zeros that onnxslim does not see": _behind_relu(
+        make_node("Add", ["r", "c"], ["d"]), c=np.zeros((3, 8, 8), np.float32)
+    ),
+    "a Gather": _behind_relu(make_node("Gather", ["r", "i"], ["d"], axis=1), i=np.array([2, 1, 0])),
+    "two Transposes around arithmetic": _behind_relu(
+        make_node("Transpose", ["r"], ["t"], perm=[0, 2, 3, 1]),
+        make_node("Add", ["t", "c"], ["u"]),
+        make_node("Transpose", ["u"], ["d"], perm=[0, 3, 1, 2]),
+        c=np.ones(3, np.float32),
+    ),
+    "padding": _behind_relu(
+        make_node("Pad", ["r", "p"], ["t"]),
+        make_node("MaxPool", ["t"], ["d"], kernel_shape=[3, 3], strides=[1, 1]),
+        p=np.array([0, 0, 1, 1, 0, 0, 1, 1]),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NO_WORK)
+def test_what_onnxslim_leaves_alone_is_no_work(name: str) -> None:
+    model = infer_shapes_of(NO_WORK[name])
+    assert not has_work_for_onnxslim(model)
+    before, after = to_proto(model).graph, to_proto(run_onnxslim(model)).graph
+    assert [node.op_type for node in before.node] == [node.op_type for node in after.node]
 
 
 def infer_shapes_of(model: ir.Model) -> ir.Model:
