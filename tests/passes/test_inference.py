@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -153,3 +154,18 @@ def test_constants_of_few_elements_are_used_for_inference() -> None:
     infer_shapes(model)
     shape = next(node for node in model.graph if node.op_type == "Concat").outputs[0]
     assert static_shape(shape) == (2,)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_folding_is_the_same_with_another_version_of_onnxscript(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def folded() -> list[tuple[str, list[str | None]]]:
+        model = load_model(MODELS[name])
+        fold_constants(model)
+        return [(node.op_type, [value.name for value in node.outputs]) for node in model.graph]
+
+    expected = folded()
+    # Importing this module then raises ImportError, as if onnxscript had moved what the folder is made of.
+    monkeypatch.setitem(sys.modules, "xslim.passes.folder", None)
+    assert folded() == expected

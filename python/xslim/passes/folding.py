@@ -35,11 +35,25 @@ def fold_constants(model: ir.Model) -> bool:
     Identity, and Dropout of inference, are removed as well. Operators on weights, such as Transpose or Cast,
     are folded unless the result is much larger than their inputs. Returns whether anything changed.
     """
-    from xslim.passes.folder import Folder
-
     lifted = common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model).modified
-    folded = Folder(_LARGEST_GROWTH, _Budget().allows)(model).modified
+    folded = _fold(model)
     return remove_unused(model) or folded or lifted
+
+
+def _fold(model: ir.Model) -> bool:
+    allows = _Budget().allows
+    try:
+        from xslim.passes.folder import Folder
+    except ImportError:
+        # The parts of onnxscript that the faster folder is made of are elsewhere in another version.
+        from onnxscript.optimizer import fold_constants as fold
+
+        found = fold(
+            model, onnx_shape_inference=True, output_size_limit=_LARGEST_GROWTH, should_fold=allows
+        ).modified
+    else:
+        found = Folder(_LARGEST_GROWTH, allows)(model).modified
+    return bool(found)
 
 
 def remove_unused(model: ir.Model) -> bool:
