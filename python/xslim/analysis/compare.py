@@ -231,7 +231,8 @@ class _Worker:
             if floats[name].dtype.kind == "f" and floats[name].shape == arrays[name].shape:
                 part.outputs[name] = kernels.error_sums(floats[name], arrays[name])
                 if is_class_vector(floats[name]):
-                    vectors[name] = floats[name], arrays[name]
+                    # Copies, because these stay after the sessions are closed.
+                    vectors[name] = np.copy(floats[name]), np.copy(arrays[name])
                 part.columns[name] = ColumnErrors()
                 part.columns[name].add(floats[name], arrays[name])
         for name in self._sketched:

@@ -42,7 +42,7 @@ from xslim.refinement.effort import (
 )
 from xslim.refinement.judge import Judge, Split
 from xslim.refinement.outcome import Outcome
-from xslim.runtime import Feeds, thread_count
+from xslim.runtime import Feeds, copied, thread_count
 
 
 @dataclass(frozen=True)
@@ -296,7 +296,7 @@ class _Judged:
 
     def update(self, arrays: Arrays) -> None:
         if self.split.holds_back(self._seen):
-            self.rows.append([arrays[name] for name in self.tensors])
+            self.rows.append(copied([arrays[name] for name in self.tensors]))
         self._seen += 1
 
 

@@ -18,7 +18,7 @@ from xslim.graph.saturation import operands, saturated_outputs
 from xslim.graph.tail import joined_outputs
 from xslim.refinement.effort import EFFORT, FAIR_OUTPUTS, FEWEST_AFFORDABLE, FEWEST_RUNS, LEAST_STRIDE, Effort
 from xslim.refinement.outcome import MOST_DB, SATURATED_DB, Outcome
-from xslim.runtime import Feeds, Session, split_columns, thread_count
+from xslim.runtime import Feeds, Session, copied, split_columns, thread_count
 from xslim.runtime import Split as ColumnSplit
 
 METRIC = "output SQNR (dB)"
@@ -134,7 +134,8 @@ class Judge:
         self.tensors = names
         if expected is None:
             shown = with_outputs(model, list(dict.fromkeys(names)))
-            expected = list(Session(shown, names, threads=1).run_all(self.feeds))
+            session = Session(shown, names, threads=1)
+            expected = [copied(row) for row in session.run_all(self.feeds)]
         self._expected = expected
         self._splits: list[ColumnSplit | None] = like._splits if like else self._find_splits(model, names)
         parts = [1 if part is None else 2 for part in self._splits] or [1] * len(names)

@@ -27,7 +27,7 @@ from xslim.kernels import ErrorMetrics
 from xslim.refinement.candidate import Candidate, Material
 from xslim.refinement.effort import LEAST_PROGRESS, PROBES, RANGE_STEPS
 from xslim.refinement.judge import output_errors
-from xslim.runtime import Feeds, Session, thread_count
+from xslim.runtime import Feeds, Session, copied, thread_count
 
 Scale = NDArray[np.float32]
 
@@ -159,7 +159,7 @@ class _Adjustable:
         self._feeds = feeds
         shown = with_outputs(reference, [*outputs, *probes])
         session = Session(shown, [*outputs, *probes], threads=1)
-        self._expected = list(session.run_all(feeds))
+        self._expected = [copied(row) for row in session.run_all(feeds)]
         self._weights = [1.0] * len(outputs) + [1.0 / len(probes) for _ in probes]
 
     def error(self, scales: Mapping[str, Scale]) -> float:

@@ -4,7 +4,7 @@ from xslim.runtime.agreement import disagreement
 from xslim.runtime.blocked import Blocked, BlockedSession, blocked_session
 from xslim.runtime.columns import ColumnErrors, LostColumns, Split, split_columns
 from xslim.runtime.isolated import Isolated, Runs, with_less_optimisation
-from xslim.runtime.memory import give_back
+from xslim.runtime.memory import copied, give_back
 from xslim.runtime.pool import Pool
 from xslim.runtime.random_input import random_feeds
 from xslim.runtime.session import Feeds, Session, is_lean_for_few_runs
@@ -27,6 +27,7 @@ __all__ = [
     "Split",
     "Stepwise",
     "blocked_session",
+    "copied",
     "disagreement",
     "give_back",
     "is_gap",

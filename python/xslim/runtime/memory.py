@@ -1,9 +1,22 @@
-"""Give memory that closed sessions have freed back to the system."""
+"""Free the memory of closed sessions, and give it back to the system."""
 
 from __future__ import annotations
 
 import ctypes
 import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+
+def copied(outputs: Sequence[Any]) -> list[Any]:
+    """Return copies of the arrays that a session has returned, to keep them after the session is closed.
+
+    An array of onnxruntime lies in the memory of its session, and keeps all of this memory from being freed.
+    Outputs that are not arrays, such as sequences, are returned as they are.
+    """
+    return [np.copy(item) if isinstance(item, np.ndarray) else item for item in outputs]
 
 
 def give_back() -> None:

@@ -20,7 +20,7 @@ from xslim.quantization.bias_correction import correct_biases
 from xslim.refinement.float_tensors import with_fused
 from xslim.refinement.noise import Noise, attribute_noise
 from xslim.refinement.remainders import Changed, Remainder, Remainders
-from xslim.runtime import Feeds, Session
+from xslim.runtime import Feeds, Session, copied
 
 MOST_MACS = 600_000_000_000
 """Multiply-accumulates of all runs that measure noise: about 40 seconds on two slow cores."""
@@ -136,7 +136,7 @@ def _noises(result: StaticResult, macs: int) -> list[tuple[Item, Noise]]:
     feeds = _samples(result, outputs)
     remainders = Remainders(reference, feeds)
     float_session = Session(reference, outputs, threads=1)
-    expected = list(float_session.run_all(feeds))
+    expected = [copied(row) for row in float_session.run_all(feeds)]
     # Refinement corrects mean errors, so they do not count.
     centred = bool(result.means) and len(feeds) >= FEWEST_SAMPLES
     parts = MOST_MACS // max(1, macs) // len(feeds)
