@@ -138,7 +138,8 @@ def compare(
     for number, (group, part) in enumerate(rounds):
         fetched = outputs if number == 0 or part is others else []
         worker = _Worker(reference, exported, group, fetched, int8_operators, sketched, channel_axes or {})
-        for found in tracked(_in_order(worker, part, threads), "comparing tensors", len(part)):
+        at_once = threads if group else thread_count()
+        for found in tracked(_in_order(worker, part, at_once), "comparing tensors", len(part)):
             total.add(found)
         worker.close()
     return total

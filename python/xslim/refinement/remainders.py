@@ -11,7 +11,7 @@ import onnx_ir as ir
 from xslim.calibration.budget import MEGABYTE, output_bytes
 from xslim.graph.outputs import with_outputs
 from xslim.graph.remainder import cut_equal_part
-from xslim.runtime import Feeds, Pool, Session, is_lean_for_few_runs, thread_count
+from xslim.runtime import Feeds, Pool, Session, copied, give_back, is_lean_for_few_runs, thread_count
 
 Result = TypeVar("Result")
 
@@ -90,6 +90,7 @@ class Remainders:
         with Pool(thread_count(), "xslim-remainders") as pool:
             for group in self._groups(changed):
                 yield from pool.map(call, self._fed(group))
+                give_back()
 
     def _groups(self, changed: Iterable[Changed]) -> Iterator[Sequence[_Cut]]:
         """Cut the copies; yield as many at a time as the limits allow."""
@@ -116,8 +117,9 @@ class Remainders:
         """Run the original once on every sample and return the tensors of these names."""
         if not names:
             return [{} for _ in self._samples]
-        session = Session(with_outputs(self._original, names), names, threads=1)
-        return [dict(zip(names, row, strict=True)) for row in session.run_all(self._samples)]
+        shown = with_outputs(self._original, names)
+        session = Session(shown, names, threads=1, lean=is_lean_for_few_runs(shown))
+        return [dict(zip(names, copied(row), strict=True)) for row in session.run_all(self._samples)]
 
 
 def _names(group: Sequence[_Cut]) -> list[str]:
