@@ -157,3 +157,20 @@ def test_checking_a_sound_model_changes_nothing():
     before = to_proto(model).SerializeToString()
     check_model(model)
     assert to_proto(model).SerializeToString() == before
+
+
+def test_reading_a_constant_twice_copies_nothing(tmp_path: Path):
+    proto = conv_net()
+    node = helper.make_node("Constant", [], ["k"], value=numpy_helper.from_array(np.ones(2000, np.float32)))
+    half = TensorProto(name="h", data_type=TensorProto.BFLOAT16, dims=[2], raw_data=b"\x80\x3f\x00\x40")
+    proto.graph.node.insert(0, node)
+    proto.graph.initializer.append(half)
+    onnx.save(proto, tmp_path / "m.onnx")
+    model = load_model(tmp_path / "m.onnx")
+    tensors = [value.const_value for value in model.graph.initializers.values() if value.name != "h"]
+    tensors += [node.attributes["value"].as_tensor() for node in model.graph if node.op_type == "Constant"]
+    assert len(tensors) > 3
+    for tensor in tensors:
+        assert np.shares_memory(tensor.numpy(), tensor.numpy())
+    # Types that numpy does not have are kept as they are.
+    assert model.graph.initializers["h"].const_value.tobytes() == half.raw_data

@@ -14,7 +14,7 @@ import onnx_ir as ir
 from xslim.config import missing_hint
 from xslim.errors import ModelError, OutputError
 from xslim.files import put_in_place, require_content, scratch_folder
-from xslim.graph.detached import standing_in
+from xslim.graph.detached import PLAIN, standing_in
 from xslim.graph.external import embed, locate, location
 from xslim.graph.foreign import foreign_hint, is_foreign
 from xslim.graph.outside import is_large
@@ -85,6 +85,7 @@ def load_model(source: str | os.PathLike[str] | onnx.ModelProto) -> ir.Model:
     check_model(model, where)
     model.meta[_DATA_FILES] = tuple(files)
     _read_small_weights(model)
+    _unpack_weights(model)
     return model
 
 
@@ -230,6 +231,31 @@ def _innermost(error: BaseException) -> BaseException:
     while error.__cause__ is not None:
         error = error.__cause__
     return error
+
+
+def _unpack_weights(model: ir.Model) -> None:
+    """Make all constants plain arrays: a message copies a weight whenever somebody reads it.
+
+    A session reads every weight, and a run makes dozens of sessions. The memory of the message is freed only
+    after the last of its constants is unpacked.
+    """
+    for value, tensor in _weights(model):
+        value.const_value = _unpacked(tensor)
+    for node in model.graph.all_nodes():
+        for name, attribute in list(node.attributes.items()):
+            if attribute.type == ir.AttributeType.TENSOR and not attribute.is_ref():
+                tensor = attribute.as_tensor()
+                if (plain := _unpacked(tensor)) is not tensor:
+                    node.attributes[name] = ir.AttrTensor(name, plain, doc_string=attribute.doc_string)
+
+
+def _unpacked(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
+    if not isinstance(tensor, ir.TensorProtoTensor) or tensor.dtype == ir.DataType.STRING:
+        return tensor
+    array = tensor.numpy()
+    if array.dtype.kind not in PLAIN or array.nbytes != tensor.nbytes:
+        return tensor
+    return ir.Tensor(array, name=tensor.name, doc_string=tensor.doc_string)
 
 
 def _read_small_weights(model: ir.Model) -> None:
