@@ -174,3 +174,16 @@ def test_reading_a_constant_twice_copies_nothing(tmp_path: Path):
         assert np.shares_memory(tensor.numpy(), tensor.numpy())
     # Types that numpy does not have are kept as they are.
     assert model.graph.initializers["h"].const_value.tobytes() == half.raw_data
+
+
+@pytest.mark.parametrize("constant", [False, True])
+def test_values_that_do_not_fill_their_shape_are_left_to_onnxruntime(constant: bool):
+    short = TensorProto(name="k", data_type=TensorProto.FLOAT, dims=[4], float_data=[1.0, 2.0])
+    nodes = [helper.make_node("Add", ["x", "k"], ["y"], name="add")]
+    if constant:
+        nodes.insert(0, helper.make_node("Constant", [], ["k"], value=short))
+    shape = helper.make_tensor_value_info("x", TensorProto.FLOAT, [4])
+    result = helper.make_tensor_value_info("y", TensorProto.FLOAT, [4])
+    graph = helper.make_graph(nodes, "g", [shape], [result], [] if constant else [short])
+    model = load_model(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]))
+    assert len(model.graph) == len(nodes)

@@ -252,7 +252,11 @@ def _unpack_weights(model: ir.Model) -> None:
 def _unpacked(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
     if not isinstance(tensor, ir.TensorProtoTensor) or tensor.dtype == ir.DataType.STRING:
         return tensor
-    array = tensor.numpy()
+    try:
+        array = tensor.numpy()
+    except ValueError:
+        # The values do not fill the shape; onnxruntime says so when it loads the model.
+        return tensor
     if array.dtype.kind not in PLAIN or array.nbytes != tensor.nbytes:
         return tensor
     return ir.Tensor(array, name=tensor.name, doc_string=tensor.doc_string)
