@@ -54,6 +54,19 @@ def trained(truth: Normalisation, order: str, channels: int) -> onnx.ModelProto:
     return models.model(nodes, shape, {"y": ["batch", 7]}, weights | learnt)
 
 
+def with_biases() -> onnx.ModelProto:
+    """Make Conv with biases, Relu, pooling and classes, without BatchNormalization."""
+    weights = {"w": models.draw(5, 12, 3, 3, 3), "b": models.draw(7, 12), "v": models.draw(6, 7, 12)}
+    nodes = [
+        helper.make_node("Conv", ["x", "w", "b"], ["c"], name="conv", pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["c"], ["r"], name="relu"),
+        helper.make_node("GlobalAveragePool", ["r"], ["g"], name="gap"),
+        helper.make_node("Flatten", ["g"], ["f"], name="flatten"),
+        helper.make_node("Gemm", ["f", "v"], ["y"], name="fc", transB=1),
+    ]
+    return models.model(nodes, {"x": ["batch", 3, 16, 16]}, {"y": ["batch", 7]}, weights)
+
+
 def found_by(proto: onnx.ModelProto, images: Sequence[Floats]) -> Measured:
     model = ir.from_proto(proto)
     return measure(Subject(model, "x", {"stretched": images}, Session))
@@ -108,15 +121,7 @@ def test_the_configured_input_is_judged_as_well() -> None:
 
 def test_biases_of_the_first_layer_exclude_another_scale() -> None:
     """Without BatchNormalization, biases tell inputs around one from inputs around a hundred."""
-    weights = {"w": models.draw(5, 12, 3, 3, 3), "b": models.draw(7, 12), "v": models.draw(6, 7, 12)}
-    nodes = [
-        helper.make_node("Conv", ["x", "w", "b"], ["c"], name="conv", pads=[1, 1, 1, 1]),
-        helper.make_node("Relu", ["c"], ["r"], name="relu"),
-        helper.make_node("GlobalAveragePool", ["r"], ["g"], name="gap"),
-        helper.make_node("Flatten", ["g"], ["f"], name="flatten"),
-        helper.make_node("Gemm", ["f", "v"], ["y"], name="fc", transB=1),
-    ]
-    proto = models.model(nodes, {"x": ["batch", 3, 16, 16]}, {"y": ["batch", 7]}, weights)
+    proto = with_biases()
     found = found_by(proto, pictures(3))
     assert found.by == "answers"
     assert {trial.normalisation.label for trial in found.trials if trial.excluded} == {
@@ -129,15 +134,7 @@ def test_biases_of_the_first_layer_exclude_another_scale() -> None:
 
 @pytest.mark.parametrize("right", [True, False])
 def test_right_answers_on_two_images_spare_the_others(right: bool) -> None:
-    weights = {"w": models.draw(5, 12, 3, 3, 3), "b": models.draw(7, 12), "v": models.draw(6, 7, 12)}
-    nodes = [
-        helper.make_node("Conv", ["x", "w", "b"], ["c"], name="conv", pads=[1, 1, 1, 1]),
-        helper.make_node("Relu", ["c"], ["r"], name="relu"),
-        helper.make_node("GlobalAveragePool", ["r"], ["g"], name="gap"),
-        helper.make_node("Flatten", ["g"], ["f"], name="flatten"),
-        helper.make_node("Gemm", ["f", "v"], ["y"], name="fc", transB=1),
-    ]
-    proto = models.model(nodes, {"x": ["batch", 3, 16, 16]}, {"y": ["batch", 7]}, weights)
+    proto = with_biases()
     fed = []
 
     class Counted(Session):

@@ -129,14 +129,15 @@ def compare(
         raise InternalError("there is no sample to compare")
     total = Comparison()
     outputs = [value.name or "" for value in reference.graph.outputs]
-    first, others = samples[:detailed], samples[len(samples[:detailed]) :]
+    count = len(samples) if detailed is None else detailed
+    first, others = samples[:count], samples[count:]
     sizes = _sizes(reference, tensors, samples[0])
     threads = max(1, min(thread_count(), memory_bytes // max(1, sum(sizes.values()))))
-    rounds = [(group, first) for group in _groups(sizes, memory_bytes // threads)]
+    groups = list(_groups(sizes, memory_bytes // threads))
+    rounds = [(groups[0], first, outputs), *((group, first, []) for group in groups[1:])]
     if others:
-        rounds.append(([], others))
-    for number, (group, part) in enumerate(rounds):
-        fetched = outputs if number == 0 or part is others else []
+        rounds.append(([], others, outputs))
+    for group, part, fetched in rounds:
         worker = _Worker(reference, exported, group, fetched, int8_operators, sketched, channel_axes or {})
         at_once = threads if group else thread_count()
         for found in tracked(_in_order(worker, part, at_once), "comparing tensors", len(part)):

@@ -196,6 +196,7 @@ def _replace(node: ir.Node, position: int, array: NDArray[Any], *, shared: bool 
     value = node.inputs[position]
     assert value is not None
     assert value.const_value is not None
+    # Sessions read arrays in C order in place, and copy others.
     array = array.astype(value.const_value.numpy().dtype, order="C")
     if not shared and len(value.uses()) == 1:
         value.const_value = ir.tensor(array, name=value.name)
