@@ -203,6 +203,16 @@ fn zeros_constants_and_specials_in_long_runs() {
     assert!(sketch.range().unwrap().0.is_sign_positive());
 }
 
+/// A counter that wraps around would lose a multiple of 65,536.
+#[test]
+fn one_bin_takes_more_values_than_a_16_bit_counter() {
+    for value in [1.5, -0.0, -3.0] {
+        let mut values = vec![value; 200_000];
+        values.push(2.5);
+        assert_eq!(sketch(&values).bins(), naive_bins(&values));
+    }
+}
+
 #[test]
 fn a_nan_whose_leading_bits_are_those_of_infinity() {
     let sketch = sketch(&[f32::from_bits(0x7f80_0001), f32::from_bits(0xff80_0001), f32::INFINITY]);

@@ -99,7 +99,9 @@ impl Sketch {
             return Err(KernelError::SketchFull { most: MOST });
         }
         for (&key, counts) in &other.octaves {
-            self.add_octave(key, counts.iter().copied());
+            for (to, from) in self.octave(key).iter_mut().zip(counts.iter()) {
+                *to += from;
+            }
         }
         self.zeros += other.zeros;
         self.nan += other.nan;
@@ -228,11 +230,9 @@ impl Sketch {
             .collect()
     }
 
-    fn add_octave(&mut self, key: OctaveKey, counts: impl Iterator<Item = u64>) {
-        let octave = self.octaves.entry(key).or_insert_with(|| Box::new([0; BINS]));
-        for (to, from) in octave.iter_mut().zip(counts) {
-            *to += from;
-        }
+    /// The bins of an octave, which is added if it holds no value yet.
+    fn octave(&mut self, key: OctaveKey) -> &mut Counts {
+        self.octaves.entry(key).or_insert_with(|| Box::new([0; BINS]))
     }
 }
 

@@ -1,9 +1,10 @@
 //! Observing tensors: the hot loop of calibration.
 //!
 //! A tensor is cut into tasks that run in parallel, and a task into blocks that stay in the first-level cache. For
-//! each block, one vectorised scan finds the extremes and one loop counts the values. The counters are 32-bit and
-//! belong to one thread. After a task, the octaves that hold new values are added to the sketch. All arithmetic is
-//! on integers, so neither the division into tasks nor their order changes the result.
+//! each block, one vectorised scan finds the extremes and one loop counts the values. The counters are 16-bit, so
+//! that those of the octaves in use stay in that cache as well, and belong to one thread. After a task, the octaves
+//! that hold new values are added to the sketch. All arithmetic is on integers, so neither the division into tasks
+//! nor their order changes the result.
 
 use std::cell::RefCell;
 use std::sync::{Mutex, PoisonError};
@@ -16,8 +17,10 @@ use crate::error::Result;
 use crate::threads;
 use crate::values::{Values, ordered};
 
-/// Number of elements per task: enough to make the time for adding the counters to the sketch small.
-const TASK: usize = 1 << 19;
+/// Number of elements per task: as many as a 16-bit counter can count, and enough to make the time for adding the
+/// counters to the sketch small.
+const TASK: usize = 15 * BLOCK;
+const _: () = assert!(TASK <= u16::MAX as usize);
 /// Elements of a block: 16 KB of float32.
 const BLOCK: usize = 1 << 12;
 /// Number of elements below which waking the threads takes longer than counting.
@@ -25,7 +28,10 @@ const SMALL: usize = 1 << 14;
 /// All bins of all octaves, NaN and infinities included.
 const CELLS: usize = 1 << (u32::BITS - DROPPED_BITS);
 
-type Counters = [u32; CELLS];
+/// Number of counters that are looked at together.
+const LINE: usize = 32;
+
+type Counters = [u16; CELLS];
 
 thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch::new());
@@ -48,7 +54,7 @@ impl Scratch {
         }
     }
 
-    fn octave(&mut self, key: OctaveKey) -> &mut [u32] {
+    fn octave(&mut self, key: OctaveKey) -> &mut [u16] {
         &mut self.counts[usize::from(key) * BINS..][..BINS]
     }
 }
@@ -116,7 +122,11 @@ impl Sketch {
         self.min = self.min.min(min + 0.0);
         self.max = self.max.max(max + 0.0);
         for key in [0, NEGATIVE] {
-            let zeros = take_sum(scratch.octave(key));
+            let counts = scratch.octave(key);
+            let zeros = total(counts);
+            if zeros > 0 {
+                counts.fill(0);
+            }
             self.zeros += zeros;
             remaining -= zeros;
         }
@@ -127,10 +137,9 @@ impl Sketch {
             }
             for key in [exponent, exponent | NEGATIVE] {
                 let counts = scratch.octave(key);
-                let sum: u64 = counts.iter().map(|&count| u64::from(count)).sum();
+                let sum = total(counts);
                 if sum > 0 {
-                    self.add_octave(key, counts.iter().map(|&count| u64::from(count)));
-                    counts.fill(0);
+                    take_counts(counts, self.octave(key));
                     remaining -= sum;
                 }
             }
@@ -155,12 +164,35 @@ impl Sketch {
     }
 }
 
-fn take_sum(counts: &mut [u32]) -> u64 {
-    let sum = counts.iter().map(|&count| u64::from(count)).sum();
-    if sum > 0 {
-        counts.fill(0);
+/// Sum of the counters of one octave.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2", "aarch64+neon",))]
+fn total(counts: &[u16]) -> u64 {
+    let mut sum = 0;
+    for count in counts {
+        // All counters of a task together count at most TASK values.
+        sum += u32::from(*count);
     }
-    sum
+    u64::from(sum)
+}
+
+/// Adds the counters of one octave to its bins and clears them. Most octaves hold few values: lines of counters
+/// without a value are skipped.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2", "aarch64+neon",))]
+fn take_counts(from: &mut [u16], to: &mut [u64; BINS]) {
+    let lines = from.as_chunks_mut::<LINE>().0.iter_mut();
+    for (from, to) in lines.zip(to.as_chunks_mut::<LINE>().0) {
+        let mut bits = 0;
+        for count in &*from {
+            bits |= *count;
+        }
+        if bits == 0 {
+            continue;
+        }
+        for (to, from) in to.iter_mut().zip(from.iter_mut()) {
+            *to += u64::from(*from);
+            *from = 0;
+        }
+    }
 }
 
 fn finite_range(values: Values<'_>, buffer: &mut [f32]) -> (f32, f32) {
