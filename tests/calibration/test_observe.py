@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -278,6 +280,31 @@ def test_other_collectors_see_every_sample_beside_known_sketches(case: Case, tmp
         observe(case.model, case.tensors, case.data, Settings(store=store), [collector], [case.tensors[0]])
     assert len(fresh.seen) > 1
     assert np.array_equal(np.concatenate(fresh.seen), np.concatenate(again.seen))
+
+
+@pytest.mark.parametrize("threads", ["1", "3"])
+def test_collectors_see_one_batch_after_another_although_later_runs_end_first(
+    case: Case, monkeypatch: pytest.MonkeyPatch, threads: str
+) -> None:
+    monkeypatch.setenv("XSLIM_THREADS", threads)
+    batches = list(case.data.batches())
+    expected = [Session(case.model).run(feeds)[0] for feeds in batches]
+    output = str(case.model.graph.outputs[0].name)
+    seen = [Remembering(output), Remembering(output)]
+    run, begun = Session.run, itertools.count()
+
+    def slow_at_first(session: Session, feeds: Feeds) -> Sequence[NDArray[Any]]:
+        if next(begun) % 3 == 0:
+            time.sleep(0.05)
+        return run(session, feeds)
+
+    def alike(number: int) -> None:
+        assert [len(collector.seen) for collector in seen] == [number, number]
+
+    monkeypatch.setattr(Session, "run", slow_at_first)
+    assert stream(case.model, seen, iter(batches), after_batch=alike) == len(batches)
+    for collector in seen:
+        np.testing.assert_allclose(collector.seen, expected, rtol=1e-5)
 
 
 class Failing:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
 from typing import Any
 
 import onnx_ir as ir
@@ -30,7 +29,8 @@ def stream(
     """Run the float model on all batches and pass every collector the tensors that it names.
 
     As many batches run concurrently as there are threads, each in a single thread, so results do not depend
-    on the number of threads. A batch runs while the collectors observe the one before it.
+    on the number of threads. The thread that ran a batch also passes it to the collectors, after the batches
+    before, while the other threads run later ones.
 
     Parameters
     ----------
@@ -71,23 +71,27 @@ def stream(
     first, batches = _peeked(batches) if in_blocks and device == "cpu" else (None, batches)
     blocked = None if first is None else blocked_session(shown, names, session, first)
 
-    def run(feeds: Feeds) -> Mapping[str, Any]:
-        return dict(zip(names, (blocked or session).run(feeds), strict=True))
-
     workers = (workers or thread_count()) if device == "cpu" else 1
-    results = map_ahead(run, batches, workers, held=workers, name="xslim-calibration")
-    observers = Pool(min(max(len(collectors), 1), thread_count()), "xslim-collector")
-    observation = _Observation(collectors, observers, after_batch)
+    others = Pool(min(max(len(collectors) - 1, 1), thread_count()), "xslim-collector")
+    observation = _Observation(collectors, others, after_batch)
+
+    def run(item: tuple[int, Feeds]) -> None:
+        index, feeds = item
+        try:
+            arrays = dict(zip(names, (blocked or session).run(feeds), strict=True))
+            observation.take(index, arrays)
+        except BaseException:
+            observation.end()
+            raise
+
+    done = map_ahead(run, enumerate(batches), workers, held=workers, name="xslim-calibration")
     try:
-        # Collectors run in threads of their own, because Ctrl-C interrupts only the main thread.
-        with observers, Pool(1, "xslim-observer") as observer:
-            for arrays in results:
-                observer.submit(partial(observation.take, arrays)).result()
-                # The memory of this batch is freed before the next batch begins.
-                del arrays
+        with others:
+            for _ in done:
+                pass
     except BaseException as error:
         observation.end()
-        _end(results, error)
+        _end(done, error)
         _end(batches, error)
         raise
     _end(batches)
@@ -98,32 +102,41 @@ class _Observation:
     """Passes batches to all collectors, one batch after another; a batch reaches all collectors or none.
 
     The collectors take a batch at the same time: if they took turns, observing would last longer than a run
-    of the model, and the second core would wait.
+    of the model, and the threads with later batches would wait.
     """
 
     def __init__(
-        self, collectors: Sequence[Collector], threads: Pool, after_batch: Callable[[int], None] | None
+        self, collectors: Sequence[Collector], others: Pool, after_batch: Callable[[int], None] | None
     ) -> None:
-        self._collectors, self._threads, self._after_batch = collectors, threads, after_batch
-        self._lock = threading.Lock()
+        self._collectors, self._others, self._after_batch = collectors, others, after_batch
+        self._turn = threading.Condition()
         self._ended = False
         self.batches = 0
 
-    def take(self, arrays: Mapping[str, Any]) -> None:
-        """Pass one batch to all collectors, unless the run has ended."""
-        with self._lock:
+    def take(self, index: int, arrays: Mapping[str, Any]) -> None:
+        """Pass batch number `index` to all collectors after those before it, unless the run has ended."""
+        with self._turn:
+            self._turn.wait_for(lambda: self._ended or self.batches == index)
             if self._ended:
                 return
-            for _ in self._threads.map(lambda collector: collector.update(arrays), self._collectors):
-                pass
+            self._update(arrays)
             self.batches += 1
             if self._after_batch is not None:
                 self._after_batch(self.batches)
+            self._turn.notify_all()
+
+    def _update(self, arrays: Mapping[str, Any]) -> None:
+        rest = self._others.map(lambda collector: collector.update(arrays), self._collectors[1:])
+        for collector in self._collectors[:1]:
+            collector.update(arrays)
+        for _ in rest:
+            pass
 
     def end(self) -> None:
         """Wait for the batch that the collectors are observing, and accept no further batch."""
-        with self._lock:
+        with self._turn:
             self._ended = True
+            self._turn.notify_all()
 
 
 def _peeked(batches: Iterable[Feeds]) -> tuple[Feeds | None, Iterable[Feeds]]:
