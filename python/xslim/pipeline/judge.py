@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +32,9 @@ EXPLAINED = 10.0
 
 GROUP = 64
 """Number of inner tensors that one run returns during the search for the first wrong tensor."""
+
+
+Run = Callable[[Feeds], list[NDArray[np.generic]]]
 
 
 @dataclass(frozen=True)
@@ -63,9 +66,12 @@ class Judge:
 
     def fault(self, model: ir.Model) -> Fault | None:
         """Return what is wrong with a model, or None."""
+        trials = self._original.trials
         try:
-            for trial in self._original.trials:
-                found = self._differences(trial, self._evaluate(model, trial.names, trial.feeds))
+            # A session for every trial would send the weights to the child process again.
+            run = self._runner(model, trials[0].names if trials else [])
+            for trial in trials:
+                found = self._differences(trial, run(trial.feeds))
                 if found:
                     logger.debug("differs at first sight: %s", "; ".join(map(str, found)))
                     if fault := self._excused(model, trial, found):
@@ -146,14 +152,18 @@ class Judge:
         return next(iter(self._differences(TrialRun(trial.feeds, first, trial.names), loaded)), None)
 
     def _evaluate(self, model: ir.Model, names: Sequence[str], feeds: Feeds) -> list[NDArray[np.generic]]:
-        """Run a model once and return some of its tensors; feeds that are not inputs are left out."""
+        """Run a model once and return some of its tensors."""
+        return self._runner(model, names)(feeds)
+
+    def _runner(self, model: ir.Model, names: Sequence[str]) -> Run:
+        """Return a function that runs a model; feeds that are not inputs of the model are left out."""
         if not names:
-            return []
+            return lambda feeds: []
         taken = {value.name for value in model.graph.inputs}
         session = self._original.isolated.session(
             with_outputs(model, names), names, optimisation=NONE, lean=True
         )
-        return session.run({name: array for name, array in feeds.items() if name in taken})
+        return lambda feeds: session.run({name: array for name, array in feeds.items() if name in taken})
 
 
 def _nudge(array: NDArray[Any]) -> NDArray[Any]:

@@ -38,6 +38,9 @@ T = TypeVar("T")
 START_SECONDS = 120.0
 """Time limit for importing onnxruntime in a new process, in seconds."""
 
+PIPE_BYTES = 1 << 20
+"""Size of the pipes to and from the child, where the system lets a process choose: weights pass through them."""
+
 # The child has its parent's module path, but it does not run the package's `__init__`, which imports much
 # more.
 _BOOT = """
@@ -314,6 +317,7 @@ def _start(memory: int) -> _Child | None:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
+            pipesize=PIPE_BYTES,
         )
     except OSError as error:
         logger.debug("no process can be started, so models run in this one: %s", error)
