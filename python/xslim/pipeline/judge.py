@@ -158,7 +158,7 @@ class Judge:
     def _runner(self, model: ir.Model, names: Sequence[str]) -> Run:
         """Return a function that runs a model; feeds that are not inputs of the model are left out."""
         if not names:
-            return lambda feeds: []
+            return lambda _: []
         taken = {value.name for value in model.graph.inputs}
         session = self._original.isolated.session(
             with_outputs(model, names), names, optimisation=NONE, lean=True

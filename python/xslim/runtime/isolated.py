@@ -39,7 +39,7 @@ START_SECONDS = 120.0
 """Time limit for importing onnxruntime in a new process, in seconds."""
 
 PIPE_BYTES = 1 << 20
-"""Size of the pipes to and from the child, where the system lets a process choose: weights pass through them."""
+"""Size of the pipes to and from the child, where the system lets it be chosen. Weights pass through them."""
 
 # The child has its parent's module path, but it does not run the package's `__init__`, which imports much
 # more.
