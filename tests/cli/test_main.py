@@ -13,7 +13,7 @@ import onnx
 import pytest
 
 import xslim
-from tests.cli.workspace import Workspace, make_workspace
+from tests.cli.workspace import Workspace, make_workspace, replace_pipeline
 from xslim.cli import main
 from xslim.cli.commands import COMMANDS
 from xslim.config import Config, schema
@@ -22,11 +22,6 @@ from xslim.config import Config, schema
 @pytest.fixture
 def space(tmp_path: Path) -> Workspace:
     return make_workspace(tmp_path / "space")
-
-
-def replace_pipeline(monkeypatch: pytest.MonkeyPatch, function: Any) -> None:
-    # Set in the dict: setattr would first look the real one up, which imports everything.
-    monkeypatch.setitem(vars(xslim), "quantize_onnx_model", function)
 
 
 @pytest.fixture

@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
 import numpy as np
 import onnx
+import pytest
 
 from tests import models
 from xslim.cli import main
 
 SHAPE = (1, 3, 8, 8)
+
+
+def replace_pipeline(monkeypatch: pytest.MonkeyPatch, function: Callable[..., object]) -> None:
+    """Let the command line call a function with configuration, model and output in place of a run."""
+
+    def run(*arguments: object, **_: object) -> tuple[Any, Path]:
+        function(*arguments)
+        return SimpleNamespace(comparison=[]), Path()
+
+    monkeypatch.setattr("xslim.pipeline.run.run", run)
 
 
 @dataclass

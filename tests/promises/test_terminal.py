@@ -17,7 +17,7 @@ from onnx import TensorProto, helper
 
 import xslim
 from tests import models
-from tests.cli.workspace import Workspace, make_workspace
+from tests.cli.workspace import Workspace, make_workspace, replace_pipeline
 from xslim.cli import main
 
 # Colours and a new title; a line of its own; C1, DEL, the direction of writing, half a character.
@@ -101,7 +101,7 @@ NOISE = ("of somebody", "of onnxslim", "of onnx_ir", "of Python", "of C++")
 def test_other_libraries_are_heard_with_debug_only(
     option: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(vars(xslim), "quantize_onnx_model", noisy)
+    replace_pipeline(monkeypatch, noisy)
     # What onnxslim adds when it is used before the command runs.
     monkeypatch.setattr(logging.getLogger("onnxslim"), "handlers", [logging.StreamHandler()])
     with warnings.catch_warnings():

@@ -24,7 +24,9 @@ EXAMPLES = """examples:
 
 
 if TYPE_CHECKING:
-    from xslim.config import Config
+    from collections.abc import Sequence
+
+    from xslim.export.proof import OutputComparison
 
 logger = logging.getLogger(__name__)
 
@@ -94,26 +96,25 @@ def run(options: argparse.Namespace) -> int:
     )
     if config.quantization_parameters.precision_level == PrecisionLevel.SLIM:
         _mention_slimming(options.output_path)
-    import_run(config)
-    if options.fail_below is None:
-        xslim.quantize_onnx_model(config, options.input_path, options.output_path)
-        return 0
-    return _guarded_run(config, options)
+    from xslim.runtime import Isolated
+
+    # The child process imports onnxruntime while this process imports the rest.
+    with Isolated() as isolated:
+        import_run(config)
+        from xslim.pipeline.run import run as run_level
+
+        finished, _ = run_level(config, options.input_path, options.output_path, isolated=isolated)
+    return 0 if options.fail_below is None else _below(finished.comparison, options.fail_below)
 
 
-def _guarded_run(config: Config, options: argparse.Namespace) -> int:
-    """Run, and return 1 if an output is below the wanted SQNR; the model is written all the same."""
-    from xslim.pipeline.run import run as run_level
-
-    finished, _ = run_level(config, options.input_path, options.output_path)
-    if not finished.comparison:
+def _below(comparison: Sequence[OutputComparison], wanted: float) -> int:
+    """Return 1 if an output is below the wanted SQNR; the model is written all the same."""
+    if not comparison:
         logger.warning("--fail-below: no output could be compared with the float model")
-    below = [row for row in finished.comparison if not row.sqnr_db >= options.fail_below]
+    below = [row for row in comparison if not row.sqnr_db >= wanted]
     for row in below:
-        logger.warning(
-            "output %s is at %.2f dB, below the wanted %g dB", row.name, row.sqnr_db, options.fail_below
-        )
-    return int(bool(below) or not finished.comparison)
+        logger.warning("output %s is at %.2f dB, below the wanted %g dB", row.name, row.sqnr_db, wanted)
+    return int(bool(below) or not comparison)
 
 
 def _mention_slimming(output: str | None) -> None:

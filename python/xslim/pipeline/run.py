@@ -39,8 +39,9 @@ def run(
     model_or_path: ModelArgument | None,
     output_path: str | Path | None,
     sketch_files: Sequence[str | Path] = (),
+    isolated: Isolated | None = None,
 ) -> tuple[Finished, Path]:
-    """Return the results and the file that holds the model."""
+    """Return the results and the file that holds the model; a child process that has started is used."""
     started = time.monotonic()
     config = load_config(config_or_path)
     # A wrong number of threads or a wrong table is an error before any work starts.
@@ -52,10 +53,10 @@ def run(
     sketches = [Path(name) for name in sketch_files]
     outputs = paths.files(config, sketches_given=bool(sketches))
     # The child imports onnxruntime while this process reads and prepares the model.
-    with shown_progress(), Isolated() as isolated:
+    with shown_progress(), isolated or Isolated() as child:
         model = load_protected(config, source, outputs, paths.reports(config), sketches)
         convert = load_level(config.quantization_parameters.precision_level)
-        result = convert(model, source, config, paths, sketches, isolated)
+        result = convert(model, source, config, paths, sketches, child)
     logger.info("wrote %s in %.1f s", paths.model, time.monotonic() - started)
     return result, paths.model
 
