@@ -138,11 +138,10 @@ impl Gram {
     /// value that is not finite the sums are useless, and [`Gram::is_finite`] returns false.
     pub fn add(&mut self, source: Source<'_>, positions: &[usize]) -> Result<()> {
         source.check(self.blocks, self.columns, positions)?;
-        let (blocks, columns) = (self.blocks, self.columns);
-        let parts = self.waiting.iter_mut().zip(self.first.chunks_exact_mut(columns));
-        for (block, (waiting, first)) in parts.enumerate() {
-            let start = waiting.len();
-            source.gather(block, columns, blocks, positions, waiting);
+        let columns = self.columns;
+        let start = self.waiting[0].len();
+        source.gather(columns, positions, &mut self.waiting);
+        for (waiting, first) in self.waiting.iter().zip(self.first.chunks_exact_mut(columns)) {
             add_sums(first, &waiting[start..]);
             self.finite &= first.iter().all(|sum| sum.is_finite());
         }

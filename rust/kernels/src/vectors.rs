@@ -2,8 +2,6 @@
 //!
 //! Patches are copied for the chosen positions only, so the unfolded image is never held in memory.
 
-use std::ops::Range;
-
 use crate::error::{KernelError, Result};
 
 /// How a convolution looks at a tensor of shape `(batch, channels, height, width)`.
@@ -48,7 +46,7 @@ impl Source<'_> {
             Self::Rows(data) => (data.len().is_multiple_of(total), data.len() / total),
             Self::Patches(Images { data, shape: [channels, height, width], block }, window) => {
                 let image = channels * height * width;
-                let area = window.kernel[0] * window.kernel[1];
+                let area = window.area();
                 let fits = channels * area == total
                     && columns.checked_rem(area) == Some(0)
                     && channels.checked_rem(*block) == Some(0)
@@ -66,58 +64,76 @@ impl Source<'_> {
         }
     }
 
-    /// Appends the block's part of every chosen vector.
-    pub(crate) fn gather(
-        &self,
-        block: usize,
-        columns: usize,
-        blocks: usize,
-        positions: &[usize],
-        vectors: &mut Vec<f32>,
-    ) {
-        vectors.reserve(positions.len() * columns);
-        for position in positions {
-            match self {
-                Self::Rows(data) => {
-                    let start = (position * blocks + block) * columns;
-                    vectors.extend_from_slice(&data[start..start + columns]);
+    /// Appends the parts of every chosen vector to the lists of their blocks.
+    pub(crate) fn gather(&self, columns: usize, positions: &[usize], blocks: &mut [Vec<f32>]) {
+        blocks.iter_mut().for_each(|vectors| vectors.reserve(positions.len() * columns));
+        match self {
+            Self::Rows(data) => {
+                let total = blocks.len() * columns;
+                for position in positions {
+                    let row = &data[position * total..][..total];
+                    for (vectors, part) in blocks.iter_mut().zip(row.chunks_exact(columns)) {
+                        vectors.extend_from_slice(part);
+                    }
                 }
-                Self::Patches(images, window) => {
-                    let channels = columns / (window.kernel[0] * window.kernel[1]);
-                    let chosen = block * channels..(block + 1) * channels;
-                    window.push_patch(*images, chosen, *position, vectors);
+            }
+            Self::Patches(images, window) => {
+                let mut offsets = Vec::with_capacity(window.area());
+                for position in positions {
+                    let image = window.place(images, *position, &mut offsets);
+                    let mut channels = 0..;
+                    for vectors in &mut *blocks {
+                        let start = vectors.len();
+                        vectors.resize(start + columns, 0.0);
+                        let patches = vectors[start..].chunks_exact_mut(offsets.len());
+                        for (patch, channel) in patches.zip(&mut channels) {
+                            images.copy_patch(image, channel, &offsets, patch);
+                        }
+                    }
                 }
             }
         }
     }
 }
 
+/// The offset of an element outside of the image.
+const OUTSIDE: usize = usize::MAX;
+
+impl Images<'_> {
+    /// Copies the elements of one channel at these offsets; elements outside of the image stay as they are.
+    fn copy_patch(&self, image: usize, channel: usize, offsets: &[usize], patch: &mut [f32]) {
+        let [count, height, width] = self.shape;
+        let (size, lane) = (height * width * self.block, channel % self.block);
+        let plane = &self.data[(image * count + channel) / self.block * size..][..size];
+        for (value, offset) in patch.iter_mut().zip(offsets) {
+            if *offset != OUTSIDE {
+                *value = plane[offset + lane];
+            }
+        }
+    }
+}
+
 impl Window {
-    /// Appends the patch of `channels` at one position; elements outside of the image are zero.
-    fn push_patch(
-        &self,
-        Images { data, shape: [count, height, width], block }: Images<'_>,
-        channels: Range<usize>,
-        position: usize,
-        patch: &mut Vec<f32>,
-    ) {
-        let [rows, columns] = self.output;
-        let image = position / (rows * columns);
+    fn area(&self) -> usize {
+        self.kernel[0] * self.kernel[1]
+    }
+
+    /// Returns the image of a position, and where the elements of a patch lie in a plane of that image.
+    fn place(&self, images: &Images<'_>, position: usize, offsets: &mut Vec<usize>) -> usize {
+        let ([rows, columns], [_, height, width]) = (self.output, images.shape);
         let place = [position / columns % rows, position % columns];
         let at = |axis: usize, step: usize, size: usize| {
             let padded = place[axis] * self.strides[axis] + step * self.dilations[axis];
             padded.checked_sub(self.pads[axis]).filter(|index| *index < size)
         };
-        for channel in channels {
-            let (size, lane) = (height * width * block, channel % block);
-            let plane = &data[(image * count + channel) / block * size..][..size];
-            for y in 0..self.kernel[0] {
-                let row = at(0, y, height).map(|y| &plane[y * width * block..(y + 1) * width * block]);
-                for x in 0..self.kernel[1] {
-                    let value = row.and_then(|row| at(1, x, width).map(|x| row[x * block + lane]));
-                    patch.push(value.unwrap_or(0.0));
-                }
-            }
+        offsets.clear();
+        for y in 0..self.kernel[0] {
+            let row = at(0, y, height);
+            offsets.extend((0..self.kernel[1]).map(|x| match (row, at(1, x, width)) {
+                (Some(row), Some(column)) => (row * width + column) * images.block,
+                _ => OUTSIDE,
+            }));
         }
+        position / (rows * columns)
     }
 }
