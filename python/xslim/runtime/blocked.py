@@ -30,8 +30,9 @@ Array = NDArray[Any]
 REORDERING = "ReorderOutput"
 BLOCKS = (16, 8)
 """Numbers of channels in a block. A tensor whose channels are no multiple of 16 stays reordered."""
-MOST_WEIGHTS = 64 << 20
-"""With more bytes of weights, the optimised graph is not written: this would take long."""
+MOST_WEIGHTS = 32 << 20
+"""With more bytes of weights, the optimised graph is not written, which takes longer than it saves. Without,
+resnet18 of 45 MB takes 3 to 4 % less time, with 100 samples and with 300."""
 
 
 @dataclass(frozen=True)
