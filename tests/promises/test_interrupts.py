@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,10 +103,14 @@ class Case:
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Case]:
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Case]]:
     """All runs at once: most of their time they start."""
     folder = tmp_path_factory.mktemp("runs")
-    return {name: Case.begin(folder / str(index), CASES[name]) for index, name in enumerate(CASES)}
+    cases = {name: Case.begin(folder / str(index), CASES[name]) for index, name in enumerate(CASES)}
+    yield cases
+    # With several workers, another worker may check some of the cases, in runs of its own.
+    for case in cases.values():
+        case.run.kill()
 
 
 @pytest.mark.parametrize("name", CASES)
