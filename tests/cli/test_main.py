@@ -6,6 +6,7 @@ import json
 import logging
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -200,6 +201,33 @@ def test_both_entry_points_and_the_api_write_the_same_bytes(space: Workspace) ->
     contents = [path.read_bytes() for path in outputs]
     assert contents[0] == contents[1] == contents[2]
     assert result == onnx.load(outputs[2])
+
+
+ENDING = """
+import atexit, sys, threading, time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from xslim.cli import main
+
+folder, *sys.argv[1:] = sys.argv[1:]
+atexit.register(Path(folder, "left").write_text, "by an exit function")
+threading.Timer(0.5, Path(folder, "late").write_text, ["by a thread"]).start()
+idle = ThreadPoolExecutor()
+idle.submit(print, "worked")
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize(("arguments", "status"), [(["--version"], 0), (["-c", "missing.json"], 2)])
+def test_the_end_waits_for_threads_and_exit_functions(
+    arguments: Sequence[str], status: int, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-c", ENDING, str(tmp_path), *arguments]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == status
+    assert ended.stdout.startswith("worked")
+    assert {path.name for path in tmp_path.iterdir()} == {"left", "late"}
+    assert status == 0 or "missing.json" in ended.stderr
 
 
 def test_importing_is_light() -> None:

@@ -99,6 +99,20 @@ def leave(status: int) -> None:
     cleaner = threading.Thread(target=atexit._run_exitfuncs, daemon=True)
     cleaner.start()
     cleaner.join(CLEANING)
+    _end(status)
+
+
+def finish(status: int) -> None:
+    """End the process as Python would, but without freeing the objects of the run one by one.
+
+    This would take 0.1 to 0.4 s. Threads of a user's functions are waited for, and exit functions run.
+    """
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    _end(status)
+
+
+def _end(status: int) -> None:
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):
             stream.flush()

@@ -49,6 +49,9 @@ def run(argv: Sequence[str] | None) -> int:
         status = _status(arguments, seen)
     if seen.any:
         interrupts.leave(status)
+    # With --debug the process ends in Python's usual way, as profilers want it.
+    if argv is None and "--debug" not in arguments:
+        interrupts.finish(status)
     return status
 
 
