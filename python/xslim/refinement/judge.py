@@ -48,6 +48,10 @@ class Split:
         """Whether the sample of this number is held back from every fit."""
         return self.stride is not None and number % self.stride == self.offset % self.stride
 
+    def of_every(self, step: int) -> Split:
+        """Return the same samples if these are counted among all, and not among every `step`-th one."""
+        return self if self.stride is None else Split(self.stride * step, self.offset % self.stride * step)
+
     @property
     def shard(self) -> tuple[int, int]:
         """The samples held back, as a shard of the calibration data."""
