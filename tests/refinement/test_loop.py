@@ -159,6 +159,44 @@ def test_a_candidate_is_scored_once() -> None:
     assert scored == [0.0, 1.0, 0.0, 1.5, -1.5]
 
 
+def spread(db: float, samples: int = 4) -> Outcome:
+    """A score of `db` on average, but of very different errors."""
+    even = outcome(db, samples)
+    return replace(even, noise=even.noise * np.array([[1e-3], [1e-3], [1e-3], [4.0]]))
+
+
+@pytest.mark.parametrize(("second", "kept"), [(3.0, True), (-3.0, False)])
+def test_a_gain_in_doubt_is_judged_once_more_on_other_samples(
+    second: float, kept: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = material()
+    monkeypatch.setattr(Material, "reserve", _Judge(Split(4, 1)))
+
+    def measure(candidate: Candidate, given: Material) -> Outcome:
+        value = value_of(candidate)
+        if given.judge is not start.judge:
+            return outcome(20.0 + second * value)
+        return spread(21.0) if value else outcome(20.0)
+
+    changed = refine(valued(0.0), start, AFTER, [step("fit", 1.0, measure=measure, certainty=1.0)])
+    [gain] = changed.gains
+    assert (gain.kept, gain.gain) == (kept, outcome(20.0).gain_of(outcome(20.0 + second)).db)
+    assert value_of(changed) == float(kept)
+
+
+def test_a_loss_is_not_judged_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Material, "reserve", None)
+    expected = refine(valued(9.0), material(), AFTER, [step("loss", -3.0), step("small", 0.125)])
+    monkeypatch.setattr(Material, "reserve", _Judge(Split(4, 1)))
+
+    def measure(candidate: Candidate, given: Material) -> Outcome:
+        assert given.judge.split.offset == -1
+        return judged_value(candidate)
+
+    steps = [step("loss", -3.0, measure=measure), step("small", 0.125, measure=measure)]
+    assert refine(valued(9.0), material(), AFTER, steps).gains == expected.gains
+
+
 def test_a_new_step_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def worse(start: Candidate, _: Material) -> Candidate:
         halved = {

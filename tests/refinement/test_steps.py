@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from xslim.passes import prepare
 from xslim.pipeline.calibrate import calibration_settings, start_static
 from xslim.pipeline.static import StaticResult, quantize_static
 from xslim.refinement.effort import EFFORT
-from xslim.refinement.judge import Judge, split
+from xslim.refinement.judge import Judge, Split, split
 from xslim.refinement.range_search import Trials, search_ranges
 from xslim.runtime import Session
 from xslim.targets import load_target
@@ -51,8 +52,15 @@ def onnx_tensor(array: NDArray[Any], name: str) -> Any:
     return numpy_helper.from_array(array, name)
 
 
-def config(folder: Path, count: int = 24, **quantization: Any) -> Any:
-    listing = models.write_samples(folder / "data", SHAPE, count)
+def config(folder: Path, samples: int | Sequence[NDArray[Any]] = 24, **quantization: Any) -> Any:
+    """A configuration with a number of random samples, or with given ones."""
+    if isinstance(samples, int):
+        listing = models.write_samples(folder / "data", SHAPE, samples)
+    else:
+        for number, sample in enumerate(samples):
+            np.save(folder / f"{number}.npy", sample)
+        listing = folder / "list.txt"
+        listing.write_text("".join(f"{number}.npy\n" for number in range(len(samples))), "utf-8")
     return load_config(
         {
             "model_parameters": {"onnx_model": "unused.onnx"},
@@ -138,6 +146,23 @@ def test_batches_are_held_back_where_there_are_enough(
     if held:
         index, count = chosen.shard
         assert held == list(range(index, batches, count))
+
+
+@pytest.mark.parametrize("stride", [None, 2, 4, 7, 8, 9, 13, 16, 53, 100])
+def test_the_reserve_holds_other_samples(stride: int | None) -> None:
+    chosen = Split(stride)
+    reserve = chosen.reserve()
+    if stride is None or stride < 8:
+        assert reserve is None
+        return
+    assert reserve is not None
+    first, second = (
+        {number for number in range(1000) if part.holds_back(number)} for part in (chosen, reserve)
+    )
+    assert 1.5 * len(first) < len(second) <= 251
+    assert len(first & second) <= len(first) / 4 + 1
+    # Samples for fits are often every n-th one from the first on.
+    assert 0 not in second
 
 
 def test_a_range_that_clips_too_much_is_widened(tmp_path: Path) -> None:

@@ -181,6 +181,12 @@ class Material:
         return {vectors: gram.mean for vectors, gram in self.grams.items()}
 
     @cached_property
+    def reserve(self) -> Judge | None:
+        """A judge on more and other samples, for gains in doubt; None if there are too few samples."""
+        split = self.judge.split.reserve()
+        return None if split is None else Judge(self.reference, self.data, self.settings, split, self.judge)
+
+    @cached_property
     def trials(self) -> ActivationTrials:
         """Trials with int8 activations alone; the first use runs the float model on the samples."""
         plan = self.planner(self.reference, {})

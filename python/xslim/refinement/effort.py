@@ -119,6 +119,9 @@ FEWEST_RUNS = 2
 it: rounding with feedback that was judged on the sample of its fit lost 17 dB."""
 LEAST_STRIDE = 4
 """Of four or more samples, at most every fourth one is held back to judge; the others are used to fit."""
+RESERVE = 4
+"""A gain in doubt is judged once more, on this many times as many other samples. On four images, biases in
+sequence gained 3.5 dB on mobilenetv2 with a deviation of 4.0, were undone, and cost 3.3 dB on unseen ones."""
 FAIR_OUTPUTS = 2_000
 """Least number of output elements, over all judging samples, for a reliable score. The ten logits of each of
 five images were too few to tell a gain from chance."""

@@ -16,7 +16,15 @@ from xslim.calibration.observe import Settings
 from xslim.graph.outputs import set_outputs, with_outputs
 from xslim.graph.saturation import operands, saturated_outputs
 from xslim.graph.tail import joined_outputs
-from xslim.refinement.effort import EFFORT, FAIR_OUTPUTS, FEWEST_AFFORDABLE, FEWEST_RUNS, LEAST_STRIDE, Effort
+from xslim.refinement.effort import (
+    EFFORT,
+    FAIR_OUTPUTS,
+    FEWEST_AFFORDABLE,
+    FEWEST_RUNS,
+    LEAST_STRIDE,
+    RESERVE,
+    Effort,
+)
 from xslim.refinement.outcome import MOST_DB, SATURATED_DB, Outcome
 from xslim.runtime import Feeds, Session, copied, split_columns, thread_count
 from xslim.runtime import Split as ColumnSplit
@@ -51,6 +59,13 @@ class Split:
     def of_every(self, step: int) -> Split:
         """Return the same samples if these are counted among all, and not among every `step`-th one."""
         return self if self.stride is None else Split(self.stride * step, self.offset % self.stride * step)
+
+    def reserve(self) -> Split | None:
+        """Return up to `RESERVE` times as many other samples, at most a quarter; None if there are too few."""
+        if self.stride is None or self.stride < 2 * LEAST_STRIDE:
+            return None
+        stride = max(LEAST_STRIDE, self.stride // RESERVE)
+        return Split(stride, stride // 2 - 1)
 
     @property
     def shard(self) -> tuple[int, int]:

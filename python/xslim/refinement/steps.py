@@ -201,6 +201,9 @@ def _take(step: Step, start: Candidate, material: Material, known: dict[Measure,
             known[step.measure] = step.measure(start, material)
         own = Scores(known[step.measure], step.measure(found, material), "")
     gain = _gain(step, own)
+    if found.measured is None and _is_in_doubt(gain) and material.reserve is not None:
+        others = replace(material, judge=material.reserve)
+        gain = _gain(step, Scores(step.measure(start, others), step.measure(found, others), ""))
     if gain.kept:
         known.clear()
         if found.measured is None:
@@ -219,6 +222,11 @@ def _gain(step: Step, scores: Scores) -> StepGain:
     name = f"{step.name} ({scores.detail})" if scores.detail else step.name
     before, after = scores.before.score, scores.after.score
     return StepGain(name, METRIC, before, after, gain.db >= least, gain.db, gain.deviation)
+
+
+def _is_in_doubt(gain: StepGain) -> bool:
+    """Whether a gain is large, but too uncertain to be kept."""
+    return not gain.kept and gain.gain >= CHOICE_GAIN_DB
 
 
 def log_gains(gains: Sequence[StepGain]) -> None:
