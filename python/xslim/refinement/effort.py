@@ -131,8 +131,8 @@ MANY_RUNS = 64
 """With at least this many runs, the samples held back judge equalisation alone. With fewer, the samples are
 divided into two halves, and each half judges the ranges of the other."""
 RANGE_RUNS, FEWEST_RANGE_RUNS, RANGE_INPUTS = 50, 16, 2_400_000
-"""Numbers of runs that give the ranges of channels, for small and for large inputs, and the number of elements
-of all inputs between the two. If there are many runs, at most every second one is used. An image of
+"""Numbers of runs that give the ranges of channels, for small and for large inputs, and the number of
+elements of all inputs between the two. If there are many runs, at most every second one is used. An image of
 224 x 224 has thousands of values in every channel; a sentence of 128 tokens has 128, and with 16 sentences a
 transformer lost 1 dB."""
 FOLDS = 2

@@ -61,7 +61,7 @@ class Split:
         return self if self.stride is None else Split(self.stride * step, self.offset % self.stride * step)
 
     def reserve(self) -> Split | None:
-        """Return up to `RESERVE` times as many other samples, at most a quarter; None if there are too few."""
+        """Return about `RESERVE` times as many other samples, at most a quarter; None if there are few."""
         if self.stride is None or self.stride < 2 * LEAST_STRIDE:
             return None
         stride = max(LEAST_STRIDE, self.stride // RESERVE)
