@@ -7,10 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from onnx import helper
 
-from tests import models
-from tests.quantization.build import prepared
 from tests.refinement.test_steps import config, uneven_model
 from xslim.calibration.grams import ChannelRanges
 from xslim.graph.scheme import TensorGroup
@@ -72,23 +69,6 @@ def test_a_trial_without_quantisers_has_no_error_on_any_fold(tmp_path: Path, cou
     # Each sample is compared with the outputs of the float model on the same sample.
     assert outcome.worst > 100
     assert len(outcome.signal) >= min(count, 2)
-
-
-@pytest.mark.parametrize(("size", "expected"), [(8, 41.0), (400, 40.0)])
-def test_large_inputs_need_fewer_runs_for_the_ranges(tmp_path: Path, size: int, expected: float) -> None:
-    """Of 41 samples of 3 x 400 x 400, every second one is observed; sample number n holds the value n."""
-    shape = (1, 3, size, size)
-    samples = [np.full(shape, number, np.float32) for number in range(1, 42)]
-    nodes = [
-        helper.make_node("Abs", ["x"], ["a"]),
-        helper.make_node("Conv", ["a", "w"], ["y"], name="conv", group=3, pads=[1, 1, 1, 1]),
-    ]
-    proto = models.model(nodes, {"x": shape}, {"y": shape}, {"w": models.draw(1, 3, 1, 3, 3)})
-    start = start_static(prepared(proto), config(tmp_path, samples, finetune_level=1))
-    assert start.material is not None
-    largest = start.material.trials.magnitude(start.candidate.model, "a")
-    assert largest is not None
-    np.testing.assert_array_equal(largest, np.full(3, expected))
 
 
 def test_the_spread_of_channels_is_recorded_with_what_was_done(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -52,15 +51,8 @@ def onnx_tensor(array: NDArray[Any], name: str) -> Any:
     return numpy_helper.from_array(array, name)
 
 
-def config(folder: Path, samples: int | Sequence[NDArray[Any]] = 24, **quantization: Any) -> Any:
-    """A configuration with a number of random samples, or with given ones."""
-    if isinstance(samples, int):
-        listing = models.write_samples(folder / "data", SHAPE, samples)
-    else:
-        for number, sample in enumerate(samples):
-            np.save(folder / f"{number}.npy", sample)
-        listing = folder / "list.txt"
-        listing.write_text("".join(f"{number}.npy\n" for number in range(len(samples))), "utf-8")
+def config(folder: Path, count: int = 24, **quantization: Any) -> Any:
+    listing = models.write_samples(folder / "data", SHAPE, count)
     return load_config(
         {
             "model_parameters": {"onnx_model": "unused.onnx"},

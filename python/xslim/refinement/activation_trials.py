@@ -31,14 +31,12 @@ from xslim.refinement.effort import (
     CHOSEN,
     FEW_JUDGES,
     FEWEST_PER_FOLD,
-    FEWEST_RANGE_RUNS,
     FOLDS,
     FORMULA_GAIN_DB,
     JUDGED_PER_FOLD,
     LEAST_SPREAD,
     MANY_RUNS,
     MOST_SPREADS,
-    RANGE_INPUTS,
     RANGE_RUNS,
     Effort,
 )
@@ -116,24 +114,19 @@ class ActivationTrials:
             WeakKeyDictionary()
         )
         self.are_many = data.runs >= MANY_RUNS
-        step = max(2 if self.are_many else 1, data.runs // _range_runs(judge))
-        runs = math.ceil(data.runs / step)
-        stride = FOLDS * math.ceil(runs / FOLDS / _judged_per_fold(judge, effort))
+        step = max(2, data.runs // RANGE_RUNS) if self.are_many else 1
+        ranges = FoldedRanges(tensors, (judge.split.stride or 1) if self.are_many else FOLDS, step)
+        stride = FOLDS * math.ceil(data.runs / FOLDS / _judged_per_fold(judge, effort))
         splits = [] if self.are_many else [Split(stride, index) for index in range(FOLDS)]
         judged = [_Judged(judge.tensors, split) for split in splits]
-        held_back = judge.split.stride or 1
-        ranges = FoldedRanges(tensors, held_back, step) if self.are_many else FoldedRanges(tensors, FOLDS, 1)
         samples = data.samples(settings.batch_size, thread_count(), (0, step))
-        blocks = runs >= MANY_FOR_BLOCKS
+        blocks = data.runs >= MANY_FOR_BLOCKS
         stream(reference, [ranges, *judged], samples, device=settings.device, in_blocks=blocks)
         self._ranges = ranges.without(None)
         if self.are_many:
             self._folds = [_Fold(judge, ranges.without(ranges.count - 1))]
         else:
-            judges = [
-                Judge(reference, data, settings, item.split.of_every(step), judge, item.rows)
-                for item in judged
-            ]
+            judges = [Judge(reference, data, settings, item.split, judge, item.rows) for item in judged]
             self._folds = [_Fold(judge, ranges.without(index)) for index, judge in enumerate(judges)]
 
     @property
@@ -270,16 +263,8 @@ class ActivationTrials:
 
 
 def _judged_per_fold(judge: Judge, effort: Effort) -> int:
-    return min(JUDGED_PER_FOLD, max(FEWEST_PER_FOLD, effort.judging_inputs // _inputs(judge)))
-
-
-def _range_runs(judge: Judge) -> int:
-    return min(RANGE_RUNS, max(FEWEST_RANGE_RUNS, RANGE_INPUTS // _inputs(judge)))
-
-
-def _inputs(judge: Judge) -> int:
-    """Return the number of elements of all inputs of one run, at least one."""
-    return max(1, sum(array.size for feeds in judge.feeds[:1] for array in feeds.values()))
+    inputs = sum(array.size for feeds in judge.feeds[:1] for array in feeds.values())
+    return min(JUDGED_PER_FOLD, max(FEWEST_PER_FOLD, effort.judging_inputs // max(inputs, 1)))
 
 
 def _spread(magnitudes: Vector) -> float:

@@ -56,10 +56,6 @@ class Split:
         """Whether the sample of this number is held back from every fit."""
         return self.stride is not None and number % self.stride == self.offset % self.stride
 
-    def of_every(self, step: int) -> Split:
-        """Return the same samples if these are counted among all, and not among every `step`-th one."""
-        return self if self.stride is None else Split(self.stride * step, self.offset % self.stride * step)
-
     def reserve(self) -> Split | None:
         """Return about `RESERVE` times as many other samples, at most a quarter; None if there are few."""
         if self.stride is None or self.stride < 2 * LEAST_STRIDE:
