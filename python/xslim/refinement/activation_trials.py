@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -209,9 +210,16 @@ class ActivationTrials:
         session = self._folds[0].judge.session(adjustable.model)
 
         def run(parts: Sequence[slice]) -> list[Outcome]:
+            # One call for all folds keeps every thread busy.
+            feeds = [
+                {**feed, **found}
+                for fold, found, part in zip(self._folds, parameters, parts, strict=True)
+                for feed in fold.judge.feeds[part]
+            ]
+            outputs = iter(session.run_all(feeds))
             return [
-                fold.judge.judge_session(session, feeds, part)
-                for fold, feeds, part in zip(self._folds, parameters, parts, strict=True)
+                fold.judge.judge_outputs(islice(outputs, len(fold.judge.feeds[part])), part)
+                for fold, part in zip(self._folds, parts, strict=True)
             ]
 
         return run

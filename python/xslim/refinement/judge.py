@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -189,15 +189,15 @@ class Judge:
 
     def judge(self, quantized: ir.Model) -> Outcome:
         """Return the errors of a quantised model, whose outputs become the judged tensors."""
-        return self.judge_session(self.session(quantized), {})
+        return self.judge_fed(self.session(quantized), self.feeds)
 
-    def judge_session(self, session: Session, parameters: Feeds, part: slice = EVERY) -> Outcome:
-        """Return the errors of a session, with inputs besides those of the samples, on a part of these."""
-        return self.judge_fed(session, [{**feed, **parameters} for feed in self.feeds[part]], part)
+    def judge_fed(self, session: Session, feeds: Sequence[Feeds]) -> Outcome:
+        """Return the errors of a session whose inputs are made of the samples of this judge."""
+        return self.judge_outputs(session.run_all(feeds))
 
-    def judge_fed(self, session: Session, feeds: Sequence[Feeds], part: slice = EVERY) -> Outcome:
-        """Return the errors of a session whose inputs are made of a part of the samples of this judge."""
-        return self._outcome(output_errors(session, feeds, self._expected[part], self._splits))
+    def judge_outputs(self, outputs: Iterable[Sequence[NDArray[np.generic]]], part: slice = EVERY) -> Outcome:
+        """Return the errors of given values of the judged tensors on a part of the samples."""
+        return self._outcome(output_errors(outputs, self._expected[part], self._splits))
 
     def session(self, quantized: ir.Model) -> Session:
         """Return a session of the judged tensors of a quantised model, whose outputs they become."""
@@ -225,20 +225,19 @@ def _are_floats(arrays: Sequence[object]) -> bool:
 
 
 def output_errors(
-    session: Session,
-    samples: Sequence[Feeds],
+    outputs: Iterable[Sequence[NDArray[np.generic]]],
     expected: Sequence[Sequence[NDArray[np.generic]]],
     splits: Sequence[ColumnSplit | None] | None = None,
 ) -> list[list[kernels.ErrorMetrics]]:
-    """Errors of every output of a session, for every sample; only arrays of floats are counted.
+    """Errors of every output, for every sample; only arrays of floats are counted.
 
     An output with a split counts as two: its large and its small columns. Otherwise the boxes of a detector,
     of 0 to 640, would hide the scores, of 0 to 1.
     """
     rows = []
-    for references, outputs in zip(expected, session.run_all(samples), strict=True):
+    for references, values in zip(expected, outputs, strict=True):
         row = []
-        for split, reference, found in zip(splits or [None] * len(outputs), references, outputs, strict=True):
+        for split, reference, found in zip(splits or [None] * len(values), references, values, strict=True):
             parts = [kernels.ErrorMetrics() for _ in range(1 if split is None else 2)]
             # A sequence or an optional output is no array.
             if isinstance(reference, np.ndarray) and reference.dtype.kind == "f":

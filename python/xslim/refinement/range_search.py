@@ -165,7 +165,8 @@ class _Adjustable:
     def error(self, scales: Mapping[str, Scale]) -> float:
         """Return noise over signal energy, summed over the outputs, plus its mean over the inner tensors."""
         given = {name: self._given(scales[tensor], name) for name, tensor in self._tensors.items()}
-        rows = output_errors(self._session, [{**feeds, **given} for feeds in self._feeds], self._expected)
+        fed = self._session.run_all([{**feeds, **given} for feeds in self._feeds])
+        rows = output_errors(fed, self._expected)
         totals = [_merged(column) for column in zip(*rows, strict=True)]
         return sum(
             weight * total.noise_energy / max(total.reference_energy, 1e-30)
