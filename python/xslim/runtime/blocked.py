@@ -23,7 +23,9 @@ from numpy.typing import NDArray
 from xslim.errors import ModelError
 from xslim.graph.io import to_proto, weight_bytes
 from xslim.runtime.engine import NONE, Engine, SessionOptions
+from xslim.runtime.pool import Pool
 from xslim.runtime.session import Feeds, Session
+from xslim.runtime.threads import thread_count
 
 Array = NDArray[Any]
 
@@ -108,7 +110,8 @@ def blocked_session(
             return None
         data, names = found
         engine = Engine(data, names, SessionOptions(threads=1, optimisation=NONE), {})
-        usual, blocked = _timed(session, sample), _timed(engine, sample)
+        with Pool(min(2, thread_count()), "xslim-blocks") as pool:
+            usual, blocked = pool.map(lambda given: _timed(given, sample), [session, engine])
     except (ModelError, OSError):
         return None
     if blocked.seconds >= usual.seconds:
