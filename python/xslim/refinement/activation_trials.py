@@ -68,10 +68,6 @@ class Trial:
     margin: float = 1.0
 
 
-Runner = Callable[[Sequence[slice]], list[Outcome]]
-"""Runs a trial on one part of the samples of every fold."""
-
-
 @dataclass(frozen=True)
 class _Fold:
     """The samples of one fold, which judge, and the channel ranges of all other samples."""
@@ -181,20 +177,20 @@ class ActivationTrials:
 
     def judge(self, trial: Trial) -> Outcome:
         """Return the outcome over the samples of all folds; equal trials of one model are run once."""
-        known = self._outcomes.get(trial.model, {}).get((trial.plan, trial.margin))
-        found = known or self.judge_against(trial, None, self.prepare(trial))
+        found = self.judge_against(trial, None)
         assert found is not None
         return found
 
-    def judge_against(self, trial: Trial, best: Outcome | None, run: Runner) -> Outcome | None:
+    def judge_against(self, trial: Trial, best: Outcome | None) -> Outcome | None:
         """Return the outcome of a trial, or None if it certainly loses against the best one so far.
 
         A trial that is worse by two standard deviations on the first half of the samples does not run on the
-        second half. `run` is what `prepare` returned for the trial.
+        second half.
         """
         known = self._outcomes.setdefault(trial.model, {})
         key = trial.plan, trial.margin
         if key not in known:
+            run = self._prepared(trial)
             first = run(self._halves)
             if best is not None and self._is_worse(first, best):
                 return None
@@ -202,8 +198,8 @@ class ActivationTrials:
             known[key] = Outcome.joined([part for both in zip(first, rest, strict=True) for part in both])
         return known[key]
 
-    def prepare(self, trial: Trial) -> Runner:
-        """Load the model of a trial; several threads may do so at a time."""
+    def _prepared(self, trial: Trial) -> Callable[[Sequence[slice]], list[Outcome]]:
+        """Return a function that runs a trial on one part of the samples of every fold."""
         activations = [self._activations(trial, fold.ranges) for fold in self._folds]
         adjustable = Adjustable(trial.model, trial.plan, set.intersection(*map(set, activations)))
         parameters = [adjustable.parameters(found) for found in activations]

@@ -8,17 +8,16 @@ prove such a gain: on a classifier of two classes, 50 factors were chosen and lo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx_ir as ir
 
-from xslim.calibration.ahead import map_ahead
 from xslim.graph.factors import products
 from xslim.quantization.balancing import insert_factors, remove_unused_factors
 from xslim.quantization.equalization import equalize
-from xslim.refinement.activation_trials import Runner, Trial, changed_tensors, has_room
+from xslim.refinement.activation_trials import Trial, changed_tensors, has_room
 from xslim.refinement.candidate import Candidate, Material, Scores
 from xslim.refinement.effort import (
     CAREFUL_STRENGTHS,
@@ -85,11 +84,10 @@ def _best_strength(
     """
     if not material.trials.magnitudes(extended, material.planner(extended, {})):
         return best
-
-    def equalized(strength: float) -> tuple[Trial, float]:
-        return equalized_trial(extended, strength, material), strength
-
-    return _best(equalized, _strengths(before, material), best, before, material)
+    trials = (
+        (equalized_trial(extended, strength, material), strength) for strength in _strengths(before, material)
+    )
+    return _best(trials, best, before, material)
 
 
 def _strengths(before: Outcome, material: Material) -> tuple[float, ...]:
@@ -103,32 +101,16 @@ def _with_margin(found: _Found, before: Outcome, material: Material) -> _Found:
     """Return the best margin for an equalised model; without one if there are many samples or no gain."""
     if material.trials.are_many or before.gain_of(found.outcome).db < CHOICE_GAIN_DB:
         return found
-
-    def widened(margin: float) -> tuple[Trial, float]:
-        return replace(found.trial, margin=margin), found.strength
-
-    return _best(widened, MARGINS, found, before, material) or found
+    wider = ((replace(found.trial, margin=margin), found.strength) for margin in MARGINS)
+    return _best(wider, found, before, material) or found
 
 
 def _best(
-    make: Callable[[float], tuple[Trial, float]],
-    settings: Sequence[float],
-    best: _Found | None,
-    before: Outcome,
-    material: Material,
+    trials: Iterable[tuple[Trial, float]], best: _Found | None, before: Outcome, material: Material
 ) -> _Found | None:
-    """Return the best of several trials and of the best one so far.
-
-    `make` returns the trial and the strength of a setting. The next trial is made while one runs.
-    """
-    trials = material.trials
-
-    def prepared(setting: float) -> tuple[Trial, float, Runner]:
-        trial, strength = make(setting)
-        return trial, strength, trials.prepare(trial)
-
-    for trial, strength, run in map_ahead(prepared, settings, 1, name="xslim-trials"):
-        outcome = trials.judge_against(trial, best.outcome if best else None, run)
+    """Return the best of several trials, each given with its strength, and of the best one so far."""
+    for trial, strength in trials:
+        outcome = material.trials.judge_against(trial, best.outcome if best else None)
         if outcome is None:
             continue
         found = _Found(trial, strength, outcome)
