@@ -224,9 +224,9 @@ def _scale_linear(node: ir.Node, read: Vector | None, written: Vector | None) ->
     layout = LAYOUTS[node.op_type](node)
     scaled = weight.astype(np.float64)
     if read is not None:
-        scaled = scaled * layout.along_inputs(read, weight.shape)
+        scaled *= layout.along_inputs(read, weight.shape)
     if written is not None:
-        scaled = scaled / layout.along_outputs(written, weight.shape)
+        scaled /= layout.along_outputs(written, weight.shape)
     _replace(node, 1, scaled)
     _scale_bias(node, 2, written)
 

@@ -26,7 +26,7 @@ from xslim.refinement.effort import (
     Effort,
 )
 from xslim.refinement.outcome import MOST_DB, SATURATED_DB, Outcome
-from xslim.runtime import Feeds, Session, copied, split_columns, thread_count
+from xslim.runtime import Feeds, Session, copied, is_lean_for_few_runs, split_columns, thread_count
 from xslim.runtime import Split as ColumnSplit
 
 METRIC = "output SQNR (dB)"
@@ -201,7 +201,8 @@ class Judge:
 
     def session(self, quantized: ir.Model) -> Session:
         """Return a session of the judged tensors of a quantised model, whose outputs they become."""
-        return Session(quantized, self.show(quantized), threads=1, qdq_as_written=True)
+        lean = is_lean_for_few_runs(quantized)
+        return Session(quantized, self.show(quantized), threads=1, qdq_as_written=True, lean=lean)
 
     def show(self, quantized: ir.Model) -> list[str]:
         """Make the judged tensors the outputs of a quantised model, and return their names."""
