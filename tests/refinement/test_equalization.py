@@ -13,7 +13,7 @@ from xslim.calibration.grams import ChannelRanges
 from xslim.graph.scheme import TensorGroup
 from xslim.pipeline.calibrate import start_static
 from xslim.pipeline.static import quantize_static
-from xslim.refinement.activation_trials import FoldedRanges, Trial, has_room
+from xslim.refinement.activation_trials import FoldedRanges, Rival, Trial, has_room
 
 
 @pytest.mark.parametrize(("count", "step"), [(4, 1), (3, 2), (1, 1)])
@@ -69,6 +69,21 @@ def test_a_trial_without_quantisers_has_no_error_on_any_fold(tmp_path: Path, cou
     # Each sample is compared with the outputs of the float model on the same sample.
     assert outcome.worst > 100
     assert len(outcome.signal) >= min(count, 2)
+
+
+@pytest.mark.parametrize(("least_gain_db", "runs"), [(0.0, True), (1.0, False)])
+def test_a_trial_that_certainly_gains_too_little_is_given_up(
+    tmp_path: Path, least_gain_db: float, runs: bool
+) -> None:
+    start = start_static(uneven_model(), config(tmp_path, 24, finetune_level=1))
+    assert start.material is not None
+    trials, trial = start.material.trials, Trial(start.candidate.model, start.candidate.plan, {})
+    outcome = trials.judge(trial)
+    # Without equalised tensors a margin changes nothing, so the second trial gains exactly 0 dB.
+    equal = replace(trial, margin=1.5)
+    found = trials.judge_against(equal, outcome, Rival(outcome, least_gain_db))
+    assert (found is not None) is runs
+    assert found is None or found.score == outcome.score
 
 
 def test_the_spread_of_channels_is_recorded_with_what_was_done(tmp_path: Path) -> None:

@@ -69,6 +69,14 @@ class Trial:
 
 
 @dataclass(frozen=True)
+class Rival:
+    """What a trial is compared with in the end, and the least gain in dB for which it is taken."""
+
+    outcome: Outcome
+    least_gain_db: float
+
+
+@dataclass(frozen=True)
 class _Fold:
     """The samples of one fold, which judge, and the channel ranges of all other samples."""
 
@@ -177,22 +185,22 @@ class ActivationTrials:
 
     def judge(self, trial: Trial) -> Outcome:
         """Return the outcome over the samples of all folds; equal trials of one model are run once."""
-        found = self.judge_against(trial, None)
+        found = self.judge_against(trial, None, None)
         assert found is not None
         return found
 
-    def judge_against(self, trial: Trial, best: Outcome | None) -> Outcome | None:
-        """Return the outcome of a trial, or None if it certainly loses against the best one so far.
+    def judge_against(self, trial: Trial, best: Outcome | None, rival: Rival | None) -> Outcome | None:
+        """Return the outcome of a trial, or None if it certainly loses.
 
-        A trial that is worse by two standard deviations on the first half of the samples does not run on the
-        second half.
+        A trial does not run on the second half of the samples if on the first half it is worse than the best
+        one so far by two standard deviations, or gains too little over the rival by as much.
         """
         known = self._outcomes.setdefault(trial.model, {})
         key = trial.plan, trial.margin
         if key not in known:
             run = self._prepared(trial)
             first = run(self._halves)
-            if best is not None and self._is_worse(first, best):
+            if best is not None and self._loses(Outcome.joined(first), best, rival):
                 return None
             rest = run([slice(half.stop, None) for half in self._halves])
             known[key] = Outcome.joined([part for both in zip(first, rest, strict=True) for part in both])
@@ -224,7 +232,8 @@ class ActivationTrials:
     def _halves(self) -> list[slice]:
         return [slice(0, (len(fold.judge.feeds) + 1) // 2) for fold in self._folds]
 
-    def _is_worse(self, first: Sequence[Outcome], best: Outcome) -> bool:
+    def _loses(self, first: Outcome, best: Outcome, rival: Rival | None) -> bool:
+        """Whether a trial certainly loses, given its outcome on the first half of the samples."""
         sizes = [len(fold.judge.feeds) for fold in self._folds]
         starts = [sum(sizes[:index]) for index in range(len(sizes))]
         rows = [
@@ -232,8 +241,13 @@ class ActivationTrials:
         ]
         if len(rows) < FEW_JUDGES:
             return False
-        lead = Outcome.joined(first).gain_of(best.rows(rows))
-        return lead.db > max(CHOSEN * lead.deviation, FORMULA_GAIN_DB)
+        lead = first.gain_of(best.rows(rows))
+        if lead.db > max(CHOSEN * lead.deviation, FORMULA_GAIN_DB):
+            return True
+        if rival is None:
+            return False
+        gain = rival.outcome.rows(rows).gain_of(first)
+        return gain.db + CHOSEN * gain.deviation < rival.least_gain_db
 
     def alone(self, trial: Trial, groups: Iterable[TensorGroup]) -> tuple[ir.Model, Feeds]:
         """Return the model of a trial with the given groups alone in int8, and its parameters.

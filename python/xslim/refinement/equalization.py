@@ -17,7 +17,7 @@ import onnx_ir as ir
 from xslim.graph.factors import products
 from xslim.quantization.balancing import insert_factors, remove_unused_factors
 from xslim.quantization.equalization import equalize
-from xslim.refinement.activation_trials import Trial, changed_tensors, has_room
+from xslim.refinement.activation_trials import Rival, Trial, changed_tensors, has_room
 from xslim.refinement.candidate import Candidate, Material, Scores
 from xslim.refinement.effort import (
     CAREFUL_STRENGTHS,
@@ -52,13 +52,14 @@ def equalize_channels(start: Candidate, material: Material) -> Candidate:
     """
     before = material.trials.judge(start.trial)
     extended = insert_factors(start.model, start.plan)
-    best, everywhere = _best_strength(extended, None, before, material), False
+    best, everywhere = _best_strength(extended, None, Rival(before, CHOICE_GAIN_DB), material), False
     enough = max(before.worst, best.outcome.worst if best else before.worst) >= ENOUGH_DB
     wide = insert_factors(start.model, start.plan, everywhere=True)
     if material.trials.are_fair and not enough and products(wide) != products(extended):
-        further = _best_strength(wide, best, before, material)
         gained = before.gain_of(best.outcome).db if best else 0.0
-        if further and before.gain_of(further.outcome).db >= max(gained, 0.0) + FACTOR_GAIN_DB:
+        needed = max(gained, 0.0) + FACTOR_GAIN_DB
+        further = _best_strength(wide, best, Rival(before, needed), material)
+        if further and before.gain_of(further.outcome).db >= needed:
             best, everywhere = further, True
     if best is None:
         return start
@@ -76,18 +77,19 @@ def equalize_channels(start: Candidate, material: Material) -> Candidate:
 
 
 def _best_strength(
-    extended: ir.Model, best: _Found | None, before: Outcome, material: Material
+    extended: ir.Model, best: _Found | None, rival: Rival, material: Material
 ) -> _Found | None:
     """Return the best strength for a model with inserted factors, or the best one so far if it is better.
 
     The result is None if no channel can be scaled.
     """
+    before = rival.outcome
     if not material.trials.magnitudes(extended, material.planner(extended, {})):
         return best
     trials = (
         (equalized_trial(extended, strength, material), strength) for strength in _strengths(before, material)
     )
-    return _best(trials, best, before, material)
+    return _best(trials, best, rival, material)
 
 
 def _strengths(before: Outcome, material: Material) -> tuple[float, ...]:
@@ -102,19 +104,19 @@ def _with_margin(found: _Found, before: Outcome, material: Material) -> _Found:
     if material.trials.are_many or before.gain_of(found.outcome).db < CHOICE_GAIN_DB:
         return found
     wider = ((replace(found.trial, margin=margin), found.strength) for margin in MARGINS)
-    return _best(wider, found, before, material) or found
+    return _best(wider, found, Rival(before, 0.0), material) or found
 
 
 def _best(
-    trials: Iterable[tuple[Trial, float]], best: _Found | None, before: Outcome, material: Material
+    trials: Iterable[tuple[Trial, float]], best: _Found | None, rival: Rival, material: Material
 ) -> _Found | None:
     """Return the best of several trials, each given with its strength, and of the best one so far."""
     for trial, strength in trials:
-        outcome = material.trials.judge_against(trial, best.outcome if best else None)
+        outcome = material.trials.judge_against(trial, best.outcome if best else None, rival)
         if outcome is None:
             continue
         found = _Found(trial, strength, outcome)
-        if best is None or found.rank(before) > best.rank(before):
+        if best is None or found.rank(rival.outcome) > best.rank(rival.outcome):
             best = found
     return best
 
