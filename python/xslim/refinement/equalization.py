@@ -8,7 +8,7 @@ prove such a gain: on a classifier of two classes, 50 factors were chosen and lo
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,7 +16,7 @@ import onnx_ir as ir
 
 from xslim.graph.factors import products
 from xslim.quantization.balancing import insert_factors, remove_unused_factors
-from xslim.quantization.equalization import equalize
+from xslim.quantization.equalization import Vector, equalize
 from xslim.refinement.activation_trials import Rival, Trial, changed_tensors, has_room
 from xslim.refinement.candidate import Candidate, Material, Scores
 from xslim.refinement.effort import (
@@ -84,10 +84,12 @@ def _best_strength(
     The result is None if no channel can be scaled.
     """
     before = rival.outcome
-    if not material.trials.magnitudes(extended, material.planner(extended, {})):
+    ranges = material.trials.magnitudes(extended, material.planner(extended, {}))
+    if not ranges:
         return best
     trials = (
-        (equalized_trial(extended, strength, material), strength) for strength in _strengths(before, material)
+        (equalized_trial(extended, strength, ranges, material), strength)
+        for strength in _strengths(before, material)
     )
     return _best(trials, best, rival, material)
 
@@ -121,9 +123,13 @@ def _best(
     return best
 
 
-def equalized_trial(extended: ir.Model, strength: float, material: Material) -> Trial:
-    """Equalise a model with inserted factors, remove the factors that stay 1, and plan the result."""
-    ranges = material.trials.magnitudes(extended, material.planner(extended, {}))
+def equalized_trial(
+    extended: ir.Model, strength: float, ranges: Mapping[str, Vector], material: Material
+) -> Trial:
+    """Equalise a model with inserted factors, remove the factors that stay 1, and plan the result.
+
+    `ranges` holds the largest magnitude per channel, see `equalize`.
+    """
     equalized, scales = equalize(extended, ranges, strength)
     model = remove_unused_factors(equalized)
     return Trial(model, material.planner(model, {}), scales)

@@ -46,7 +46,9 @@ def _without(removed: set[str], start: Candidate, material: Material) -> Candida
     factors = products(start.model)
     plan = material.planner(material.reference, {})
     extended = insert_factors(material.reference, plan, everywhere=True)
-    fewer = equalized_trial(remove_factors(extended, removed), start.strength, material)
+    left = remove_factors(extended, removed)
+    ranges = material.trials.magnitudes(left, material.planner(left, {}))
+    fewer = equalized_trial(left, start.strength, ranges, material)
     fewer = replace(fewer, margin=start.margin)
     count = f"{len(products(fewer.model))} of {len(factors)}"
     return replace(
