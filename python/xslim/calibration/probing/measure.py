@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -157,8 +156,10 @@ class Subject:
 
     def are_given(self, images: Sequence[Array]) -> bool:
         """Whether these images are the input of the configuration, but for rounding."""
-        fed = [self.feeds(index, image)[self.name] for index, image in enumerate(images)]
-        return len(fed) == len(self.given) and all(map(partial(np.allclose, atol=1e-4), fed, self.given))
+        return len(images) == len(self.given) and all(
+            np.allclose(self.feeds(index, image)[self.name], given, atol=1e-4)
+            for index, (image, given) in enumerate(zip(images, self.given, strict=True))
+        )
 
     def run_given(self, session: Runs) -> list[list[Array]]:
         """Run the model on the input of the configuration."""
