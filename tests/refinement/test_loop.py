@@ -178,10 +178,22 @@ def test_a_gain_in_doubt_is_judged_once_more_on_other_samples(
             return outcome(20.0 + second * value)
         return spread(21.0) if value else outcome(20.0)
 
-    changed = refine(valued(0.0), start, AFTER, [step("fit", 1.0, measure=measure, certainty=1.0)])
+    fit = step("fit", 1.0, measure=measure, certainty=1.0, spares_reserve=True)
+    changed = refine(valued(0.0), start, AFTER, [fit])
     [gain] = changed.gains
     assert (gain.kept, gain.gain) == (kept, outcome(20.0).gain_of(outcome(20.0 + second)).db)
     assert value_of(changed) == float(kept)
+
+
+def test_a_step_fitted_to_the_reserve_is_not_judged_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Material, "reserve", _Judge(Split(4, 1)))
+
+    def measure(candidate: Candidate, given: Material) -> Outcome:
+        assert given.judge.split.offset == -1
+        return spread(21.0) if value_of(candidate) else outcome(20.0)
+
+    changed = refine(valued(0.0), material(), AFTER, [step("fit", 1.0, measure=measure, certainty=1.0)])
+    assert value_of(changed) == 0.0
 
 
 def test_a_loss_is_not_judged_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,7 +205,10 @@ def test_a_loss_is_not_judged_once_more(monkeypatch: pytest.MonkeyPatch) -> None
         assert given.judge.split.offset == -1
         return judged_value(candidate)
 
-    steps = [step("loss", -3.0, measure=measure), step("small", 0.125, measure=measure)]
+    steps = [
+        step("loss", -3.0, measure=measure, spares_reserve=True),
+        step("small", 0.125, measure=measure, spares_reserve=True),
+    ]
     assert refine(valued(9.0), material(), AFTER, steps).gains == expected.gains
 
 

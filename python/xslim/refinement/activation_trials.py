@@ -222,7 +222,7 @@ class ActivationTrials:
             ]
             outputs = iter(session.run_all(feeds))
             return [
-                fold.judge.judge_outputs(islice(outputs, len(fold.judge.feeds[part])), part)
+                fold.judge.outcome_of(islice(outputs, len(fold.judge.feeds[part])), part)
                 for fold, part in zip(self._folds, parts, strict=True)
             ]
 

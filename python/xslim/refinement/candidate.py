@@ -199,6 +199,10 @@ class Material:
         sources = {product.get(name, name): axis for name, axis in tensors.items()}
         return ActivationTrials(self.reference, sources, self.data, self.settings, self.judge, self.effort)
 
+    def magnitudes(self, model: ir.Model) -> dict[str, Vector]:
+        """Return the largest magnitude per channel of the tensors of a model that equalisation may scale."""
+        return self.trials.magnitudes(model, self.planner(model, {}))
+
     def export(self, candidate: Candidate) -> ir.Model:
         """Return the quantised model of a candidate."""
         return export_qdq(candidate.model, candidate.plan, candidate.quantization, self.target)

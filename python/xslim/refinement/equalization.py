@@ -84,7 +84,7 @@ def _best_strength(
     The result is None if no channel can be scaled.
     """
     before = rival.outcome
-    ranges = material.trials.magnitudes(extended, material.planner(extended, {}))
+    ranges = material.magnitudes(extended)
     if not ranges:
         return best
     trials = (

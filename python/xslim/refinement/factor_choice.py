@@ -47,8 +47,7 @@ def _without(removed: set[str], start: Candidate, material: Material) -> Candida
     plan = material.planner(material.reference, {})
     extended = insert_factors(material.reference, plan, everywhere=True)
     left = remove_factors(extended, removed)
-    ranges = material.trials.magnitudes(left, material.planner(left, {}))
-    fewer = equalized_trial(left, start.strength, ranges, material)
+    fewer = equalized_trial(left, start.strength, material.magnitudes(left), material)
     fewer = replace(fewer, margin=start.margin)
     count = f"{len(products(fewer.model))} of {len(factors)}"
     return replace(

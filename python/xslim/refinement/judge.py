@@ -56,6 +56,11 @@ class Split:
         """Whether the sample of this number is held back from every fit."""
         return self.stride is not None and number % self.stride == self.offset % self.stride
 
+    def may_judge(self, number: int) -> bool:
+        """Whether the sample of this number is held back or in the reserve."""
+        reserve = self.reserve()
+        return self.holds_back(number) or (reserve is not None and reserve.holds_back(number))
+
     def reserve(self) -> Split | None:
         """Return about `RESERVE` times as many other samples, at most a quarter; None if there are few."""
         if self.stride is None or self.stride < 2 * LEAST_STRIDE:
@@ -193,11 +198,15 @@ class Judge:
 
     def judge_fed(self, session: Session, feeds: Sequence[Feeds]) -> Outcome:
         """Return the errors of a session whose inputs are made of the samples of this judge."""
-        return self.judge_outputs(session.run_all(feeds))
+        return self.outcome_of(session.run_all(feeds))
 
-    def judge_outputs(self, outputs: Iterable[Sequence[NDArray[np.generic]]], part: slice = EVERY) -> Outcome:
+    def outcome_of(self, outputs: Iterable[Sequence[NDArray[np.generic]]], part: slice = EVERY) -> Outcome:
         """Return the errors of given values of the judged tensors on a part of the samples."""
-        return self._outcome(output_errors(outputs, self._expected[part], self._splits))
+        errors = output_errors(outputs, self._expected[part], self._splits)
+        shape = len(errors), len(self._counted)
+        signal = np.array([[item.reference_energy for item in row] for row in errors]).reshape(shape)
+        noise = np.array([[item.noise_energy for item in row] for row in errors]).reshape(shape)
+        return Outcome(signal[:, self._counted], noise[:, self._counted], self._most_db)
 
     def session(self, quantized: ir.Model) -> Session:
         """Return a session of the judged tensors of a quantised model, whose outputs they become."""
@@ -209,12 +218,6 @@ class Judge:
         names = self._judged(quantized)
         set_outputs(quantized, list(dict.fromkeys(names)))
         return names
-
-    def _outcome(self, errors: Sequence[Sequence[kernels.ErrorMetrics]]) -> Outcome:
-        shape = len(errors), len(self._counted)
-        signal = np.array([[item.reference_energy for item in row] for row in errors]).reshape(shape)
-        noise = np.array([[item.noise_energy for item in row] for row in errors]).reshape(shape)
-        return Outcome(signal[:, self._counted], noise[:, self._counted], self._most_db)
 
     def _judged(self, model: ir.Model) -> list[str]:
         """Return the judged tensors of a model."""

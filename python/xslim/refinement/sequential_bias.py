@@ -59,13 +59,8 @@ def _samples(start: Candidate, material: Material) -> list[Feeds]:
     wanted = max(1, min(effort.followed_samples, quick, affordable))
     step = max(1, data.runs * 3 // (4 * wanted))
     shown = data.samples(material.settings.batch_size, thread_count(), (0, step))
-    split = material.judge.split
-    splits = [split, split.reserve() or split]
-    fitted = (
-        feeds
-        for number, feeds in enumerate(shown)
-        if not any(judged.holds_back(number * step) for judged in splits)
-    )
+    may_judge = material.judge.split.may_judge
+    fitted = (feeds for number, feeds in enumerate(shown) if not may_judge(number * step))
     return list(islice(fitted, wanted))
 
 

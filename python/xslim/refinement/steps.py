@@ -85,6 +85,9 @@ class Step:
         The stage in which the step runs.
     after : str or None
         Name of another step of the same stage; this step runs only if the other one was kept.
+    spares_reserve : bool
+        Whether the step is fitted to no sample of `Material.reserve`. Only then, a gain in doubt is judged on
+        the reserve.
     without_judge : bool
         Whether the step runs, and is kept, if there is only one sample and therefore none to judge.
     """
@@ -97,6 +100,7 @@ class Step:
     measure: Measure = judge_outputs
     stage: Stage = Stage.AFTER_CALIBRATION
     after: str | None = None
+    spares_reserve: bool = False
     without_judge: bool = False
 
 
@@ -124,8 +128,10 @@ STEPS: tuple[Step, ...] = (
         without_judge=True,
     ),
     Step("tensors left float", ALL, float_tensors.leave_float, stage=Stage.BEFORE_CALIBRATION),
-    Step("full ranges", ALL, full_ranges.clip_nothing, measure=judge_activations),
-    Step("observed bounds", ALL, observed_bounds.use_observed, measure=judge_activations),
+    Step("full ranges", ALL, full_ranges.clip_nothing, measure=judge_activations, spares_reserve=True),
+    Step(
+        "observed bounds", ALL, observed_bounds.use_observed, measure=judge_activations, spares_reserve=True
+    ),
     Step("room for values not seen", ALL, equalization.leave_room, least_gain_db=None),
     Step("second-order rounding", ALL, rounding.round_weights, FORMULA_GAIN_DB, certainty=COMPUTED),
     Step(f"{len(TWO)} scales per channel", (2, 3), partial(rounding.round_weights, scales=TWO)),
@@ -138,9 +144,16 @@ STEPS: tuple[Step, ...] = (
         certainty=COMPUTED,
         without_judge=True,
     ),
-    Step("biases in sequence", ALL, sequential_bias.follow, certainty=FITTED),
+    Step("biases in sequence", ALL, sequential_bias.follow, certainty=FITTED, spares_reserve=True),
     Step(RANGES, (2, 3), range_search.reconstruct),
-    Step("biases in sequence", (2, 3), sequential_bias.follow, certainty=FITTED, after=RANGES),
+    Step(
+        "biases in sequence",
+        (2, 3),
+        sequential_bias.follow,
+        certainty=FITTED,
+        after=RANGES,
+        spares_reserve=True,
+    ),
 )
 """All steps in order. A new step needs a file with its function, and an entry here."""
 
@@ -201,7 +214,7 @@ def _take(step: Step, start: Candidate, material: Material, known: dict[Measure,
             known[step.measure] = step.measure(start, material)
         own = Scores(known[step.measure], step.measure(found, material), "")
     gain = _gain(step, own)
-    if found.measured is None and _is_in_doubt(gain) and material.reserve is not None:
+    if step.spares_reserve and _is_in_doubt(gain) and material.reserve is not None:
         others = replace(material, judge=material.reserve)
         gain = _gain(step, Scores(step.measure(start, others), step.measure(found, others), ""))
     if gain.kept:
