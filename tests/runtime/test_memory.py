@@ -1,14 +1,17 @@
-"""Outputs that are kept do not keep the memory of their session."""
+"""Memory that nobody uses any more is given back: by kept outputs, by changed models, by the child process."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+import weakref
+from pathlib import Path
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 
-from xslim.runtime import copied
+from xslim.runtime import Isolated, copied, free_copies
 
 PROGRAM = """
 import resource, sys
@@ -54,3 +57,39 @@ def test_kept_copies_do_not_keep_the_memory_of_closed_sessions() -> None:
 
     # Each session needs 64 MB for its inner tensor.
     assert megabytes("copied") + 256 < megabytes("as they are")
+
+
+def with_weights(megabytes: int) -> ir.Model:
+    model = ir.from_onnx_text("""
+        <ir_version: 8, opset_import: ["" : 17]>
+        g (float[1, 1024] x) => (float[1, n] y) { y = MatMul (x, w) }
+    """)
+    array = np.ones((1024, megabytes << 8), np.float32)
+    value = ir.Value(name="w", const_value=ir.Tensor(array, name="w"))
+    model.graph.register_initializer(value)
+    model.graph.node(0).replace_input_with(1, value)
+    return model
+
+
+def test_unused_copies_of_large_models_are_freed() -> None:
+    model = with_weights(64)
+    copy = weakref.ref(model.clone())
+    free_copies(model)
+    assert copy() is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_the_child_gives_the_memory_of_unused_sessions_back() -> None:
+    def megabytes(pid: int | None) -> int:
+        status = Path(f"/proc/{pid}/status").read_text()
+        return int(status.split("RssAnon:")[1].split()[0]) >> 10
+
+    feeds = {"x": np.ones((1, 1024), np.float32)}
+    with Isolated() as isolated:
+        used, unused = (isolated.session(with_weights(size)) for size in (1, 64))
+        unused.run(feeds)
+        del unused
+        before = megabytes(isolated.pid)
+        isolated.give_back()
+        assert megabytes(isolated.pid) < before - 48
+        assert used.run(feeds)[0].shape == (1, 256)

@@ -167,8 +167,10 @@ def start_static(
     data = divided.seen
     if isolated:
         visible = list(dict.fromkeys([*_exposed(prepared, plan), *plan.observed]))
-        session = isolated.session(with_outputs(prepared, visible), visible[:1], threads=1)
-        session.run(next(iter(data.batches(1, workers=1))))
+        isolated.session(with_outputs(prepared, visible), visible[:1], threads=1).run(
+            next(iter(data.batches(1, workers=1)))
+        )
+        isolated.give_back()
     target = target_of(config)
     wanted = config.quantization_parameters
     level = wanted.finetune_level

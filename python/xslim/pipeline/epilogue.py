@@ -40,9 +40,9 @@ def log_epilogue(model: ir.Model, trials: Sequence[TrialRun], isolated: Isolated
     if not epilogues.peaks:
         return
     try:
-        plain = isolated.session(model, names, qdq_as_written=True)
+        # The first session is freed before the second one is made.
+        before, _ = _errors(isolated.session(model, names, qdq_as_written=True), trials)
         chip = isolated.session(epilogues.model, [*names, *epilogues.peaks], qdq_as_written=True)
-        before, _ = _errors(plain, trials)
         after, peaks = _errors(chip, trials)
     except XSlimError as error:
         logger.debug("the epilogue is not simulated: %s", error)

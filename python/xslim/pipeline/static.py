@@ -210,6 +210,7 @@ def quantize_static(
     if found.material and isolated:
         first = found.material.export(start)
         isolated.session(first, threads=1, qdq_as_written=True).run(found.samples[0])
+        isolated.give_back()
     refined = refine(start, found.material, Stage.AFTER_CALIBRATION) if found.material else start
     everywhere = config.quantization_parameters.bias_type == "int32"
     quantization = integer_biases(
@@ -260,6 +261,7 @@ class _Quantised:
             )
         if self.result.target.float16_epilogue:
             log_epilogue(self.whole, trials, isolated)
+        isolated.give_back()
         if unknown:
             logger.warning(
                 "onnxruntime has no operator %s: the result is neither run nor compared", unknown[0]

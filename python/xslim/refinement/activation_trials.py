@@ -58,6 +58,8 @@ class Trial:
         The plan of the model.
     scales : mapping of str to float64 array
         The divisor of every channel of the equalised tensors.
+    strength : float
+        The strength of the equalisation.
     margin : float
         Factor by which the ranges of equalised tensors are widened.
     """
@@ -65,6 +67,7 @@ class Trial:
     model: ir.Model
     plan: QuantPlan
     scales: Mapping[str, Vector]
+    strength: float = 0.0
     margin: float = 1.0
 
 

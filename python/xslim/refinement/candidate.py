@@ -108,7 +108,7 @@ class Candidate:
     @property
     def trial(self) -> Trial:
         """The candidate as a trial of int8 activations alone."""
-        return Trial(self.model, self.plan, self.scales, self.margin)
+        return Trial(self.model, self.plan, self.scales, self.strength, self.margin)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ prove such a gain: on a classifier of two classes, 50 factors were chosen and lo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -28,19 +28,19 @@ from xslim.refinement.effort import (
     STRENGTHS,
 )
 from xslim.refinement.outcome import Outcome
+from xslim.runtime import free_copies
 
 
 @dataclass(frozen=True)
 class _Found:
-    """An equalised model with its strength and its outcome."""
+    """An equalised model and its outcome."""
 
     trial: Trial
-    strength: float
     outcome: Outcome
 
     def rank(self, before: Outcome) -> tuple[float, float, float]:
         """Sort by gain; if gains are equal, the larger strength and margin win."""
-        return before.gain_of(self.outcome).db, self.strength, self.trial.margin
+        return before.gain_of(self.outcome).db, self.trial.strength, self.trial.margin
 
 
 def equalize_channels(start: Candidate, material: Material) -> Candidate:
@@ -69,10 +69,10 @@ def equalize_channels(start: Candidate, material: Material) -> Candidate:
         model=best.trial.model,
         plan=best.trial.plan,
         scales=best.trial.scales,
-        strength=best.strength,
+        strength=best.trial.strength,
         everywhere=everywhere,
         margin=best.trial.margin,
-        measured=Scores(before, best.outcome, f"strength {best.strength:g}"),
+        measured=Scores(before, best.outcome, f"strength {best.trial.strength:g}"),
     )
 
 
@@ -87,11 +87,11 @@ def _best_strength(
     ranges = material.magnitudes(extended)
     if not ranges:
         return best
-    trials = (
-        (equalized_trial(extended, strength, ranges, material), strength)
-        for strength in _strengths(before, material)
-    )
-    return _best(trials, best, rival, material)
+
+    def equalized(strength: float) -> Trial:
+        return equalized_trial(extended, strength, ranges, material)
+
+    return _best(equalized, _strengths(before, material), best, rival, material)
 
 
 def _strengths(before: Outcome, material: Material) -> tuple[float, ...]:
@@ -105,22 +105,34 @@ def _with_margin(found: _Found, before: Outcome, material: Material) -> _Found:
     """Return the best margin for an equalised model; without one if there are many samples or no gain."""
     if material.trials.are_many or before.gain_of(found.outcome).db < CHOICE_GAIN_DB:
         return found
-    wider = ((replace(found.trial, margin=margin), found.strength) for margin in MARGINS)
-    return _best(wider, found, Rival(before, 0.0), material) or found
+
+    def widened(margin: float) -> Trial:
+        return replace(found.trial, margin=margin)
+
+    return _best(widened, MARGINS, found, Rival(before, 0.0), material) or found
 
 
 def _best(
-    trials: Iterable[tuple[Trial, float]], best: _Found | None, rival: Rival, material: Material
+    make: Callable[[float], Trial],
+    values: Iterable[float],
+    best: _Found | None,
+    rival: Rival,
+    material: Material,
 ) -> _Found | None:
-    """Return the best of several trials, each given with its strength, and of the best one so far."""
-    for trial, strength in trials:
-        outcome = material.trials.judge_against(trial, best.outcome if best else None, rival)
-        if outcome is None:
-            continue
-        found = _Found(trial, strength, outcome)
-        if best is None or found.rank(rival.outcome) > best.rank(rival.outcome):
-            best = found
+    """Return the best of the best one so far and of the trials that are made of several values."""
+    for value in values:
+        best = _better(make(value), best, rival, material)
+        # Each trial may hold a copy of all weights.
+        free_copies(material.reference)
     return best
+
+
+def _better(trial: Trial, best: _Found | None, rival: Rival, material: Material) -> _Found | None:
+    outcome = material.trials.judge_against(trial, best.outcome if best else None, rival)
+    if outcome is None:
+        return best
+    found = _Found(trial, outcome)
+    return found if best is None or found.rank(rival.outcome) > best.rank(rival.outcome) else best
 
 
 def equalized_trial(
@@ -132,7 +144,7 @@ def equalized_trial(
     """
     equalized, scales = equalize(extended, ranges, strength)
     model = remove_unused_factors(equalized)
-    return Trial(model, material.planner(model, {}), scales)
+    return Trial(model, material.planner(model, {}), scales, strength)
 
 
 def leave_room(start: Candidate, material: Material) -> Candidate:

@@ -11,7 +11,7 @@ import onnx_ir as ir
 from xslim.calibration.budget import MEGABYTE, output_bytes
 from xslim.graph.outputs import with_outputs
 from xslim.graph.remainder import cut_equal_part
-from xslim.runtime import Feeds, Pool, Session, copied, give_back, is_lean_for_few_runs, thread_count
+from xslim.runtime import Feeds, Pool, Session, copied, free_copies, is_lean_for_few_runs, thread_count
 
 Result = TypeVar("Result")
 
@@ -90,7 +90,7 @@ class Remainders:
         with Pool(thread_count(), "xslim-remainders") as pool:
             for group in self._groups(changed):
                 yield from pool.map(call, self._fed(group))
-                give_back()
+                free_copies(self._original)
 
     def _groups(self, changed: Iterable[Changed]) -> Iterator[Sequence[_Cut]]:
         """Cut the copies; yield as many at a time as the limits allow."""

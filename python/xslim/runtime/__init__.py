@@ -7,7 +7,7 @@ from xslim.runtime.isolated import Isolated, Runs, with_less_optimisation
 from xslim.runtime.memory import copied, give_back
 from xslim.runtime.pool import Pool
 from xslim.runtime.random_input import random_feeds
-from xslim.runtime.session import Feeds, Session, is_lean_for_few_runs
+from xslim.runtime.session import Feeds, Session, free_copies, is_lean_for_few_runs
 from xslim.runtime.signatures import Signature, needs_onnxruntime, signature, state_types
 from xslim.runtime.stepwise import Stepwise
 from xslim.runtime.threads import thread_count
@@ -29,6 +29,7 @@ __all__ = [
     "blocked_session",
     "copied",
     "disagreement",
+    "free_copies",
     "give_back",
     "is_gap",
     "is_lean_for_few_runs",

@@ -108,6 +108,16 @@ class Isolated:
         if self._child is not None:
             self._child.end()
 
+    def give_back(self) -> None:
+        """Free the sessions that are no longer used, before a phase that does not need the child.
+
+        Without this call, the child keeps them until the next request.
+        """
+        if self._child is not None and self._child.alive:
+            # After a crash, the next session starts another child.
+            with contextlib.suppress(CrashError, LimitError):
+                self._child.give_back()
+
     def session(
         self,
         model: ir.Model | bytes | Path,
@@ -234,6 +244,11 @@ class _Child:
                 hint=f"give smaller inputs, or allow more with {RUN_MB}",
             )
         return reply["result"]
+
+    def give_back(self) -> None:
+        """Tell the child to free the sessions that are no longer used."""
+        if self.dropped and not self._refused:
+            self.ask({}, START_SECONDS)
 
     def _exchange(self, request: dict[str, Any] | None, seconds: float) -> Any:
         with self._limited_to(seconds) as late:

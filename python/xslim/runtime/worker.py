@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 from xslim.errors import ModelError
 from xslim.runtime import wire
 from xslim.runtime.engine import Engine, SessionOptions
+from xslim.runtime.memory import give_back
 
 # Texts by which onnxruntime and its libraries report that memory ran out.
 _NO_MEMORY = ("Failed to allocate memory", "bad_alloc", "bad allocation", "out of memory")
@@ -81,6 +82,10 @@ def _listen(requests: BinaryIO, waiting: queue.SimpleQueue[Any]) -> None:
 def _answer(request: dict[str, Any], sessions: dict[int, Engine]) -> Any:
     for number in request["dropped"]:
         sessions.pop(number, None)
+    if request["dropped"]:
+        give_back()
+    if "session" not in request:
+        return None
     if "feeds" in request:
         return sessions[request["session"]].run(request["feeds"])
     source = request["source"]
