@@ -45,7 +45,7 @@ def follow(start: Candidate, material: Material) -> Candidate:
     model = correct_biases_in_sequence(
         material.reference, start.model, start.plan, start.quantization, material.target, samples
     )
-    return replace(start, model=model)
+    return start if model is start.model else replace(start, model=model)
 
 
 def _samples(start: Candidate, material: Material) -> list[Feeds]:
@@ -74,6 +74,8 @@ def correct_biases_in_sequence(
 ) -> ir.Model:
     """Return a copy of the model whose biases make the mean of every layer's output equal the float model's.
 
+    The model itself is returned if none of its int8 operators is a layer with a known layout of weights.
+
     Parameters
     ----------
     reference : onnx_ir.Model
@@ -87,18 +89,20 @@ def correct_biases_in_sequence(
     samples : sequence of feeds
         The samples; both networks run on one at a time.
     """
-    corrected = model.clone()
     exported = export_qdq(model, plan, quantization, target)
     wanted, outputs = _outputs(reference.graph), _outputs(exported.graph)
     weighted = {reader for constant in plan.constants if constant.symmetric for reader in constant.readers}
     axes = {
         name: 1 if layer.vectors.window is not None else -1
-        for name, layer in layers(corrected.graph).items()
+        for name, layer in layers(model.graph).items()
         if name in weighted and name in outputs
     }
+    if not axes:
+        return model
     means = _Means({wanted[name]: axis for name, axis in axes.items()})
     stream(reference, [means], samples)
     int8_run = Stepwise(exported, samples, qdq_as_written=True)
+    corrected = model.clone()
     for node in list(corrected.graph):
         if node.name not in axes:
             continue
