@@ -1,4 +1,4 @@
-"""Memory that nobody uses any more is given back: by kept outputs, by changed models, by the child process."""
+"""Memory that nobody uses is given back: by kept outputs, by changed models, by the child process."""
 
 from __future__ import annotations
 

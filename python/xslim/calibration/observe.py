@@ -57,8 +57,8 @@ class Settings:
     ----------
     batch_size : int
         Number of samples that are decoded together; the model still runs on one sample at a time.
-    device : {"cpu", "cuda"}
-        Device on which the model runs.
+    device : str
+        Device on which the model runs: ``cpu``, or one that `device_in_use` returned.
     memory_mb : int or None
         Budget for the observed outputs of all concurrent batches, in MiB; None means a quarter of the
         machine's memory.

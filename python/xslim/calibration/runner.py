@@ -43,8 +43,8 @@ def stream(
     exposed : sequence of str
         Further tensors that are outputs of the session although no collector reads them. onnxruntime
         optimises the graph according to its outputs, so the last bits of all values depend on this set.
-    device : {"cpu", "cuda"}
-        Device on which the model runs.
+    device : str
+        Device on which the model runs: ``cpu``, or one that `device_in_use` returned.
     workers : int, optional
         Largest number of concurrent batches; by default one per thread.
     after_batch : callable, optional

@@ -35,7 +35,7 @@ from xslim.quantization.sharing import share_parameters
 from xslim.refinement.candidate import Candidate, Material, Planner
 from xslim.refinement.rounding import gram_collector, with_grams
 from xslim.refinement.steps import Stage, refine
-from xslim.runtime import Feeds, Isolated, require_runnable
+from xslim.runtime import Feeds, Isolated, device_in_use, require_runnable
 from xslim.targets import Target, target_of
 
 logger = logging.getLogger(__name__)
@@ -163,6 +163,9 @@ def start_static(
     Parameters and errors are those of `plan_static` and `quantize_static`.
     """
     plan, given = plan_static(prepared, config, masks)
+    settings = calibration_settings(config)
+    if settings.device != config.calibration_parameters.calibration_device and not masks:
+        logger.info("calibration_device is cuda, but the installed onnxruntime has none: using the CPU")
     divided = divide(given, config.calibration_parameters.comparison_samples)
     data = divided.seen
     if isolated:
@@ -184,7 +187,6 @@ def start_static(
     if level == 0:
         exposed = _exposed(prepared, plan)
         return Start(Candidate(prepared, plan), data, divided.unseen, target, None, planner, exposed)
-    settings = calibration_settings(config)
     material = replace(
         Material.of(prepared, data, settings, planner, target, level, wanted.max_float_share),
         float_tensors=wanted.float_tensors,
@@ -312,7 +314,7 @@ def calibration_settings(config: Config) -> Settings:
     calibration = config.calibration_parameters
     return Settings(
         batch_size=calibration.calibration_batch_size,
-        device=calibration.calibration_device,
+        device=device_in_use(calibration.calibration_device),
         memory_mb=calibration.calibration_memory_mb,
         track=track,
     )

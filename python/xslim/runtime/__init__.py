@@ -3,6 +3,7 @@
 from xslim.runtime.agreement import disagreement
 from xslim.runtime.blocked import Blocked, BlockedSession, blocked_session
 from xslim.runtime.columns import ColumnErrors, LostColumns, Split, split_columns
+from xslim.runtime.engine import device_in_use
 from xslim.runtime.isolated import Isolated, Runs, with_less_optimisation
 from xslim.runtime.memory import copied, give_back
 from xslim.runtime.pool import Pool
@@ -28,6 +29,7 @@ __all__ = [
     "Stepwise",
     "blocked_session",
     "copied",
+    "device_in_use",
     "disagreement",
     "free_copies",
     "give_back",

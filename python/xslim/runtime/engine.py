@@ -6,7 +6,6 @@ onnxruntime.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +16,11 @@ from numpy.typing import NDArray
 
 from xslim.errors import ModelError
 
-logger = logging.getLogger(__name__)
-
 LOG_FATAL = 4
 
 FULL, NONE = "ORT_ENABLE_ALL", "ORT_DISABLE_ALL"
+
+CPU, CUDA_PROVIDER = "cpu", "CUDAExecutionProvider"
 
 OPTIMISATIONS = (FULL, "ORT_ENABLE_EXTENDED", "ORT_ENABLE_BASIC", NONE)
 """onnxruntime's levels of graph optimisation, from its default to none."""
@@ -33,8 +32,8 @@ class SessionOptions:
 
     Attributes
     ----------
-    device : {"cpu", "cuda"}
-        ``cuda`` falls back to the CPU where the installed onnxruntime has no CUDA provider.
+    device : str
+        ``cpu``, ``cuda`` or ``cuda:<number>``; without a CUDA provider, the model runs on the CPU.
     threads : int
         Threads of one run; 0 leaves the choice to onnxruntime.
     optimisation : str
@@ -47,7 +46,7 @@ class SessionOptions:
         as graph optimisation, packed weights and the memory arena are off.
     """
 
-    device: str = "cpu"
+    device: str = CPU
     threads: int = 0
     optimisation: str = FULL
     qdq_as_written: bool = False
@@ -133,11 +132,14 @@ class Engine:
         return result
 
 
-def _providers(device: str) -> list[str]:
+def device_in_use(wanted: str) -> str:
+    """Return the wanted device if the installed onnxruntime has a provider for it, or else ``cpu``."""
     import onnxruntime as ort
 
-    if device == "cuda":
-        if "CUDAExecutionProvider" in ort.get_available_providers():
-            return ["CUDAExecutionProvider", "CPUExecutionProvider"]
-        logger.info("calibration_device is cuda, but the installed onnxruntime has none: using the CPU")
-    return ["CPUExecutionProvider"]
+    return wanted if wanted == CPU or CUDA_PROVIDER in ort.get_available_providers() else CPU
+
+
+def _providers(device: str) -> list[str | tuple[str, dict[str, str]]]:
+    _, _, number = device_in_use(device).partition(":")
+    cuda = (CUDA_PROVIDER, {"device_id": number or "0"})
+    return ["CPUExecutionProvider"] if device_in_use(device) == CPU else [cuda, "CPUExecutionProvider"]

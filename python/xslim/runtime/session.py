@@ -51,8 +51,8 @@ class Session(Engine):
         must be given by its path.
     outputs : sequence of str, optional
         Names of the outputs to fetch; all of the model's by default.
-    device : {"cpu", "cuda"}
-        ``cuda`` falls back to the CPU where the installed onnxruntime has no CUDA provider.
+    device : str
+        ``cpu``, ``cuda`` or ``cuda:<number>``; without a CUDA provider, the model runs on the CPU.
     threads : int, optional
         Threads of one run; `thread_count` by default. With 1, results are the same on all machines with the
         same kind of processor, and several threads may call `run` at the same time.
