@@ -81,7 +81,7 @@ def test_a_trial_that_certainly_gains_too_little_is_given_up(
     outcome = trials.judge(trial)
     # Without equalised tensors a margin changes nothing, so the second trial gains exactly 0 dB.
     equal = replace(trial, margin=1.5)
-    found = trials.judge_against(equal, outcome, Rival(outcome, least_gain_db))
+    found = trials.judge_against([equal], outcome, Rival(outcome, least_gain_db))
     assert (found is not None) is runs
     assert found is None or found.score == outcome.score
 

@@ -1,8 +1,8 @@
 """Trials before calibration: candidates whose activations alone are int8, with ranges from a few samples.
 
 A channel that is small on the observed samples may be large on a later one. A trial must therefore be scored
-on other samples than those that determined its ranges. If there are few samples, each half of them judges the
-ranges of the other half.
+on other samples than those that determined its ranges and the scales of its channels. If there are few
+samples, each half of them judges the ranges and scales of the other half.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from xslim.refinement.effort import (
 )
 from xslim.refinement.judge import Judge, Split
 from xslim.refinement.outcome import Outcome
-from xslim.runtime import Feeds, copied, thread_count
+from xslim.runtime import Feeds, Pool, Session, copied, thread_count
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,23 @@ class Rival:
 
     outcome: Outcome
     least_gain_db: float
+
+
+@dataclass(frozen=True)
+class Magnitudes:
+    """The largest magnitude per channel of the tensors that equalisation may scale, by their names.
+
+    Attributes
+    ----------
+    whole : mapping of str to float64 array
+        Over all samples that are observed, from which the result takes its scales. If there are many samples,
+        those held back are not among them, so that the result is the same as what was judged.
+    folds : sequence of such mappings
+        For every fold, over the samples that the fold does not judge.
+    """
+
+    whole: Mapping[str, Vector]
+    folds: Sequence[Mapping[str, Vector]]
 
 
 @dataclass(frozen=True)
@@ -152,11 +169,17 @@ class ActivationTrials:
             for name in group.observed
         )
 
-    def magnitudes(self, model: ir.Model, plan: QuantPlan) -> dict[str, Vector]:
+    def magnitudes(self, model: ir.Model, plan: QuantPlan) -> Magnitudes:
         """Return the largest magnitude per channel of every tensor that equalisation may scale."""
-        largest, sources = self._ranges.largest(), products(model)
-        names = ((name, sources.get(name, name)) for name in channels_to_observe(model, plan))
-        return {name: largest[source] for name, source in names if source in largest}
+        sources, observed = products(model), channels_to_observe(model, plan)
+
+        def among(ranges: ChannelRanges) -> dict[str, Vector]:
+            largest = ranges.largest()
+            names = ((name, sources.get(name, name)) for name in observed)
+            return {name: largest[source] for name, source in names if source in largest}
+
+        folds = [among(fold.ranges) for fold in self._folds]
+        return Magnitudes(folds[0] if self.are_many else among(self._ranges), folds)
 
     def magnitude(self, model: ir.Model, tensor: str) -> Vector | None:
         """Return the largest magnitude per channel of one tensor before equalisation, or None if unknown."""
@@ -186,22 +209,36 @@ class ActivationTrials:
             found.append(ChannelSpread(name, before, after, done))
         return sorted(found, key=lambda item: (-item.before, item.tensor))[:MOST_SPREADS]
 
-    def judge(self, trial: Trial) -> Outcome:
-        """Return the outcome over the samples of all folds; equal trials of one model are run once."""
-        found = self.judge_against(trial, None, None)
+    def judge(self, *trials: Trial) -> Outcome:
+        """Return the outcome over the samples of all folds; equal trials of one model are run once.
+
+        `trials` are those of the folds, see `judge_against`, or one trial for all folds.
+        """
+        found = self.judge_against(trials, None, None)
         assert found is not None
         return found
 
-    def judge_against(self, trial: Trial, best: Outcome | None, rival: Rival | None) -> Outcome | None:
-        """Return the outcome of a trial, or None if it certainly loses.
+    def judge_against(
+        self, trials: Sequence[Trial], best: Outcome | None, rival: Rival | None
+    ) -> Outcome | None:
+        """Return the outcome of the trials of all folds, or None if they certainly lose.
 
-        A trial does not run on the second half of the samples if on the first half it is worse than the best
-        one so far by two standard deviations, or gains too little over the rival by as much.
+        They do not run on the second half of the samples if on the first half they are worse than the best
+        ones so far by two standard deviations, or gain too little over the rival by as much.
+
+        Parameters
+        ----------
+        trials : sequence of Trial
+            One for every fold, each made without the samples of the fold, or one that suits all folds.
+        best : Outcome or None
+            The best outcome so far.
+        rival : Rival or None
+            What the trials must gain over in the end.
         """
-        known = self._outcomes.setdefault(trial.model, {})
-        key = trial.plan, trial.margin
+        known = self._outcomes.setdefault(trials[0].model, {})
+        key = trials[0].plan, trials[0].margin
         if key not in known:
-            run = self._prepared(trial)
+            run = self._prepared(trials)
             first = run(self._halves)
             if best is not None and self._loses(Outcome.joined(first), best, rival):
                 return None
@@ -209,27 +246,36 @@ class ActivationTrials:
             known[key] = Outcome.joined([part for both in zip(first, rest, strict=True) for part in both])
         return known[key]
 
-    def _prepared(self, trial: Trial) -> Callable[[Sequence[slice]], list[Outcome]]:
-        """Return a function that runs a trial on one part of the samples of every fold."""
-        activations = [self._activations(trial, fold.ranges) for fold in self._folds]
-        adjustable = Adjustable(trial.model, trial.plan, set.intersection(*map(set, activations)))
-        parameters = [adjustable.parameters(found) for found in activations]
-        session = self._folds[0].judge.session(adjustable.model)
+    def _prepared(self, trials: Sequence[Trial]) -> Callable[[Sequence[slice]], list[Outcome]]:
+        """Return a function that runs the trials on one part of the samples of every fold."""
+        if len(trials) == 1:
+            loaded = self._loaded(trials[0], self._folds)
+        else:
+            pairs = zip(trials, self._folds, strict=True)
+            loaded = [item for trial, fold in pairs for item in self._loaded(trial, [fold])]
 
         def run(parts: Sequence[slice]) -> list[Outcome]:
             # One call for all folds keeps every thread busy.
-            feeds = [
-                {**feed, **found}
-                for fold, found, part in zip(self._folds, parameters, parts, strict=True)
+            runs = [
+                (session, {**feed, **found})
+                for fold, (session, found), part in zip(self._folds, loaded, parts, strict=True)
                 for feed in fold.judge.feeds[part]
             ]
-            outputs = iter(session.run_all(feeds))
-            return [
-                fold.judge.outcome_of(islice(outputs, len(fold.judge.feeds[part])), part)
-                for fold, part in zip(self._folds, parts, strict=True)
-            ]
+            with Pool(thread_count()) as pool:
+                outputs = pool.map(lambda item: item[0].run(item[1]), runs)
+                return [
+                    fold.judge.outcome_of(islice(outputs, len(fold.judge.feeds[part])), part)
+                    for fold, part in zip(self._folds, parts, strict=True)
+                ]
 
         return run
+
+    def _loaded(self, trial: Trial, folds: Sequence[_Fold]) -> list[tuple[Session, Feeds]]:
+        """Return the session of a trial for several folds, with the parameters of each fold."""
+        activations = [self._activations(trial, fold.ranges) for fold in folds]
+        adjustable = Adjustable(trial.model, trial.plan, set.intersection(*map(set, activations)))
+        session = folds[0].judge.session(adjustable.model)
+        return [(session, adjustable.parameters(found)) for found in activations]
 
     @property
     def _halves(self) -> list[slice]:

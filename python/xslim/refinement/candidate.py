@@ -22,7 +22,7 @@ from xslim.graph.scheme import Quantization, QuantParams, QuantPlan
 from xslim.kernels import Gram, Sketch
 from xslim.quantization.balancing import insert_factors
 from xslim.quantization.equalization import Vector, channels_to_observe
-from xslim.refinement.activation_trials import ActivationTrials, Trial
+from xslim.refinement.activation_trials import ActivationTrials, Magnitudes, Trial
 from xslim.refinement.effort import EFFORT, Effort
 from xslim.refinement.judge import Judge, output_elements, split
 from xslim.refinement.outcome import Outcome
@@ -76,6 +76,8 @@ class Candidate:
         The divisor of every channel of the tensors that equalisation scaled.
     strength : float
         The strength of the equalisation.
+    equalised : Outcome or None
+        The outcome of the equalised model with scales that the judging samples did not determine.
     kept_float : mapping of str to str
         Tensors that stay float by a decision of this run, each with the reason.
     everywhere : bool
@@ -94,6 +96,7 @@ class Candidate:
     margin: float = 1.0
     scales: Mapping[str, Vector] = field(default_factory=dict)
     strength: float = 0.0
+    equalised: Outcome | None = None
     kept_float: Mapping[str, str] = field(default_factory=dict)
     everywhere: bool = False
     noise: Mapping[str, Vector] = field(default_factory=dict)
@@ -199,7 +202,7 @@ class Material:
         sources = {product.get(name, name): axis for name, axis in tensors.items()}
         return ActivationTrials(self.reference, sources, self.data, self.settings, self.judge, self.effort)
 
-    def magnitudes(self, model: ir.Model) -> dict[str, Vector]:
+    def magnitudes(self, model: ir.Model) -> Magnitudes:
         """Return the largest magnitude per channel of the tensors of a model that equalisation may scale."""
         return self.trials.magnitudes(model, self.planner(model, {}))
 

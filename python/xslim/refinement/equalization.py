@@ -17,7 +17,7 @@ import onnx_ir as ir
 from xslim.graph.factors import products
 from xslim.quantization.balancing import insert_factors, remove_unused_factors
 from xslim.quantization.equalization import Vector, equalize
-from xslim.refinement.activation_trials import Rival, Trial, changed_tensors, has_room
+from xslim.refinement.activation_trials import Magnitudes, Rival, Trial, changed_tensors, has_room
 from xslim.refinement.candidate import Candidate, Material, Scores
 from xslim.refinement.effort import (
     CAREFUL_STRENGTHS,
@@ -32,15 +32,43 @@ from xslim.runtime import free_copies
 
 
 @dataclass(frozen=True)
+class Equalised:
+    """A model that was equalised for every fold, with the scales that the other samples determine.
+
+    Attributes
+    ----------
+    extended : onnx_ir.Model
+        The model before, with inserted factors.
+    folds : tuple of Trial
+        The trial of every fold.
+    whole : Mapping of str to float64 array
+        The magnitudes that determine the scales of the result.
+    """
+
+    extended: ir.Model
+    folds: tuple[Trial, ...]
+    whole: Mapping[str, Vector]
+
+    def result(self, material: Material) -> Trial:
+        """Return the trial with the scales of the result."""
+        first = self.folds[0]
+        if len(self.folds) == 1:
+            return first
+        made = equalized_trial(self.extended, first.strength, self.whole, material)
+        return replace(made, margin=first.margin)
+
+
+@dataclass(frozen=True)
 class _Found:
     """An equalised model and its outcome."""
 
-    trial: Trial
+    equalised: Equalised
     outcome: Outcome
 
     def rank(self, before: Outcome) -> tuple[float, float, float]:
         """Sort by gain; if gains are equal, the larger strength and margin win."""
-        return before.gain_of(self.outcome).db, self.trial.strength, self.trial.margin
+        trial = self.equalised.folds[0]
+        return before.gain_of(self.outcome).db, trial.strength, trial.margin
 
 
 def equalize_channels(start: Candidate, material: Material) -> Candidate:
@@ -64,15 +92,17 @@ def equalize_channels(start: Candidate, material: Material) -> Candidate:
     if best is None:
         return start
     best = _with_margin(best, before, material)
+    trial = best.equalised.result(material)
     return replace(
         start,
-        model=best.trial.model,
-        plan=best.trial.plan,
-        scales=best.trial.scales,
-        strength=best.trial.strength,
+        model=trial.model,
+        plan=trial.plan,
+        scales=trial.scales,
+        strength=trial.strength,
+        equalised=best.outcome,
         everywhere=everywhere,
-        margin=best.trial.margin,
-        measured=Scores(before, best.outcome, f"strength {best.trial.strength:g}"),
+        margin=trial.margin,
+        measured=Scores(before, best.outcome, f"strength {trial.strength:g}"),
     )
 
 
@@ -83,15 +113,14 @@ def _best_strength(
 
     The result is None if no channel can be scaled.
     """
-    before = rival.outcome
-    ranges = material.magnitudes(extended)
-    if not ranges:
+    magnitudes = material.magnitudes(extended)
+    if not magnitudes.whole:
         return best
 
-    def equalized(strength: float) -> Trial:
-        return equalized_trial(extended, strength, ranges, material)
+    def equalised(strength: float) -> Equalised:
+        return equalised_in_folds(extended, strength, magnitudes, material)
 
-    return _best(equalized, _strengths(before, material), best, rival, material)
+    return _best(equalised, _strengths(rival.outcome, material), best, rival, material)
 
 
 def _strengths(before: Outcome, material: Material) -> tuple[float, ...]:
@@ -106,20 +135,21 @@ def _with_margin(found: _Found, before: Outcome, material: Material) -> _Found:
     if material.trials.are_many or before.gain_of(found.outcome).db < CHOICE_GAIN_DB:
         return found
 
-    def widened(margin: float) -> Trial:
-        return replace(found.trial, margin=margin)
+    def widened(margin: float) -> Equalised:
+        folds = tuple(replace(trial, margin=margin) for trial in found.equalised.folds)
+        return replace(found.equalised, folds=folds)
 
     return _best(widened, MARGINS, found, Rival(before, 0.0), material) or found
 
 
 def _best(
-    make: Callable[[float], Trial],
+    make: Callable[[float], Equalised],
     values: Iterable[float],
     best: _Found | None,
     rival: Rival,
     material: Material,
 ) -> _Found | None:
-    """Return the best of the best one so far and of the trials that are made of several values."""
+    """Return the best of the best one so far and of the models that are made of several values."""
     for value in values:
         best = _better(make(value), best, rival, material)
         # Each trial may hold a copy of all weights.
@@ -127,12 +157,21 @@ def _best(
     return best
 
 
-def _better(trial: Trial, best: _Found | None, rival: Rival, material: Material) -> _Found | None:
-    outcome = material.trials.judge_against(trial, best.outcome if best else None, rival)
+def _better(equalised: Equalised, best: _Found | None, rival: Rival, material: Material) -> _Found | None:
+    outcome = material.trials.judge_against(equalised.folds, best.outcome if best else None, rival)
     if outcome is None:
         return best
-    found = _Found(trial, outcome)
+    found = _Found(equalised, outcome)
     return found if best is None or found.rank(rival.outcome) > best.rank(rival.outcome) else best
+
+
+def equalised_in_folds(
+    extended: ir.Model, strength: float, magnitudes: Magnitudes, material: Material, margin: float = 1.0
+) -> Equalised:
+    """Equalise a model with inserted factors for every fold."""
+    trials = (equalized_trial(extended, strength, ranges, material) for ranges in magnitudes.folds)
+    folds = tuple(replace(trial, margin=margin) for trial in trials)
+    return Equalised(extended, folds, magnitudes.whole)
 
 
 def equalized_trial(

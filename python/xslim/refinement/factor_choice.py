@@ -18,16 +18,16 @@ from xslim.quantization.balancing import FUNCTIONS, insert_factors, remove_facto
 from xslim.refinement.activation_trials import Trial
 from xslim.refinement.candidate import Candidate, Material, Scores
 from xslim.refinement.effort import ADDED_NOISE, LARGEST_LOSS_DB
-from xslim.refinement.equalization import equalized_trial
+from xslim.refinement.equalization import equalised_in_folds
 from xslim.refinement.noise import Noise, rank_noise
 
 
 def keep_what_pays(start: Candidate, material: Material) -> Candidate:
     """Remove the factors that hardly reduce the noise; later steps use the measured noise of the tensors."""
-    if not start.everywhere:
+    before = start.equalised
+    if before is None or not start.everywhere:
         return start
     trial, factors = start.trial, products(start.model)
-    before = material.trials.judge(trial)
     noise = rank_noise(trial, material)
     unchanged = replace(start, noise=noise, measured=Scores(before, before, f"all {len(factors)}"))
     for share in ADDED_NOISE:
@@ -47,16 +47,18 @@ def _without(removed: set[str], start: Candidate, material: Material) -> Candida
     plan = material.planner(material.reference, {})
     extended = insert_factors(material.reference, plan, everywhere=True)
     left = remove_factors(extended, removed)
-    fewer = equalized_trial(left, start.strength, material.magnitudes(left), material)
-    fewer = replace(fewer, margin=start.margin)
+    magnitudes = material.magnitudes(left)
+    equalised = equalised_in_folds(left, start.strength, magnitudes, material, start.margin)
+    outcome, fewer = material.trials.judge(*equalised.folds), equalised.result(material)
     count = f"{len(products(fewer.model))} of {len(factors)}"
     return replace(
         start,
         model=fewer.model,
         plan=fewer.plan,
         scales=fewer.scales,
+        equalised=outcome,
         noise={factors[name] if name in removed else name: value for name, value in start.noise.items()},
-        measured=Scores(start.measured.before, material.trials.judge(fewer), count),
+        measured=Scores(start.measured.before, outcome, count),
     )
 
 

@@ -47,13 +47,13 @@ def keep_listed(start: Candidate, material: Material) -> Candidate:
 def leave_float(start: Candidate, material: Material) -> Candidate:
     """Leave the tensors float that cost most, unless int8 activations lose little anyway."""
     trial = start.trial
-    before = material.trials.judge(trial)
-    if before.worst >= ENOUGH_DB:
+    if (start.equalised or material.trials.judge(trial)).worst >= ENOUGH_DB:
         return start
     search = _Search(trial, material, start.noise or rank_noise(trial, material))
     found = search.run(start.kept_float)
     if found.kept_float == start.kept_float:
         return start
+    before = material.trials.judge(trial)
     after = material.trials.judge(replace(trial, plan=found.plan))
     count = len(start.plan.int8_operators) - len(found.plan.int8_operators)
     share = search.lost_share(found.plan)

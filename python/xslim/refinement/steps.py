@@ -47,7 +47,7 @@ from xslim.refinement.effort import (
 )
 from xslim.refinement.judge import METRIC
 from xslim.refinement.outcome import Outcome
-from xslim.runtime import free_copies
+from xslim.runtime import give_back
 from xslim.texts import spoken
 from xslim.texts.columns import table
 
@@ -193,7 +193,7 @@ def refine(
         judged = len(candidate.gains)
         candidate = _take(step, candidate, material, known)
         kept.update(step.name for gain in candidate.gains[judged:] if gain.kept)
-        free_copies(material.reference)
+        give_back()
     return candidate
 
 
