@@ -28,7 +28,7 @@ def data_of(model: ir.Model, folder: Path) -> CalibrationData:
 
 
 def judge_of(model: ir.Model, folder: Path) -> Judge:
-    return Judge(model, data_of(model, folder), Settings(), Split(1, 0))
+    return Judge(model, data_of(model, folder), Settings(), Split(1, (0,)))
 
 
 def without(model: ir.Model, weight: str) -> ir.Model:
@@ -62,10 +62,10 @@ def test_an_output_that_joins_nothing_is_judged_as_a_whole(tmp_path: Path) -> No
 def test_judges_of_other_samples_take_the_same_columns(tmp_path: Path) -> None:
     model = prepared(head())
     data = data_of(model, tmp_path)
-    whole = Judge(prepared(models.conv_net(size=16)), data, Settings(), Split(2, 0))
-    first = Judge(model, data, Settings(), Split(2, 0))
-    second = Judge(model, data, Settings(), Split(2, 1), first)
+    whole = Judge(prepared(models.conv_net(size=16)), data, Settings(), Split(2, (0,)))
+    first = Judge(model, data, Settings(), Split(2, (0,)))
+    second = Judge(model, data, Settings(), Split(2, (1,)), first)
     found = [judge.judge(without(model, "ws")) for judge in (first, second)]
     assert type(found[0]).joined(found).noise_ratios.shape == (2,)
-    like_whole = Judge(model, data, Settings(), Split(2, 1), whole)
+    like_whole = Judge(model, data, Settings(), Split(2, (1,)), whole)
     assert like_whole.judge(without(model, "ws")).noise_ratios.shape == (1,)

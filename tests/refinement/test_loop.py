@@ -170,7 +170,7 @@ def test_a_gain_in_doubt_is_judged_once_more_on_other_samples(
     second: float, kept: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start = material()
-    monkeypatch.setattr(Material, "reserve", _Judge(Split(4, 1)))
+    monkeypatch.setattr(Material, "reserve", _Judge(Split(4, (1,))))
 
     def measure(candidate: Candidate, given: Material) -> Outcome:
         value = value_of(candidate)
@@ -186,10 +186,10 @@ def test_a_gain_in_doubt_is_judged_once_more_on_other_samples(
 
 
 def test_a_step_fitted_to_the_reserve_is_not_judged_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Material, "reserve", _Judge(Split(4, 1)))
+    monkeypatch.setattr(Material, "reserve", _Judge(Split(4, (1,))))
 
     def measure(candidate: Candidate, given: Material) -> Outcome:
-        assert given.judge.split.offset == -1
+        assert given.judge.split.offsets == (-1,)
         return spread(21.0) if value_of(candidate) else outcome(20.0)
 
     changed = refine(valued(0.0), material(), AFTER, [step("fit", 1.0, measure=measure, certainty=1.0)])
@@ -199,10 +199,10 @@ def test_a_step_fitted_to_the_reserve_is_not_judged_on_it(monkeypatch: pytest.Mo
 def test_a_loss_is_not_judged_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Material, "reserve", None)
     expected = refine(valued(9.0), material(), AFTER, [step("loss", -3.0), step("small", 0.125)])
-    monkeypatch.setattr(Material, "reserve", _Judge(Split(4, 1)))
+    monkeypatch.setattr(Material, "reserve", _Judge(Split(4, (1,))))
 
     def measure(candidate: Candidate, given: Material) -> Outcome:
-        assert given.judge.split.offset == -1
+        assert given.judge.split.offsets == (-1,)
         return judged_value(candidate)
 
     steps = [

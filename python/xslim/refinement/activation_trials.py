@@ -142,7 +142,7 @@ class ActivationTrials:
         step = max(2, data.runs // RANGE_RUNS) if self.are_many else 1
         ranges = FoldedRanges(tensors, (judge.split.stride or 1) if self.are_many else FOLDS, step)
         stride = FOLDS * math.ceil(data.runs / FOLDS / _judged_per_fold(judge, effort))
-        splits = [] if self.are_many else [Split(stride, index) for index in range(FOLDS)]
+        splits = [] if self.are_many else [Split(stride, (index,)) for index in range(FOLDS)]
         judged = [_Judged(judge.tensors, split) for split in splits]
         samples = data.samples(settings.batch_size, thread_count(), (0, step))
         blocks = data.runs >= MANY_FOR_BLOCKS

@@ -36,7 +36,7 @@ EVERY = slice(None)
 
 @dataclass(frozen=True)
 class Split:
-    """The samples that are held back: every `stride`-th one, or none if there is only one sample.
+    """The samples that are held back: of every `stride` samples some, or none if there is only one sample.
 
     Samples are counted in runs of the model: with a fixed batch, one run takes several samples. The number of
     samples that are decoded together has no influence.
@@ -44,17 +44,20 @@ class Split:
     Attributes
     ----------
     stride : int or None
-        Distance between samples that are held back; None if none is held back.
-    offset : int
-        Number of the first sample that is held back; if negative, the last one of the first stride.
+        Number of samples of which the same ones are held back; None if none is held back.
+    offsets : tuple of int
+        Numbers of the samples that are held back among the first `stride` ones; negative numbers count from
+        the end.
     """
 
     stride: int | None
-    offset: int = -1
+    offsets: tuple[int, ...] = (-1,)
 
     def holds_back(self, number: int) -> bool:
         """Whether the sample of this number is held back from every fit."""
-        return self.stride is not None and number % self.stride == self.offset % self.stride
+        return self.stride is not None and any(
+            number % self.stride == offset % self.stride for offset in self.offsets
+        )
 
     def may_judge(self, number: int) -> bool:
         """Whether the sample of this number is held back or in the reserve."""
@@ -62,16 +65,20 @@ class Split:
         return self.holds_back(number) or (reserve is not None and reserve.holds_back(number))
 
     def reserve(self) -> Split | None:
-        """Return about `RESERVE` times as many other samples, at most a quarter; None if there are few."""
+        """Return `RESERVE` times as many other samples, at most a quarter; None if there are few."""
         if self.stride is None or self.stride < 2 * LEAST_STRIDE:
             return None
-        stride = max(LEAST_STRIDE, self.stride // RESERVE)
-        return Split(stride, stride // 2 - 1)
+        count = min(RESERVE, self.stride // LEAST_STRIDE)
+        # The last sample of every stride judges already.
+        others = tuple((2 * index + 1) * (self.stride - 1) // (2 * count) for index in range(count))
+        return Split(self.stride, others)
 
     @property
-    def shard(self) -> tuple[int, int]:
-        """The samples held back, as a shard of the calibration data."""
-        return (self.offset % self.stride, self.stride) if self.stride is not None else (0, 1)
+    def shards(self) -> list[tuple[int, int]]:
+        """The samples held back, as shards of the calibration data."""
+        if self.stride is None:
+            return [(0, 1)]
+        return sorted((offset % self.stride, self.stride) for offset in self.offsets)
 
 
 def split(runs: int, inputs: int, outputs: int, effort: Effort = EFFORT[1]) -> Split:
@@ -144,7 +151,11 @@ class Judge:
         expected: Sequence[Sequence[NDArray[np.generic]]] | None = None,
     ) -> None:
         self.split = chosen
-        self.feeds: list[Feeds] = list(data.samples(settings.batch_size, thread_count(), chosen.shard))
+        self.feeds: list[Feeds] = [
+            sample
+            for shard in chosen.shards
+            for sample in data.samples(settings.batch_size, thread_count(), shard)
+        ]
         saturated = saturated_outputs(model.graph)
         self._functions = [node.name or "" for nodes in saturated.values() for node in nodes]
         self._outputs = [value.name or "" for value in model.graph.outputs]

@@ -149,7 +149,7 @@ def _ranking_judge(material: Material, runs: int) -> Judge:
     stride = max(1, data.runs // wanted)
     held_back = material.judge.split
     offsets = (offset for offset in range(stride) if not held_back.holds_back(offset))
-    split = Split(stride, next(offsets, 0))
+    split = Split(stride, (next(offsets, 0),))
     return Judge(material.reference, data, material.settings, split, material.judge)
 
 

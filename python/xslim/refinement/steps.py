@@ -128,10 +128,8 @@ STEPS: tuple[Step, ...] = (
         without_judge=True,
     ),
     Step("tensors left float", ALL, float_tensors.leave_float, stage=Stage.BEFORE_CALIBRATION),
-    Step("full ranges", ALL, full_ranges.clip_nothing, measure=judge_activations, spares_reserve=True),
-    Step(
-        "observed bounds", ALL, observed_bounds.use_observed, measure=judge_activations, spares_reserve=True
-    ),
+    Step("full ranges", ALL, full_ranges.clip_nothing, measure=judge_activations),
+    Step("observed bounds", ALL, observed_bounds.use_observed, measure=judge_activations),
     Step("room for values not seen", ALL, equalization.leave_room, least_gain_db=None),
     Step("second-order rounding", ALL, rounding.round_weights, FORMULA_GAIN_DB, certainty=COMPUTED),
     Step(f"{len(TWO)} scales per channel", (2, 3), partial(rounding.round_weights, scales=TWO)),
