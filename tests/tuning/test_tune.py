@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime as ort
 import pytest
+from onnx import TensorProto, helper
 
 import xslim
 from tests import models
@@ -83,6 +85,22 @@ def test_layers_become_float_until_the_goal_is_met_and_the_config_gives_the_mode
     tuned = config.parent / "net.q_tuned.json"
     assert main(["-c", str(tuned), "-o", str(tmp_path / "again.onnx")]) == 0
     assert (tmp_path / "again.onnx").read_bytes() == model
+
+
+def test_an_output_that_is_a_sequence_is_rated_like_an_array(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = tune(config, capsys)["path"]
+    proto = onnx.load(config.parent / "net.onnx")
+    proto.graph.node.append(helper.make_node("SplitToSequence", ["y"], ["parts"], axis=1, name="split"))
+    parts = helper.make_tensor_sequence_value_info("parts", TensorProto.FLOAT, None)
+    proto.graph.output[0].CopyFrom(parts)
+    models.save(proto, config.parent / "net.onnx")
+    found = tune(config, capsys)
+    assert found["met"]
+    assert [row["name"] for row in found["trials"][0]["outputs"]] == ["parts"]
+    expected = [stage["predicted_db"] for stage in plain]
+    assert [stage["predicted_db"] for stage in found["path"]] == pytest.approx(expected, abs=1.0)
 
 
 def test_what_is_predicted_is_what_is_measured(config: Path, capsys: pytest.CaptureFixture[str]) -> None:

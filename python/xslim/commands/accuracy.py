@@ -222,8 +222,11 @@ class Answers:
         return place
 
 
-def _has_classes(output: Array) -> bool:
+def _has_classes(output: object) -> bool:
     """Whether an output is (samples, classes), or the same with sides of 1 behind."""
+    # A sequence or an optional output is no array.
+    if not isinstance(output, np.ndarray):
+        return False
     numeric = output.dtype.kind in "fiu" or output.dtype.name == "bfloat16"
     return (
         numeric and output.ndim >= 2 and output.shape[1] > 1 and all(size == 1 for size in output.shape[2:])

@@ -91,13 +91,13 @@ end2end: output (1, n, 6), corners, score and class; the head has suppressed ove
 """
 
 
-def layout_of(output: NDArray[Any], size: Size) -> str | None:
+def layout_of(output: object, size: Size) -> str | None:
     """Return the name of the layout of a head's output for inputs of `size` (height, width), or None.
 
     None means that the shape leaves a doubt. Rows of one box per cell are those of yolox if centres are near
     their cell and sides are logarithms; decoded, they could hold an objectness or not.
     """
-    if output.ndim != 3:
+    if not isinstance(output, np.ndarray) or output.ndim != 3:
         return None
     rows, columns = output.shape[1:]
     cells = [_cells(size, strides) for strides in STRIDES]

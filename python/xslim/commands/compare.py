@@ -118,7 +118,10 @@ def _is_below(found: ModelComparison, least_db: float) -> bool:
     below = [row for row in found.outputs if row.sqnr_db is not None and not row.sqnr_db >= least_db]
     for row in below:
         logger.warning("output %s is at %.2f dB, below the wanted %g dB", row.name, row.sqnr_db, least_db)
-    return bool(below)
+    unknown = [row for row in found.outputs if row.left_out == found.samples]
+    for row in unknown:
+        logger.warning("output %s could not be compared on any sample", row.name)
+    return bool(below or unknown)
 
 
 def _simulation(found: ModelComparison) -> Iterator[str]:
@@ -293,15 +296,32 @@ class _Chip:
 
 
 def _shared_outputs(first: ir.Model, second: ir.Model) -> list[str]:
-    """Return the names of the outputs that both models have; refuse models with different inputs."""
+    """Return the names of the outputs that both models have; refuse other inputs and other shapes."""
     names = [[spec.name for spec in input_specs(model, texts=True)] for model in (first, second)]
     if sorted(names[0]) != sorted(names[1]):
         raise ModelError(
             f"the models have different inputs: {', '.join(names[0])} and {', '.join(names[1])}",
             hint=COMPARABLE,
         )
-    others = {value.name for value in second.graph.outputs}
-    shared = [value.name for value in first.graph.outputs if value.name and value.name in others]
+    others = {value.name: value for value in second.graph.outputs}
+    shared = [(value, others[value.name]) for value in first.graph.outputs if value.name in others]
     if not shared:
         raise ModelError("the models have no output in common", hint=COMPARABLE)
-    return shared
+    for value, other in shared:
+        if _never_alike(value.shape, other.shape):
+            raise ModelError(
+                f"has shape {value.shape} in one model and {other.shape} in the other",
+                where=value.name,
+                hint=COMPARABLE,
+            )
+    return [value.name or "" for value, _ in shared]
+
+
+def _never_alike(first: ir.Shape | None, second: ir.Shape | None) -> bool:
+    """Whether two shapes differ whatever the values are."""
+    if first is None or second is None:
+        return False
+    pairs = zip(first, second, strict=False)
+    return len(first) != len(second) or any(
+        isinstance(a, int) and isinstance(b, int) and a != b for a, b in pairs
+    )

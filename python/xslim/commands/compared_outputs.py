@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -10,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xslim import kernels
-from xslim.errors import ModelError
+from xslim.runtime import array_pairs
 from xslim.texts import spoken
 from xslim.texts.columns import table as lines_of
+
+logger = logging.getLogger(__name__)
 
 Array = NDArray[np.generic]
 
@@ -32,8 +35,11 @@ class OutputPair:
         The second model against the first; None for outputs that are not floating-point.
     top1_agreement : float or None
         Share of the rows whose largest entry is the same, for outputs of shape (rows, classes).
-    equal : float
-        Share of the elements that are equal.
+    equal : float or None
+        Share of the elements that are equal; None if nothing could be compared.
+    left_out : int
+        Number of samples for which the shapes differ, because they depend on values; all other figures leave
+        these samples out.
     """
 
     name: str
@@ -42,7 +48,8 @@ class OutputPair:
     mse: float | None
     max_abs_error: float | None
     top1_agreement: float | None
-    equal: float
+    equal: float | None
+    left_out: int = 0
 
 
 @dataclass
@@ -53,21 +60,27 @@ class Totals:
     sums: kernels.ErrorMetrics = field(default_factory=kernels.ErrorMetrics)
     floating: bool = True
     classes: bool = True
+    samples: int = 0
+    left_out: int = 0
+    arrays: int = 0
     same: int = 0
     elements: int = 0
     agreed: int = 0
     rows: int = 0
 
-    def add(self, expected: Array, found: Array) -> None:
-        """Add the output of both models on one sample."""
-        if expected.shape != found.shape:
-            raise ModelError(
-                f"has shape {expected.shape} in one model and {found.shape} in the other",
-                where=self.name,
-                hint=COMPARABLE,
-            )
+    def add(self, expected: object, found: object) -> None:
+        """Add the output of both models on one sample: an array, or a sequence of arrays."""
+        self.samples += 1
+        pairs = array_pairs(expected, found)
+        if pairs is None:
+            self.left_out += 1
+        for pair in pairs or ():
+            self._add_arrays(*pair)
+
+    def _add_arrays(self, expected: Array, found: Array) -> None:
         self.floating = self.floating and expected.dtype.kind == "f" and found.dtype.kind == "f"
         self.classes = self.classes and expected.ndim == 2 and expected.shape[1] > 1
+        self.arrays += 1
         self.same += int((expected == found).sum())
         self.elements += expected.size
         if self.floating:
@@ -77,8 +90,15 @@ class Totals:
             self.rows += len(expected)
 
     def result(self) -> OutputPair:
-        """Return the figures of all samples."""
-        sums = self.sums if self.floating else None
+        """Return the figures of all samples; warn if some of them are left out."""
+        if self.left_out:
+            logger.warning(
+                "%s: its shape depends on values and differs between the models for %d of %d samples",
+                self.name,
+                self.left_out,
+                self.samples,
+            )
+        sums = self.sums if self.floating and self.arrays else None
         return OutputPair(
             name=self.name,
             sqnr_db=sums.sqnr_db if sums else None,
@@ -86,7 +106,8 @@ class Totals:
             mse=sums.mse if sums else None,
             max_abs_error=sums.max_abs_error if sums else None,
             top1_agreement=self.agreed / self.rows if self.classes and self.rows else None,
-            equal=self.same / self.elements if self.elements else 1.0,
+            equal=self.same / self.elements if self.elements else 1.0 if self.arrays else None,
+            left_out=self.left_out,
         )
 
 

@@ -135,16 +135,22 @@ class Detector:
         layouts = [layout_of(output, size) for output in outputs]
         fitting = [place for place, layout in enumerate(layouts) if layout is not None]
         if self._layout != AUTO:
-            fitting = fitting or [place for place, output in enumerate(outputs) if output.ndim == 3]
+            fitting = fitting or [place for place, output in enumerate(outputs) if _rank(output) == 3]
         if len(fitting) != 1:
             shapes = ", ".join(
-                f"{name} {output.shape}" for name, output in zip(self._outputs, outputs, strict=True)
+                f"{name} {getattr(output, 'shape', 'sequence')}"
+                for name, output in zip(self._outputs, outputs, strict=True)
             )
             problem = "no output has" if not fitting else "several outputs have"
             raise ModelError(f"{problem} the shape of a known head of boxes: {shapes}", hint=WANTED)
         known = layouts[fitting[0]] if self._layout == AUTO else self._layout
         assert known is not None
         return fitting[0], known
+
+
+def _rank(output: object) -> int | None:
+    """Return the number of axes; None for a sequence and for an absent optional output."""
+    return output.ndim if isinstance(output, np.ndarray) else None
 
 
 def _size(feeds: Feeds) -> tuple[int, int]:

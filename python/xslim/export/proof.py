@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import starmap
 from pathlib import Path
 from typing import Literal
 
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from xslim import kernels
 from xslim.errors import CrashError, InternalError, ModelError
 from xslim.export.trial import TrialRun
-from xslim.runtime import ColumnErrors, Isolated, LostColumns, with_less_optimisation
+from xslim.runtime import ColumnErrors, Isolated, LostColumns, array_pairs, with_less_optimisation
 from xslim.runtime.engine import FULL
 
 logger = logging.getLogger(__name__)
@@ -173,8 +174,7 @@ def compare_by_name(outputs: Mapping[str, Sequence[tuple[Array, Array]]]) -> lis
     """
     rows = []
     for name, pairs in outputs.items():
-        pairs = [pair for found in pairs for pair in _arrays(*found)]
-        alike = [(a, b) for a, b in pairs if a.shape == b.shape]
+        alike = [found for found in starmap(array_pairs, pairs) if found is not None]
         if len(alike) < len(pairs):
             logger.warning(
                 "%s: its shape depends on values and differs from the float model's for %d of %d inputs",
@@ -182,18 +182,10 @@ def compare_by_name(outputs: Mapping[str, Sequence[tuple[Array, Array]]]) -> lis
                 len(pairs) - len(alike),
                 len(pairs),
             )
-        if alike and alike[0][0].dtype.kind == "f":
-            rows.append(_compare_output(name, alike))
+        arrays = [pair for found in alike for pair in found]
+        if arrays and arrays[0][0].dtype.kind == "f":
+            rows.append(_compare_output(name, arrays))
     return rows
-
-
-def _arrays(reference: object, candidate: object) -> list[tuple[Array, Array]]:
-    """The arrays of an output: one, those of a sequence, or none."""
-    if isinstance(reference, list) and isinstance(candidate, list):
-        return [pair for a, b in zip(reference, candidate, strict=False) for pair in _arrays(a, b)]
-    if isinstance(reference, np.ndarray) and isinstance(candidate, np.ndarray):
-        return [(reference, candidate)]
-    return []
 
 
 def _compare_output(name: str, pairs: Sequence[tuple[Array, Array]]) -> OutputComparison:

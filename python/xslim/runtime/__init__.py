@@ -1,6 +1,6 @@
 """Run models: the only package that imports onnxruntime."""
 
-from xslim.runtime.agreement import disagreement
+from xslim.runtime.agreement import array_pairs, disagreement
 from xslim.runtime.blocked import Blocked, BlockedSession, blocked_session
 from xslim.runtime.columns import ColumnErrors, LostColumns, Split, split_columns
 from xslim.runtime.engine import device_in_use
@@ -27,6 +27,7 @@ __all__ = [
     "Signature",
     "Split",
     "Stepwise",
+    "array_pairs",
     "blocked_session",
     "copied",
     "device_in_use",

@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.generic]
 
 # Rounding error of a value that is exactly zero without rounding.
 _FLOOR = 1e-6
@@ -41,6 +44,28 @@ def disagreement(reference: Any, candidate: Any) -> tuple[float, str]:
         same = bool((reference == candidate).all())
         return (0.0, "is the same") if same else (np.inf, "holds other strings")
     return _distance(reference, candidate)
+
+
+def array_pairs(reference: Any, candidate: Any) -> list[tuple[Array, Array]] | None:
+    """Pair the arrays of an output of two runs: one, those of a sequence, or none of an absent optional.
+
+    Returns
+    -------
+    list of pair of array, or None
+        None if the kinds, the lengths or the shapes differ.
+    """
+    if isinstance(reference, list) and isinstance(candidate, list):
+        if len(reference) != len(candidate):
+            return None
+        found: list[tuple[Array, Array]] = []
+        for pairs in map(array_pairs, reference, candidate):
+            if pairs is None:
+                return None
+            found += pairs
+        return found
+    if isinstance(reference, np.ndarray) and isinstance(candidate, np.ndarray):
+        return [(reference, candidate)] if reference.shape == candidate.shape else None
+    return [] if reference is None and candidate is None else None
 
 
 def _distance(reference: np.ndarray[Any, Any], candidate: np.ndarray[Any, Any]) -> tuple[float, str]:

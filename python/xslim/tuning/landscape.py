@@ -20,7 +20,7 @@ from xslim.quantization.bias_correction import correct_biases
 from xslim.refinement.float_tensors import with_fused
 from xslim.refinement.noise import Noise, attribute_noise
 from xslim.refinement.remainders import Changed, Remainder, Remainders
-from xslim.runtime import Feeds, Session, copied
+from xslim.runtime import Feeds, Session, array_pairs, copied
 
 MOST_MACS = 600_000_000_000
 """Multiply-accumulates of all runs that measure noise: about 40 seconds on two slow cores."""
@@ -176,10 +176,10 @@ class _Noise:
         self._errors: NDArray[np.float64] | float = 0.0
         self._noise, self._signal, self._count = 0.0, 0.0, 0
 
-    def add(self, reference: NDArray[np.generic], output: NDArray[np.generic]) -> None:
+    def add(self, reference: object, output: object) -> None:
         """Add one sample; an output of another shape counts as zeros."""
-        expected = np.asarray(reference, np.float64)
-        found = np.asarray(output, np.float64) if output.shape == reference.shape else np.zeros_like(expected)
+        expected = _values(reference)
+        found = _values(output) if array_pairs(reference, output) is not None else np.zeros_like(expected)
         error = np.nan_to_num(found - expected)
         self._noise += float((error**2).sum())
         self._signal += float((np.nan_to_num(expected) ** 2).sum())
@@ -197,6 +197,12 @@ class _Noise:
             mean = float((np.asarray(self._errors) ** 2).sum()) / self._count
             noise = max(0.0, noise - mean) * self._count / (self._count - 1)
         return noise / max(self._signal, 1e-30)
+
+
+def _values(output: object) -> NDArray[np.float64]:
+    """Return the values of an output in one row: an array, or a sequence of arrays."""
+    parts = map(_values, output) if isinstance(output, list) else [np.asarray(output, np.float64).reshape(-1)]
+    return np.concatenate([np.zeros(0), *parts])
 
 
 def _in_graph_order(result: StaticResult) -> list[Item]:
