@@ -9,6 +9,7 @@ from tests import models
 from tests.quantization.build import graph, plan_of, prepared
 from xslim.export.epilogue import LARGEST, with_fp16_epilogues
 from xslim.export.qdq import export_qdq
+from xslim.graph.io import load_model
 from xslim.graph.scheme import Quantization
 from xslim.quantization.parameters import params_of_range, quantize_constant
 from xslim.runtime import Session
@@ -55,3 +56,34 @@ def test_a_convolution_equals_the_oracle(size: float) -> None:
     assert np.mean(np.abs(result[0] / y_scale - expected) > 0.01) < 0.05
     plain = Session(exported, qdq_as_written=True).run({"x": x})[0]
     assert size == 1 or not np.array_equal(plain, result)
+
+
+HALF = """(float16[2,32] x) => (float16[2,4] y) {
+    q = QuantizeLinear(x, s, z)
+    d = DequantizeLinear(q, s, z)
+    v = DequantizeLinear(w, t, z)
+    y = Gemm(d, v, b)
+}"""
+
+
+@pytest.mark.parametrize("scale", [0.0625, 64.0])
+def test_a_float16_model_sums_in_float32(scale: float) -> None:
+    rng = np.random.default_rng(1)
+    weight, numbers = rng.integers(-127, 128, (32, 4)), rng.integers(-127, 128, (2, 32))
+    bias = rng.integers(-50, 50, 4).astype(np.float16)
+    constants = {"s": 0.125, "t": scale}
+    weights = {name: np.float16(value) for name, value in constants.items()}
+    weights |= {"z": np.int8(0), "w": weight.astype(np.int8), "b": bias}
+    model = load_model(graph(HALF, weights, opset=19))
+    found = with_fp16_epilogues(model)
+    [peak] = found.peaks
+    x = (numbers * 0.125).astype(np.float16)
+    result, largest = Session(found.model, ["y", peak], qdq_as_written=True).run({"x": x})
+    # Powers of two as scales make all values exact but for the roundings of the epilogue.
+    sums = numbers @ weight * (0.125 * scale)
+    with np.errstate(over="ignore"):
+        expected = sums.astype(np.float16) + bias
+    assert result.dtype == np.float16
+    np.testing.assert_array_equal(result, expected)
+    assert largest == np.abs(sums).max()
+    assert (largest > LARGEST) == (scale > 1)

@@ -80,12 +80,14 @@ def _round(node: ir.Node, editor: GraphEditor) -> ir.Value:
     bias = node.inputs[2] if len(node.inputs) > 2 else None
     if bias is not None:
         node.replace_input_with(2, None)
-    scaled = _half(result, f"{stem}_scaled", editor)
+    dtype = _sum_in_float32(node, editor)
+    scaled = _half(result, f"{stem}_scaled", editor, dtype if bias is None else ir.DataType.FLOAT)
     if bias is not None:
         [total] = editor.node("Add", [scaled, _half(_aligned(node, bias, editor), f"{stem}_bias", editor)],
                               [f"{stem}_biased"])  # fmt: skip
-        scaled = _half(total, f"{stem}_sum", editor)
-    scaled.type, scaled.shape = result.type, result.shape
+        scaled = _half(total, f"{stem}_sum", editor, dtype)
+    scaled.type, scaled.shape = ir.TensorType(dtype), result.shape
+    result.type = ir.TensorType(ir.DataType.FLOAT)
     for user, index in readers:
         user.replace_input_with(index, scaled)
     if result.is_graph_output():
@@ -96,10 +98,30 @@ def _round(node: ir.Node, editor: GraphEditor) -> ir.Value:
     return peak
 
 
-def _half(value: ir.Value, stem: str, editor: GraphEditor) -> ir.Value:
-    """Round to float16, in float32: onnxruntime has no float16 kernels of some operators."""
+def _sum_in_float32(node: ir.Node, editor: GraphEditor) -> ir.DataType:
+    """Let a node of a float16 model sum in float32; return the type of its result in the model.
+
+    Sums in float16 are rounded already, and infinite where the peak has to tell how large they are.
+    """
+    operands = [value for value in node.inputs if value is not None]
+    # DequantizeLinear returns the type of its scale.
+    scales = [operand.inputs[1] for value in operands if (operand := value.producer()) is not None]
+    dtype = next((scale.dtype for scale in scales if scale is not None and scale.dtype), ir.DataType.FLOAT)
+    if dtype != ir.DataType.FLOAT:
+        for index, value in enumerate(operands):
+            [wide] = editor.node(
+                "Cast", [value], [f"{value.name}_float32"], attributes={"to": ir.DataType.FLOAT}
+            )
+            node.replace_input_with(index, wide)
+    return dtype
+
+
+def _half(
+    value: ir.Value, stem: str, editor: GraphEditor, dtype: ir.DataType = ir.DataType.FLOAT
+) -> ir.Value:
+    """Round to float16, by default in float32: onnxruntime has no float16 kernels of some operators."""
     [half] = editor.node("Cast", [value], [f"{stem}_fp16"], attributes={"to": ir.DataType.FLOAT16})
-    [wide] = editor.node("Cast", [half], [f"{stem}_rounded"], attributes={"to": ir.DataType.FLOAT})
+    [wide] = editor.node("Cast", [half], [f"{stem}_rounded"], attributes={"to": dtype})
     return wide
 
 
