@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import logging.handlers
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -69,6 +71,26 @@ def test_warnings_are_kept_where_no_program_logs_them(model: Path) -> None:
     assert any("Only 4 calibration samples" in text for text in result.warnings)
     assert "no such node" in result._repr_html_()
     assert not xslim.quantize(model, IMAGES, calibration_device="cpu").warnings
+
+
+@pytest.mark.parametrize("name", ["xslim", None])
+@pytest.mark.parametrize("level", [logging.WARNING, logging.ERROR, logging.CRITICAL + 1])
+def test_warnings_are_kept_whatever_the_program_logs(model: Path, name: str | None, level: int) -> None:
+    logger, shown = logging.getLogger(name), logging.handlers.BufferingHandler(1000)
+    before = logger.level
+    logger.addHandler(shown)
+    logger.setLevel(level)
+    try:
+        result = xslim.quantize(model, IMAGES[:4], finetune_level=0)
+        assert logger.level == level
+        logging.getLogger("xslim.somewhere").warning("after the run")
+    finally:
+        logger.setLevel(before)
+        logger.removeHandler(shown)
+    assert any("Only 4 calibration samples" in text for text in result.warnings)
+    texts = [record.getMessage() for record in shown.buffer]
+    assert texts == ([*result.warnings, "after the run"] if level == logging.WARNING else [])
+    assert not shown.filters
 
 
 def test_the_comparison_is_that_of_the_report(model: Path, tmp_path: Path) -> None:

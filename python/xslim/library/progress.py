@@ -49,15 +49,39 @@ def _nothing(phase: str, done: int, total: int) -> None:
 
 @contextmanager
 def warnings_collected() -> Iterator[list[str]]:
-    """Collect the warnings that XSlim logs in the block; a program without logging would not see them."""
+    """Collect the warnings of XSlim in the block, also those that the program does not log."""
     found: list[str] = []
     handler = _Collector(found)
     logger = logging.getLogger("xslim")
-    logger.addHandler(handler)
+    with _warnings_made(logger):
+        logger.addHandler(handler)
+        try:
+            yield found
+        finally:
+            logger.removeHandler(handler)
+
+
+@contextmanager
+def _warnings_made(logger: logging.Logger) -> Iterator[None]:
+    """Let a logger make warnings whatever its level is; the handlers that it has show no more than before."""
+    before, shown = logger.level, logger.getEffectiveLevel()
+    if shown <= logging.WARNING:
+        yield
+        return
+
+    def was_shown(record: logging.LogRecord) -> bool:
+        return record.levelno >= shown or record.name.split(".")[0] != logger.name
+
+    handlers = [*logger.handlers, *logging.getLogger().handlers]
+    for handler in handlers:
+        handler.addFilter(was_shown)
+    logger.setLevel(logging.WARNING)
     try:
-        yield found
+        yield
     finally:
-        logger.removeHandler(handler)
+        logger.setLevel(before)
+        for handler in handlers:
+            handler.removeFilter(was_shown)
 
 
 class _Collector(logging.Handler):
