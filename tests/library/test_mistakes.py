@@ -73,6 +73,30 @@ def test_warnings_are_kept_where_no_program_logs_them(model: Path) -> None:
     assert not xslim.quantize(model, IMAGES, calibration_device="cpu").warnings
 
 
+@pytest.mark.parametrize("report", [True, False])
+@pytest.mark.parametrize(("peak", "poor"), [(2e4, True), (2.0, False)])
+def test_a_poor_result_has_a_warning_with_and_without_a_report(
+    tmp_path: Path, peak: float, poor: bool, report: bool
+) -> None:
+    proto = models.mlp("n")
+    for bias in proto.graph.initializer[1], proto.graph.initializer[3]:
+        bias.CopyFrom(onnx.numpy_helper.from_array(np.zeros(bias.dims, np.float32), bias.name))
+    weight = onnx.numpy_helper.to_array(proto.graph.initializer[0]).copy()
+    weight[0] = 0
+    proto.graph.initializer[0].CopyFrom(onnx.numpy_helper.from_array(weight, "w1"))
+    # One column that the model does not use takes the whole range of the input.
+    data = models.draw(7, 64, 1, 16)
+    data[..., 0] = peak
+    output = tmp_path / "out.onnx" if report else None
+    result = xslim.quantize(proto, data, output=output, finetune_level=0, calibration_device="cpu")
+    [found] = result.comparison
+    assert (found.sqnr_db < 10) == poor
+    expected = (
+        f"output y is at {found.sqnr_db:.1f} dB: its noise has more than a tenth of the signal's energy"
+    )
+    assert (expected in result.warnings) == poor
+
+
 @pytest.mark.parametrize("name", ["xslim", None])
 @pytest.mark.parametrize("level", [logging.WARNING, logging.ERROR, logging.CRITICAL + 1])
 def test_warnings_are_kept_whatever_the_program_logs(model: Path, name: str | None, level: int) -> None:

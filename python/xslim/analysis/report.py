@@ -13,7 +13,7 @@ from xslim.analysis.seen import SampleView
 from xslim.config import FinetuneLevel
 from xslim.graph.gains import StepGain
 from xslim.graph.spreads import ChannelSpread
-from xslim.runtime import LostColumns
+from xslim.runtime import FAIR_DB, GOOD_DB, LostColumns
 from xslim.texts import Message
 
 Range = tuple[float, float]
@@ -23,8 +23,6 @@ SQNR_LIMIT = 10.0
 """SQNR in dB below which a tensor is marked: the noise has a tenth of the signal's energy."""
 COSINE_LIMIT = 0.99
 """Cosine similarity below which a tensor is marked."""
-GOOD_DB, FAIR_DB = 20.0, 10.0
-"""Output SQNR from which a result is called good, and fair."""
 HIGHEST_FINETUNE = max(FinetuneLevel)
 FIRST_THINGS_FIRST = "Act on the first finding and run again: what follows is often its consequence."
 

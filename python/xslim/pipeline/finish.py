@@ -15,7 +15,7 @@ from xslim.graph.io import release_weights, save_model
 from xslim.pipeline.original import Original
 from xslim.pipeline.paths import ModelSource, OutputPaths
 from xslim.pipeline.result import Finished
-from xslim.runtime import Isolated
+from xslim.runtime import FAIR_DB, Isolated
 from xslim.texts import spoken
 from xslim.texts.columns import table
 
@@ -108,7 +108,7 @@ Conversion = Callable[[ir.Model, Config, Output], ir.Model]
 def log_comparison(
     rows: Sequence[OutputComparison], samples: int | None = None, *, unseen: bool = False
 ) -> None:
-    """Log the errors of the outputs; of many outputs, only the worst.
+    """Log the errors of the outputs, of many outputs only the worst, and warn of a poor result.
 
     `samples` is the number of samples that were compared, `unseen` whether calibration has not seen them.
     """
@@ -132,6 +132,12 @@ def log_comparison(
         lines.append(f"and {len(rows) - len(shown)} outputs that are closer")
     on = f" on {samples} sample{'s' if samples > 1 else ''}{UNSEEN if unseen else SEEN}" if samples else ""
     logger.info("compared with the float model%s:\n%s", on, "\n".join(lines))
+    poorest = rows[worst[0]]
+    if poorest.sqnr_db < FAIR_DB:
+        logger.warning(
+            "output %s is at %.1f dB: its noise has more than a tenth of the signal's energy",
+            poorest.name, poorest.sqnr_db,
+        )  # fmt: skip
     for row in rows:
         if row.lost is not None:
             logger.warning(

@@ -1,6 +1,6 @@
 """Run models: the only package that imports onnxruntime."""
 
-from xslim.runtime.agreement import array_pairs, disagreement
+from xslim.runtime.agreement import FAIR_DB, GOOD_DB, array_pairs, disagreement
 from xslim.runtime.blocked import Blocked, BlockedSession, blocked_session
 from xslim.runtime.columns import ColumnErrors, LostColumns, Split, split_columns
 from xslim.runtime.engine import device_in_use
@@ -15,6 +15,8 @@ from xslim.runtime.threads import thread_count
 from xslim.runtime.unknown import is_gap, require_runnable, unknown_operators
 
 __all__ = [
+    "FAIR_DB",
+    "GOOD_DB",
     "Blocked",
     "BlockedSession",
     "ColumnErrors",

@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.generic]
 
+GOOD_DB, FAIR_DB = 20.0, 10.0
+"""Output SQNR from which a quantised model is called good, and fair."""
+
 # Rounding error of a value that is exactly zero without rounding.
 _FLOOR = 1e-6
 
