@@ -11,6 +11,7 @@ from functools import partial
 import onnx_ir as ir
 
 from xslim.graph.linear import LAYOUTS
+from xslim.graph.ops import attribute
 
 Dims = list[int]
 DimsOf = Callable[[ir.Value | None], Dims | None]
@@ -49,7 +50,8 @@ class ModelCost:
     parameter_bytes : int
         Size of these weights in bytes.
     unknown_shapes : bool
-        Whether some shapes on which `macs` depends are unknown; `macs` is then a lower bound.
+        Whether `macs` is a lower bound: some shapes are unknown, as those inside of functions, or an Einsum
+        has more than two operands.
     """
 
     operators: tuple[OperatorCost, ...]
@@ -79,11 +81,12 @@ def model_cost(model: ir.Model, sizes: Mapping[str, int] | None = None) -> Model
         Sizes of symbolic dimensions; unknown ones count as 1.
     """
     dims = partial(_dims, sizes or {})
+    multiplying = _multiplying_functions(model)
     operators = []
     unknown = False
     for graph in model.graphs():
         for node in graph:
-            macs = _macs(node, dims)
+            macs = None if node.op_identifier() in multiplying else _macs(node, dims)
             unknown = unknown or macs is None
             weights = {value for value in node.inputs if value is not None and _is_weight(value)}
             parameters = sum(_elements(value) for value in weights)
@@ -93,6 +96,20 @@ def model_cost(model: ir.Model, sizes: Mapping[str, int] | None = None) -> Model
     }
     size = sum(value.const_value.nbytes for value in weights if value.const_value is not None)
     return ModelCost(tuple(operators), sum(_elements(value) for value in weights), size, unknown)
+
+
+def _multiplying_functions(model: ir.Model) -> set[ir.OperatorIdentifier]:
+    """Return the functions of a model with operators inside that multiply and sum; a call may be nested."""
+    found: set[ir.OperatorIdentifier] = set()
+    before = -1
+    while len(found) > before:
+        before = len(found)
+        found |= {
+            name
+            for name, function in model.functions.items()
+            if any(node.op_type in _COUNTS or node.op_identifier() in found for node in function.all_nodes())
+        }
+    return found
 
 
 def _is_weight(value: ir.Value) -> bool:
@@ -152,8 +169,32 @@ def _attention(node: ir.Node, dims: DimsOf) -> int | None:
     return None if not query or key is None else 2 * math.prod(query) * key[-2]
 
 
+def _einsum(node: ir.Node, dims: DimsOf) -> int | None:
+    """Two operands are multiplied once for every combination of their indices."""
+    if len(node.inputs) == 1:
+        return 0
+    equation, shapes = attribute(node, "equation"), [dims(value) for value in node.inputs]
+    if len(shapes) != 2 or not isinstance(equation, str):
+        return None
+    sizes: dict[str, int] = {}
+    for term, shape in zip(equation.replace(" ", "").split("->")[0].split(","), shapes, strict=False):
+        if shape is None:
+            return None
+        for index, size in zip(_indices(term, len(shape)), shape, strict=False):
+            sizes[index] = max(size, sizes.get(index, 1))
+    return math.prod(sizes.values())
+
+
+def _indices(term: str, rank: int) -> list[str]:
+    """Return the index of every axis; those that an ellipsis stands for are counted from its end."""
+    before, _, after = term.partition("...")
+    hidden = range(rank - len(before) - len(after), 0, -1)
+    return [*before, *map(str, hidden), *after]
+
+
 _COUNTS: Mapping[str, Callable[[ir.Node, DimsOf], int | None]] = {
     "Conv": partial(_convolution, "Conv"),
+    "DeformConv": partial(_convolution, "Conv"),
     "ConvInteger": partial(_convolution, "Conv"),
     "QLinearConv": partial(_convolution, "Conv", weight_input=3),
     "ConvTranspose": partial(_convolution, "ConvTranspose"),
@@ -162,6 +203,7 @@ _COUNTS: Mapping[str, Callable[[ir.Node, DimsOf], int | None]] = {
     "DynamicQuantizeMatMul": partial(_product, "MatMul"),
     "QLinearMatMul": partial(_product, "MatMul"),
     "Gemm": partial(_product, "Gemm"),
+    "Einsum": _einsum,
     "LSTM": _recurrent,
     "DynamicQuantizeLSTM": _recurrent,
     "GRU": _recurrent,
