@@ -14,6 +14,7 @@ from onnx import helper
 import xslim
 from tests.export.running import draw, run, sqnr_db
 from tests.models import conv_net, mlp, model, quantised_net, residual_net, save, token_net
+from xslim.cli import main
 from xslim.errors import ConfigError, InternalError, ModelError
 
 LEVELS = {"dynamic": 3, "fp16": 4, "slim": 100}
@@ -220,3 +221,22 @@ def test_an_opset_without_scales_per_channel_is_refused_for_dynamic_int8() -> No
         xslim.quantize_dynamic(proto, opset=11)
     assert xslim.quantize_dynamic(proto).opset_import[0].version == 13
     assert xslim.convert_fp16(proto, opset=11).opset_import[0].version == 11
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_every_form_has_a_line_of_its_own(
+    language: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = save(conv_net(channels=64), tmp_path / "in.onnx")
+    options = ["--dynq", "--lang", language]
+    assert main(["-i", str(path), "-o", str(tmp_path / "out.onnx"), *options]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    expected = {
+        "en": [
+            "dynamic int8: converted 2 of 3 operators",
+            "written as int8 weights, float arithmetic: 2 Conv",
+        ],
+        "zh": ["dynamic int8：已转换 3 个算子中的 2 个", "写为 int8 权重加浮点运算：2 Conv"],
+    }
+    assert [line for line in lines if line in expected[language]] == expected[language]
+    assert "\\n" not in "".join(lines)

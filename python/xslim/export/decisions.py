@@ -53,8 +53,10 @@ def log_decisions(kind: str, decisions: Sequence[Decision]) -> None:
     forms: dict[str, Counter[str]] = {}
     for decision in done:
         forms.setdefault(decision.reason, Counter())[decision.op_type] += 1
-    lines = (f"\n  {form}: {_listed(types)}" for form, types in sorted(forms.items()) if form != kind)
-    logger.info("%s: %d of %d operators%s", kind, len(done), len(decisions), "".join(lines))
+    logger.info("%s: converted %d of %d operators", kind, len(done), len(decisions))
+    for form, types in sorted(forms.items()):
+        if form != kind:
+            logger.info("written as %s: %s", form, _listed(types))
     left: dict[tuple[str, str], list[str]] = {}
     for decision in decisions:
         if not decision.converted:
