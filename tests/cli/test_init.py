@@ -183,3 +183,22 @@ def test_a_quantised_model_is_refused_at_once(tmp_path: Path, capsys: pytest.Cap
     assert main(["init", str(tmp_path / "net.q.onnx"), "-o", str(tmp_path / "net.json")]) == 2
     assert "the model is quantised already" in capsys.readouterr().err
     assert not (tmp_path / "net.json").exists()
+
+
+def test_files_that_are_no_samples_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = pictures(tmp_path / "pictures")
+    for name in ("a.gif", "b.GIF", "readme.txt", ".hidden"):
+        (folder / name).write_bytes(b"x")
+    init(tmp_path, classifier(), "--data", str(folder))
+    assert f"{folder}: 3 files of other kinds are left out: .gif, .txt" in capsys.readouterr().err
+
+
+def test_a_folder_without_samples_hears_of_all_kinds(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty").mkdir()
+    model = models.save(classifier(), tmp_path / "net.onnx")
+    assert main(["init", str(model), "-o", str(tmp_path / "a.json"), "--data", str(tmp_path / "empty")]) == 2
+    error = capsys.readouterr().err
+    assert "holds no calibration file (known are" in error
+    assert all(f" {ending}" in error for ending in (".npz", ".npy", ".wav", ".jpg", ".bin"))

@@ -270,3 +270,11 @@ def test_nothing_stays_behind_where_a_file_is_in_the_way(tmp_path: Path) -> None
     assert main(["init", str(tmp_path / "net.onnx"), *options]) == 2
     assert not list(tmp_path.glob("start_samples"))
     assert (tmp_path / "start_x.txt").read_text("utf-8") == "mine"
+
+
+def test_a_folder_of_archives_feeds_the_input_that_is_named(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    for index in range(3):
+        np.savez(tmp_path / "data" / f"{index}.npz", x=np.full((1, 4), index, np.float32))
+    found = samples(tmp_path, init(tmp_path, flat(["n", 4]), f"x={tmp_path / 'data'}"))
+    assert [sample["x"].tolist() for sample in found] == [[[index] * 4] for index in range(3)]

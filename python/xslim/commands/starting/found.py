@@ -107,8 +107,7 @@ def _of_folders(specs: Sequence[InputSpec], root: Path, room: Path) -> dict[str,
 
 
 def _of_one(spec: InputSpec, path: Path, room: Path) -> Found:
-    if path.suffix == ".npz":
-        archives = _of_archives([spec], path, room)
+    if archives := _of_archives([spec], path, room):
         return archives[spec.name]
     if path.suffix.lower() == ".npy" and path.is_file():
         return made(_rows(_array(path), spec), room / plain_name(spec.name))
@@ -119,7 +118,7 @@ def _of_one(spec: InputSpec, path: Path, room: Path) -> Found:
     files = _raw_of_other_names(spec, path)
     if files:
         return Found("raw", files)
-    files = files_in(path, KINDS, KNOWN)
+    files = files_in(path, KINDS, KNOWN, others=[".npz"])
     return Found(KINDS[files[0].suffix.lower()], files)
 
 

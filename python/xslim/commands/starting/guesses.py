@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from xslim.commands.boxes import layout_of
 from xslim.errors import DataError, ModelError
 from xslim.graph.inputs import InputSpec, input_specs
 from xslim.passes.cut import split
+
+logger = logging.getLogger(__name__)
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 FILE_TYPES = {**dict.fromkeys(IMAGE_SUFFIXES, "img"), ".npy": "npy", ".raw": "raw", ".bin": "raw"}
@@ -237,16 +240,27 @@ def files_in(
     folder: Path,
     kinds: Mapping[str, str] = FILE_TYPES,
     wanted: str = "a folder, or INPUT=PATH",
+    others: Sequence[str] = (),
 ) -> list[Path]:
-    """Return the calibration files in a folder and its subfolders; all must be of one kind."""
+    """Return the calibration files in a folder and its subfolders; all must be of one kind.
+
+    `others` are endings that the caller has looked for already.
+    """
     if not folder.is_dir():
         raise DataError("there is no such folder", where=str(folder), hint=f"--data takes {wanted}")
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in kinds and path.is_file())
+    inside = sorted(path for path in folder.rglob("*") if path.is_file())
+    files = [path for path in inside if path.suffix.lower() in kinds]
     if not files:
         raise DataError(
-            "holds no calibration file", where=str(folder), hint=f"known are {', '.join(sorted(kinds))}"
+            "holds no calibration file",
+            where=str(folder),
+            hint=f"known are {', '.join(sorted([*kinds, *others]))}",
         )
     single_kind(files, kinds, folder)
+    left = [path for path in inside if path.suffix.lower() not in kinds and not path.name.startswith(".")]
+    if left:
+        endings = sorted({path.suffix.lower() or path.name for path in left})
+        logger.info("%s: %d files of other kinds are left out: %s", folder, len(left), ", ".join(endings))
     return [path.absolute() for path in files]
 
 
