@@ -48,7 +48,11 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--opset", type=int, metavar="N", help="opset version of the output")
     parser.add_argument("--no-functions", action="store_true", help="keep plain operators only")
-    parser.add_argument("--unchecked", action="store_true", help="leave out the proof of the preparation")
+    parser.add_argument(
+        "--unchecked",
+        action="store_true",
+        help="only warn where the preparation changes results",
+    )
     parser.add_argument(
         "--ignore_op_types", type=names, default=[], metavar="A,B", help="operator types to keep in float"
     )
