@@ -62,6 +62,26 @@ MIDDLES: dict[str, tuple[list[onnx.NodeProto], dict[str, NDArray[Any]]]] = {
     "max pool": ([node("MaxPool", ["a"], "z", kernel_shape=[2, 2])], {}),
     "average pool": ([node("AveragePool", ["a"], "z", kernel_shape=[2, 2])], {}),
     "pad": ([node("Pad", ["a", "pads"], "z")], {"pads": np.array([0, 0, 1, 1, 0, 0, 1, 1], np.int64)}),
+    "pad with ones": (
+        [node("Pad", ["a", "pads", "one"], "z")],
+        {"pads": np.array([0, 0, 1, 1, 0, 0, 1, 1], np.int64), "one": np.float32(1.0)},
+    ),
+    "resize beyond the image": (
+        [
+            node(
+                "Resize",
+                ["a", "region", "", "sizes"],
+                "z",
+                coordinate_transformation_mode="tf_crop_and_resize",
+                extrapolation_value=1.0,
+                mode="linear",
+            )
+        ],
+        {
+            "region": np.array([0, 0, -0.5, -0.5, 1, 1, 1.5, 1.5], np.float32),
+            "sizes": np.array([1, 8, 10, 10], np.int64),
+        },
+    ),
     "strided shortcut": (
         [
             node("Slice", ["a", "from", "to", "axes", "steps"], "s"),
@@ -153,7 +173,7 @@ def test_the_model_computes_the_same(name: str, strength: float) -> None:
         expected, found = run(model, item)[0], run(equalized, item)[0]
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
     changed = any((vector != 1).any() for vector in scales.values())
-    assert changed == (name not in ("sigmoid", "gate"))
+    assert changed == (name not in ("sigmoid", "gate", "pad with ones", "resize beyond the image"))
 
 
 @pytest.mark.parametrize("name", ["relu", "max pool", "depthwise", "grouped", "concat", "relu6"])

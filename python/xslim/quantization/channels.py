@@ -185,6 +185,11 @@ def _pad(node: ir.Node, trace: _Trace) -> bool:
     return True
 
 
+def _resize(node: ir.Node, trace: _Trace) -> bool:
+    """A number that stands for what lies beyond the image is not scaled; zero is."""
+    return not attribute(node, "extrapolation_value") and _same(node, trace)
+
+
 def _slice(node: ir.Node, trace: _Trace) -> bool:
     source, rank = trace.of(node.inputs[0]), _rank(node.inputs[0])
     axes = constant(node.inputs[3]) if len(node.inputs) > 3 else None
@@ -353,7 +358,7 @@ RULES: Mapping[str, Rule] = {
     **dict.fromkeys(("MatMul", "Gemm"), _product),
     **dict.fromkeys(("Relu", "LeakyRelu", "Identity", "Dropout"), _same),
     **dict.fromkeys(("MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool"), _same),
-    **dict.fromkeys(("Resize", "Upsample"), _same),
+    **dict.fromkeys(("Resize", "Upsample"), _resize),
     "Clip": _clip,
     "Pad": _pad,
     "Slice": _slice,
