@@ -83,7 +83,8 @@ class TensorGroup:
     tensors : tuple of str
         All members in graph order; the first member gives the group its name.
     observed : tuple of str
-        The members whose values determine the range; the other members only hold values of these.
+        The members whose values determine the range: the tensor from which the others are moved, then those
+        that hold a constant besides, as the result of a Pad does. The rest only hold values of these.
     fixed_range : pair of float, or None
         A range that is known without calibration; refinement may prefer the observed one.
     clamp : pair of float, or None

@@ -209,10 +209,10 @@ def _parameters(subject: Subject) -> dict[str, Parameter]:
     for group in subject.plan.groups:
         for name in group.tensors:
             params = subject.quantization.activations[name]
-            sketch = next(
-                (subject.sketches[seen] for seen in group.observed if seen in subject.sketches), None
-            )
-            seen = None if sketch is None or sketch.is_empty else (sketch.min, sketch.max)
+            observed = [name] if name in subject.sketches else group.observed
+            sketches = [subject.sketches[item] for item in observed if item in subject.sketches]
+            full = [sketch for sketch in sketches if not sketch.is_empty]
+            seen = (min(item.min for item in full), max(item.max for item in full)) if full else None
             found[name] = Parameter(
                 tensor=name,
                 kind="activation",

@@ -25,6 +25,7 @@ from xslim.graph.scheme import QuantPlan
 from xslim.graph.spreads import ChannelSpread
 from xslim.kernels import Sketch
 from xslim.pipeline.progress import track
+from xslim.quantization.fills import far_fills
 from xslim.quantization.heads import mixed_heads
 from xslim.quantization.parameters import find_parameters
 from xslim.quantization.plan import make_plan
@@ -251,7 +252,7 @@ def _collect(start: Start, settings: Settings, sketch_files: Sequence[Path]) -> 
 def _search(start: Start, collected: _Collected, samples: Sequence[Feeds]) -> Calibrated:
     """Search the parameters of every group, and add the collected data to the material of refinement."""
     model, sketches, material = start.candidate.model, collected.sketches, start.material
-    plan = share_parameters(_without_mixed_heads(start, sketches), sketches)
+    plan = share_parameters(_without_far_ranges(start, sketches), sketches)
     candidate = replace(start.candidate, plan=plan, quantization=find_parameters(model, plan, sketches))
     if material and collected.grams:
         material = with_grams(replace(material, reference=model, sketches=sketches), plan, collected.grams)
@@ -268,17 +269,24 @@ def _search(start: Start, collected: _Collected, samples: Sequence[Feeds]) -> Ca
     )
 
 
-def _without_mixed_heads(start: Start, sketches: Mapping[str, Sketch]) -> QuantPlan:
-    """Return the plan in which heads that join results of different scale are float."""
+def _without_far_ranges(start: Start, sketches: Mapping[str, Sketch]) -> QuantPlan:
+    """Return the plan in which no tensor shares its parameters with one of far wider range.
+
+    Heads that join results of different scale are float, and so is data with a far constant around it.
+    """
     candidate = start.candidate
     mixed = mixed_heads(candidate.model.graph, candidate.plan, sketches)
-    if not mixed:
+    far = far_fills(candidate.plan, sketches)
+    if not (mixed or far):
         return candidate.plan
-    plan = start.planner(candidate.model, {**candidate.kept_float, **mixed})
+    plan = start.planner(candidate.model, {**candidate.kept_float, **mixed, **far})
     if any(name not in sketches for name in plan.observed):
         # Another plan may need tensors that were not observed; the report then advises what to do.
         return candidate.plan
-    logger.info("a head stays float: %s", next(iter(mixed.values())))
+    for reason in islice(mixed.values(), 1):
+        logger.info("a head stays float: %s", reason)
+    for name, reason in far.items():
+        logger.info("the padded tensor %s stays float: %s", name, reason)
     return plan
 
 

@@ -12,6 +12,7 @@ import onnx_ir as ir
 
 from xslim.graph.ops import is_constant
 from xslim.graph.scheme import ConcatPlan, ConstantPlan, QuantPlan, TensorGroup
+from xslim.quantization.fills import filled, widened
 from xslim.quantization.flow import Flow, trace
 from xslim.quantization.operators import Context, classify, data_inputs, is_weight, moving_inputs
 from xslim.quantization.protected import mask_values, shape_values
@@ -110,13 +111,16 @@ def _group(root: ir.Value, values: list[ir.Value], flow: Flow, default: Operator
     fixed = flow.entry(node).output_range if node is not None else None
     settings = _settings(root, flow) or default
     absorbed = node is not None and any(value in flow.fused for value in node.inputs[:1])
+    clamp = flow.entry(node).clamp(node) if node is not None and absorbed else None
+    fills = filled(values, flow)
     return TensorGroup(
         tensors=tuple(value.name or "" for value in values),
-        observed=(root.name or "",),
+        observed=tuple(value.name or "" for value in (root, *fills)),
         method=settings.method,
         max_percentile=settings.max_percentile,
-        fixed_range=fixed,
-        clamp=flow.entry(node).clamp(node) if node is not None and absorbed else None,
+        fixed_range=widened(fixed, fills.values()),
+        # A quantiser that must represent a constant outside of the bounds of an activation cannot replace it.
+        clamp=clamp if widened(clamp, fills.values()) == clamp else None,
     )
 
 

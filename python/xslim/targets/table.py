@@ -77,6 +77,11 @@ class Operator:
         Whether onnxruntime moves QuantizeLinear and DequantizeLinear across the operator.
     measures_shape : bool
         Whether the output depends only on the shape of the input.
+    fill_input : int or None
+        The input with the number that an operator adds to the data that it moves, unless its mode is another
+        than ``constant``; 0 if the input is absent.
+    pools : bool
+        Whether each number of the output is the largest of several numbers of the input.
     absent : bool
         Whether the target does not run the operator; the entry is only for its other properties.
     dynamic : str or None
@@ -112,6 +117,8 @@ class Operator:
     carries_mask: bool = False
     passes_quantizers: bool = False
     measures_shape: bool = False
+    fill_input: int | None = None
+    pools: bool = False
     absent: bool = False
     dynamic: str | None = None
     dynamic_inputs: tuple[int, ...] = ()
@@ -128,8 +135,17 @@ class Operator:
         """
         if self.bounds is not None or not self.bounds_inputs:
             return self.bounds
-        low, high = _bound(node, 1, -math.inf), _bound(node, 2, math.inf)
+        low, high = _number(node, 1, -math.inf), _number(node, 2, math.inf)
         return None if low is None or high is None else (min(low, high), high)
+
+    def fill(self, node: ir.Node) -> float | None:
+        """Return the number that this node adds to the data that it moves, or None if it is unknown.
+
+        Most operators add nothing; then it is 0.
+        """
+        if self.fill_input is None or attribute(node, "mode") not in (None, "constant"):
+            return 0.0
+        return _number(node, self.fill_input, 0.0)
 
     @property
     def dynamic_weights(self) -> tuple[int, ...]:
@@ -236,6 +252,6 @@ class Target:
 _UNLISTED = Operator(role="float")
 
 
-def _bound(node: ir.Node, position: int, default: float) -> float | None:
+def _number(node: ir.Node, position: int, default: float) -> float | None:
     value = node.inputs[position] if position < len(node.inputs) else None
     return default if value is None else scalar(value)
