@@ -9,7 +9,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 from numpy.typing import NDArray
-from onnx import helper
+from onnx import helper, numpy_helper
 
 from tests import models
 from xslim.calibration.probing import Measured, Normalisation, Subject, measure
@@ -50,11 +50,22 @@ def trained(truth: Normalisation, order: str, channels: int) -> onnx.ModelProto:
         helper.make_node("Gemm", ["f", "v"], ["y"], name="fc", transB=1),
     ]
     seen = np.stack([truth.apply(image, order) for image in pictures(channels, 32, seed=4)])
-    shape = {"x": ["batch", channels, 16, 16]}
-    first = models.model(nodes[:1], shape, {"c": ["batch", 12, 16, 16]}, {"w": weight})
+    shape = {"x": ["batch", channels, "height", "width"]}
+    first = models.model(nodes[:1], shape, {"c": ["batch", 12, "height", "width"]}, {"w": weight})
     (values,) = Session(first.SerializeToString()).run({"x": seen})
     learnt = {"mean": values.mean(axis=(0, 2, 3)), "var": values.var(axis=(0, 2, 3))}
     return models.model(nodes, shape, {"y": ["batch", 7]}, weights | learnt)
+
+
+def in_half(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a float32 model in float16."""
+    half = onnx.ModelProto()
+    half.CopyFrom(proto)
+    for value in (*half.graph.input, *half.graph.output):
+        value.type.tensor_type.elem_type = onnx.TensorProto.FLOAT16
+    for item in half.graph.initializer:
+        item.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(item).astype(np.float16), item.name))
+    return half
 
 
 def with_biases() -> onnx.ModelProto:
@@ -100,6 +111,62 @@ def test_an_unusual_normalisation_is_computed() -> None:
     assert found.best.normalisation.label == "fitted"
     assert found.best.normalisation.mean == pytest.approx((40,), abs=8)
     assert found.best.normalisation.std == pytest.approx((20,), rel=0.15)
+
+
+@pytest.mark.parametrize("truth", [NORMALISATIONS[1], Normalisation("own", (40.0,), (20.0,))], ids=str)
+def test_images_of_different_sizes_tell_the_same(truth: Normalisation) -> None:
+    sizes = [(16, 16), (12, 16), (16, 8), (12, 16), (14, 15), (16, 16), (9, 16), (13, 11)]
+    images = [image[:, :high, :wide] for image, (high, wide) in zip(pictures(3), sizes, strict=True)]
+    found = found_by(trained(truth, "rgb", 3), images)
+    assert found.best is not None
+    mean, std = found.best.normalisation.numbers(3, "rgb")
+    expected_mean, expected_std = truth.numbers(3, "rgb")
+    assert np.allclose(mean, expected_mean, atol=12)
+    assert np.allclose(std, expected_std, rtol=0.2)
+
+
+def test_a_model_that_cuts_the_image_into_parts_tells_the_same() -> None:
+    truth = NORMALISATIONS[1]
+    proto = trained(truth, "rgb", 3)
+    nodes = [
+        helper.make_node("Split", ["image"], ["upper", "lower"], name="cut", axis=2),
+        helper.make_node("Concat", ["upper", "lower"], ["x"], name="parts", axis=0),
+        *proto.graph.node,
+    ]
+    weights = {item.name: numpy_helper.to_array(item) for item in proto.graph.initializer}
+    cut = models.model(nodes, {"image": [1, 3, 16, 16]}, {"y": ["parts", 7]}, weights)
+    found = measure(Subject(ir.from_proto(cut), "image", {"": pictures(3)}, Session))
+    assert found.by == "BatchNorm"
+    assert found.best is not None
+    assert found.best.normalisation == truth
+
+
+@pytest.mark.parametrize("bright", [1.0, 40.0])
+def test_float16_is_measured_without_overflow(bright: float) -> None:
+    proto = in_half(trained(NORMALISATIONS[0], "rgb", 3))
+    images = [bright * image for image in pictures(3)]
+    found = measure(Subject(ir.from_proto(proto), "x", {"": images}, Session, dtype=np.dtype(np.float16)))
+    assert found.by == "BatchNorm"
+    if bright == 1:
+        assert found.best is not None
+        assert found.best.normalisation == NORMALISATIONS[0]
+
+
+def test_detections_that_differ_in_number_tell_nothing() -> None:
+    """The model returns the positions that are positive; there may be none."""
+    weights = {"w": models.draw(5, 12, 3, 3, 3), "axis": np.array([1])}
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"], name="conv"),
+        helper.make_node("Relu", ["c"], ["r"], name="relu"),
+        helper.make_node("NonZero", ["r"], ["found"], name="nonzero"),
+        helper.make_node("Transpose", ["found"], ["places"], name="turn", perm=[1, 0]),
+        helper.make_node("GatherND", ["r", "places"], ["scores"], name="gather"),
+        helper.make_node("Unsqueeze", ["scores", "axis"], ["y"], name="column"),
+    ]
+    proto = models.model(nodes, {"x": ["batch", 3, 16, 16]}, {"y": ["found", 1]}, weights)
+    assert found_by(proto, pictures(3)).best is None
+    black = [np.zeros((3, 16, 16), np.float32)] * 4
+    assert found_by(proto, black).best is None
 
 
 def test_images_of_another_world_tell_nothing() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import onnx
 import onnxruntime as ort
 import pytest
 from numpy.typing import NDArray
@@ -110,6 +111,37 @@ def test_normalised_arrays_are_no_warning() -> None:
     result = xslim.quantize(QUICKSTART / "digits.onnx", (images - 78) / 96, finetune_level=0)
     assert not result.warnings
     assert result.report.data.verdict.level == "good"
+
+
+def normalised(shape: list[int | str]) -> onnx.ModelProto:
+    """Conv, BatchNormalization and pooling, with statistics that no image has."""
+    weights = {
+        "w": models.draw(1, 8, 3, 3, 3),
+        "one": np.ones(8, np.float32),
+        "zero": np.zeros(8, np.float32),
+        "mean": models.draw(2, 8),
+    }
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"], name="conv"),
+        helper.make_node("BatchNormalization", ["c", "one", "zero", "mean", "one"], ["n"], name="norm"),
+        helper.make_node("Relu", ["n"], ["r"], name="relu"),
+        helper.make_node("GlobalAveragePool", ["r"], ["y"], name="gap"),
+    ]
+    return models.model(nodes, {"x": shape}, {"y": [shape[0], 8, 1, 1]}, weights)
+
+
+def test_arrays_of_different_sizes_are_judged() -> None:
+    random = np.random.default_rng(1)
+    arrays = [random.random((1, 3, 8 + i, 9 + 2 * i), dtype=np.float32) for i in range(8)]
+    result = xslim.quantize(normalised([1, 3, "h", "w"]), arrays, finetune_level=0)
+    assert any(WARNING in text for text in result.warnings)
+
+
+def test_a_model_that_takes_several_images_at_once_is_not_judged() -> None:
+    arrays = [np.random.default_rng(i).random((4, 3, 8, 8), dtype=np.float32) for i in range(8)]
+    result = xslim.quantize(normalised([4, 3, 8, 8]), arrays, finetune_level=0)
+    assert not any(WARNING in text for text in result.warnings)
+    assert result.comparison
 
 
 def test_a_broken_image_is_named_and_the_configuration_is_written(

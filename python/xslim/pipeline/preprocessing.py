@@ -69,8 +69,9 @@ def judge_preprocessing(model: ir.Model, config: Config, isolated: Isolated) -> 
         samples = list(islice(data.samples(1, workers=1), SAMPLES))
         pictures = _pictures(source, samples)
         found = _measured(model, samples, pictures, isolated) if pictures else None
-    except XSlimError as error:
-        # What is wrong with the data or the model is an error of the steps that follow.
+    except (XSlimError, ValueError) as error:
+        # What is wrong with the data or the model is an error of the steps that follow. Advice must not end a
+        # run over numbers or shapes that numpy refuses.
         logger.debug("the preprocessing could not be judged: %s", error)
         return None
     if not (pictures and found and found.best and found.given):
@@ -123,9 +124,12 @@ def _image_source(data: CalibrationData) -> Source | None:
 def _pictures(source: Source, samples: Sequence[Feeds]) -> _Pictures | None:
     """Return the images of an input as pixels, if all candidates can be tried on them."""
     given = [np.asarray(sample[source.name]) for sample in samples]
+    if any(len(array) != 1 for array in given):
+        # A model that takes several images at once cannot be tried on one.
+        return None
     decoder = source.reader if isinstance(source.reader, ImageDecoder) else None
     layout = decoder.layout if decoder else image_layout(given[0].shape, source.name)
-    small = layout.channels * layout.height * layout.width <= MOST_ELEMENTS
+    small = max(array.size for array in given) <= MOST_ELEMENTS
     if not small or given[0].dtype.kind != "f":
         return None
     if decoder is None:

@@ -241,8 +241,8 @@ def _value(trial: Trial) -> float:
 def _by_answers(subject: Subject, judge: Judge) -> Measured:
     if len(subject.given) > FIRST_IMAGES:
         found = _asked(subject.first(FIRST_IMAGES), judge)
-        best, given = found.trials[0], found.given
-        if given and given.excluded <= best.excluded and _reaches(given, best):
+        best, given = found.trials[0] if found.trials else None, found.given
+        if best and given and given.excluded <= best.excluded and _reaches(given, best):
             return Measured("answers", (given,), given, given=given)
     return _asked(subject, judge)
 
@@ -263,7 +263,10 @@ def _asked(subject: Subject, judge: Judge) -> Measured:
         same = candidate if subject.are_given(images) else same
     if subject.given:
         runs[configured] = subject.run_given(session) if same is None else runs[same]
-    scores = judge.scores({key: [run[0] for run in value] for key, value in runs.items()})
+    answers = {key: [run[0] for run in value] for key, value in runs.items()}
+    if not judge.compares(answers):
+        return Measured("")
+    scores = judge.scores(answers)
     excluded = _excluded(layers, runs)
     trials = {
         candidate: Trial(candidate, None, float(np.mean(score)), excluded[candidate])
@@ -342,9 +345,10 @@ def _better(
 ) -> tuple[str | None, dict[str, float]]:
     """Compare two ways to feed the same images; return the one with clearly better answers, if any."""
     session = subject.open(with_outputs(subject.model, [judge.output]))
-    scores = judge.scores(
-        {key: [run[0] for run in subject.run(session, value)] for key, value in images.items()}
-    )
+    answers = {key: [run[0] for run in subject.run(session, value)] for key, value in images.items()}
+    if not judge.compares(answers):
+        return None, {}
+    scores = judge.scores(answers)
     first, second = scores
     errors = standard_errors(scores[first] - scores[second])
     figures = {key: float(np.mean(score)) for key, score in scores.items()}

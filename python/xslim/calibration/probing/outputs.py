@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
@@ -28,6 +29,12 @@ class Judge:
 
     output: str
     dimensions: int
+
+    def compares(self, runs: Mapping[Key, Sequence[Array]]) -> bool:
+        """Whether the outputs of all runs can be compared: detections may be none, and sizes may differ."""
+        shapes = {output.shape for outputs in runs.values() for output in outputs}
+        same = {shape[-1] for shape in shapes} if self.dimensions == ROWS else shapes
+        return len(same) == 1 and all(math.prod(shape) > 0 for shape in shapes)
 
     def scores(self, runs: Mapping[Key, Sequence[Array]]) -> dict[Key, Doubles]:
         """Return one number for each image and each way of feeding the images; more is better."""

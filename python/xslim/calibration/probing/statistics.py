@@ -17,6 +17,7 @@ Doubles = NDArray[np.float64]
 
 MOST_NORMS = 3
 """The first BatchNormalizations see the input most directly, and cost least to reach."""
+TO_FLOAT = {"to": int(ir.DataType.FLOAT)}
 FLOOR = 1e-3
 """Variances below this share of the median belong to channels that are dead in training as well."""
 
@@ -75,17 +76,19 @@ def distance(norm: Norm, mean: Doubles, variance: Doubles) -> float:
 def with_moments(model: ir.Model, tensors: Sequence[str], keep: Sequence[str] = ()) -> ir.Model:
     """Return the model with some outputs as they are, then mean and mean square of the channels of tensors.
 
-    The model averages by itself, so that no large tensor leaves the process that runs the model.
+    The model averages by itself, so that no large tensor leaves the process that runs the model. It averages
+    float32 numbers, because squares soon overflow in float16.
     """
     copy = with_outputs(model, [*keep, *tensors])
     editor = GraphEditor(copy.graph)
     kept, observed = copy.graph.outputs[: len(keep)], copy.graph.outputs[len(keep) :]
     averages: list[ir.Value] = []
     for value in observed:
-        (square,) = editor.node("Mul", [value, value], [f"{value.name}_square"])
-        for source in (value, square):
+        (wide,) = editor.node("Cast", [value], [f"{value.name}_wide"], attributes=TO_FLOAT)
+        (square,) = editor.node("Mul", [wide, wide], [f"{value.name}_square"])
+        for source in (wide, square):
             averages += editor.node("GlobalAveragePool", [source], [f"{source.name}_average"])
-            averages[-1].type = value.type
+            averages[-1].type = ir.TensorType(ir.DataType.FLOAT)
     copy.graph.outputs[:] = [*kept, *averages]
     return copy
 
@@ -95,10 +98,14 @@ def moments(runs: Sequence[Sequence[NDArray[np.generic]]], first: int) -> tuple[
 
     `first` is the index of its mean among the outputs.
     """
-    means, squares = (
-        np.mean([run[first + part].astype(np.float64).reshape(-1) for run in runs], axis=0) for part in (0, 1)
-    )
+    means, squares = (np.mean([_per_channel(run[first + part]) for run in runs], axis=0) for part in (0, 1))
     return means, np.maximum(squares - np.square(means), 0)
+
+
+def _per_channel(averages: NDArray[np.generic]) -> Doubles:
+    """Return the mean of every channel over the images, or parts of images, that one run holds."""
+    mean: Doubles = averages.astype(np.float64).reshape(*averages.shape[:2], -1).mean(axis=(0, 2))
+    return mean
 
 
 def total_distance(norms: Sequence[Norm], runs: Sequence[Sequence[NDArray[np.generic]]]) -> float:
