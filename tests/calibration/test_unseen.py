@@ -9,6 +9,7 @@ import pytest
 
 from tests.calibration.test_data import listing, parameters, rows, spec
 from xslim.calibration.data import CalibrationData
+from xslim.calibration.repeats import are_equal
 from xslim.calibration.unseen import divide
 from xslim.calibration.whiteness import looks_like_noise
 
@@ -115,3 +116,13 @@ def test_one_real_sample_is_enough() -> None:
     noise = np.random.default_rng(0).standard_normal((1, 3, 32, 32)).astype(np.float32)
     assert not looks_like_noise([{"x": noise}, {"x": smooth((1, 3, 32, 32))}], "x")
     assert not looks_like_noise([], "x")
+
+
+def test_samples_repeat_only_if_all_inputs_do() -> None:
+    one, two = smooth((1, 4)), 2 * smooth((1, 4))
+    same = [{"x": one, "c": two}, {"x": one.copy(), "c": two.copy()}]
+    assert are_equal(same)
+    assert not are_equal([*same, {"x": one, "c": one}])
+    assert not are_equal(same[:1])
+    assert not are_equal([{"x": one}, {"x": smooth((1, 5))}])
+    assert not are_equal([])

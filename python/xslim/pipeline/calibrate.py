@@ -15,6 +15,7 @@ from xslim.calibration.fingerprint import calibration_key
 from xslim.calibration.grams import GramCollector
 from xslim.calibration.merge import found_masks, merge_shards
 from xslim.calibration.observe import Settings, observe, watch
+from xslim.calibration.repeats import are_equal
 from xslim.calibration.unseen import divide
 from xslim.calibration.whiteness import looks_like_noise
 from xslim.config import Config
@@ -149,6 +150,7 @@ def calibrate(
         further = further_masks(collected.sketches)
         if not further:
             warn_about_noise(samples)
+            warn_about_repeats(samples)
             return _search(start, collected, samples)
         masks, sketch_files = masks | further, ()
 
@@ -262,7 +264,8 @@ def _search(start: Start, collected: _Collected, samples: Sequence[Feeds]) -> Ca
         material=material,
         sketches=sketches,
         samples=samples,
-        unseen=len(start.unseen),
+        # Calibration has seen what equals its samples.
+        unseen=0 if are_equal(samples) else len(start.unseen),
         calibration_samples=len(start.data),
         early_ranges=collected.early_ranges,
         spreads=_spreads(start),
@@ -315,6 +318,16 @@ def warn_about_noise(samples: Sequence[Feeds]) -> None:
                 "inputs, and the figures below hold for noise only. List files of real inputs",
                 name,
             )
+
+
+def warn_about_repeats(samples: Sequence[Feeds]) -> None:
+    """Warn if all samples are equal, so that the figures hold for one input only."""
+    if are_equal(samples):
+        logger.warning(
+            "all %d samples that were looked at are equal: ranges found with one input do not fit others, "
+            "and the figures below hold for this input only. List files of different inputs",
+            len(samples),
+        )
 
 
 def calibration_settings(config: Config) -> Settings:
