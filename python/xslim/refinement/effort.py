@@ -135,17 +135,15 @@ RANGE_RUNS = 50
 With 18 of 92, equalisation was undone or weaker on four of seven networks of images: mobilenet_v2 lost
 0.5 dB on eight unseen images, shufflenet 0.5, mobilenet_v3_large 1.2, mobilenet_v3_small 1.6."""
 FOLDS = 2
-"""Number of folds into which few samples are divided, so that each fold judges the ranges of the others.
-Smaller folds hardly ever contain a channel range that exceeds those of the other folds. With 12 photographs,
-four folds rated strength 0.5 best by 1 dB; two folds rated 0.25 best by 1 dB, and so did unseen
-photographs."""
+"""Number of folds into which few samples are divided, so that each fold judges the ranges and scales of the
+others. With 12 samples, four folds gave the same accuracy on two lists of each of five networks, and need
+twice as many sessions."""
 STRENGTHS = (1.0, 0.5)
 """Strengths of equalisation to try. More strengths do not help: rounding the weights can lose as much as int8
 activations gain by strength 0.75."""
 CAREFUL_STRENGTHS = (1.0, 0.5, 0.25)
 """Strengths to try if there are few samples; only the last one where little is lost anyway. With
-12 photographs, a face detector reached 42 dB with 0.25, 36 dB with 0.5 and 30 dB with 1 on unseen ones, and
-every score on the 12 was best with 1."""
+12 photographs, a face detector reached 42 dB with 0.25, 36 dB with 0.5 and 30 dB with 1 on unseen ones."""
 JUDGED_PER_FOLD, FEWEST_PER_FOLD = 12, 6
 """Largest numbers of runs on which a fold judges, for small and for large inputs. The runs of a trial would
 otherwise grow up to `MANY_RUNS` samples and then fall: with 50 samples, squeezenet took 1.4 times as long as
