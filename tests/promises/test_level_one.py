@@ -47,3 +47,12 @@ def test_level_one_is_no_worse_than_level_zero(count: int, seed: int) -> None:
     plain, refined = (xslim.quantize(float_model, samples, finetune_level=level) for level in (0, 1))
     loss = sqnr(float_model, plain.model, fresh) - sqnr(float_model, refined.model, fresh)
     assert loss < 0.5
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_level_one_leaves_room_for_louder_samples(seed: int) -> None:
+    float_model, samples, fresh = perceptron(), rows(3, seed), rows(300, 99)
+    plain, refined = (xslim.quantize(float_model, samples, finetune_level=level) for level in (0, 1))
+    gain = sqnr(float_model, refined.model, fresh) - sqnr(float_model, plain.model, fresh)
+    assert gain > 2
+    assert [item.kept for item in refined.gains if item.step.startswith("wider ranges")] == [True]

@@ -10,10 +10,10 @@ import pytest
 
 from tests.refinement.test_steps import config, uneven_model
 from xslim.calibration.grams import ChannelRanges
-from xslim.graph.scheme import TensorGroup
+from xslim.graph.scheme import QuantPlan, TensorGroup
 from xslim.pipeline.calibrate import start_static
 from xslim.pipeline.static import quantize_static
-from xslim.refinement.activation_trials import FoldedRanges, Rival, Trial, has_room
+from xslim.refinement.activation_trials import FoldedRanges, Rival, Trial
 
 
 @pytest.mark.parametrize(("count", "step"), [(4, 1), (3, 2), (1, 1)])
@@ -33,23 +33,29 @@ def test_a_fold_has_no_part_in_the_ranges_that_judge_it(count: int, step: int) -
 
 
 @pytest.mark.parametrize(
-    ("fixed", "clamp", "tensors", "expected"),
+    ("fixed", "clamp", "tensors", "room", "expected"),
     [
-        (None, None, ("a", "b"), True),
-        (None, (0.0, float("inf")), ("b",), True),
-        (None, (0.0, 6.0), ("b",), False),
-        ((0.0, 1.0), None, ("b",), False),
-        (None, None, ("a",), False),
+        (None, None, ("a", "b"), 1.0, 1.4),
+        (None, (0.0, float("inf")), ("b",), 1.15, 1.4),
+        (None, (0.0, float("inf")), ("b",), 2.0, 2.0),
+        (None, (0.0, 6.0), ("b",), 1.15, 1.0),
+        ((0.0, 1.0), None, ("b",), 1.15, 1.0),
+        (None, None, ("a",), 1.0, 1.0),
+        (None, None, ("a",), 1.15, 1.15),
     ],
 )
-def test_only_equalised_tensors_without_a_bound_have_room(
+def test_ranges_without_a_bound_are_widened(
     fixed: tuple[float, float] | None,
     clamp: tuple[float, float] | None,
     tensors: tuple[str, ...],
-    expected: bool,
+    room: float,
+    expected: float,
 ) -> None:
     group = TensorGroup(tensors, tensors, "minmax", 0.9999, fixed, clamp)
-    assert has_room(group, frozenset({"b"})) is expected
+    scales = {"a": np.ones(3), "b": np.array([1.0, 2.0, 1.0])}
+    plan = QuantPlan((), (), ())
+    trial = Trial(uneven_model(), plan, scales, margin=1.4, room=room)
+    assert trial.widening(group) == expected
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])

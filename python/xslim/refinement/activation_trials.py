@@ -62,6 +62,8 @@ class Trial:
         The strength of the equalisation.
     margin : float
         Factor by which the ranges of equalised tensors are widened.
+    room : float
+        Factor by which all ranges are widened at least.
     """
 
     model: ir.Model
@@ -69,6 +71,14 @@ class Trial:
     scales: Mapping[str, Vector]
     strength: float = 0.0
     margin: float = 1.0
+    room: float = 1.0
+
+    def widening(self, group: TensorGroup) -> float:
+        """Return the factor by which the range of a group is widened: 1 if it has a known bound."""
+        if group.fixed_range is not None or (group.clamp is not None and math.isfinite(group.clamp[1])):
+            return 1.0
+        equalised = not changed_tensors(self.scales).isdisjoint(group.tensors)
+        return max(self.room, self.margin if equalised else 1.0)
 
 
 @dataclass(frozen=True)
@@ -135,7 +145,7 @@ class ActivationTrials:
         judge: Judge,
         effort: Effort,
     ) -> None:
-        self._outcomes: WeakKeyDictionary[ir.Model, dict[tuple[QuantPlan, float], Outcome]] = (
+        self._outcomes: WeakKeyDictionary[ir.Model, dict[tuple[QuantPlan, float, float], Outcome]] = (
             WeakKeyDictionary()
         )
         self.are_many = data.runs >= MANY_RUNS
@@ -236,7 +246,7 @@ class ActivationTrials:
             What the trials must gain over in the end.
         """
         known = self._outcomes.setdefault(trials[0].model, {})
-        key = trials[0].plan, trials[0].margin
+        key = trials[0].plan, trials[0].margin, trials[0].room
         if key not in known:
             run = self._prepared(trials)
             first = run(self._halves)
@@ -309,7 +319,7 @@ class ActivationTrials:
         return adjustable.model, adjustable.parameters(found)
 
     def _activations(self, trial: Trial, ranges: ChannelRanges) -> dict[str, QuantParams]:
-        sources, changed = products(trial.model), changed_tensors(trial.scales)
+        sources = products(trial.model)
         found: dict[str, QuantParams] = {}
         for group in trial.plan.groups:
             if group.fixed_range is not None:
@@ -324,7 +334,7 @@ class ActivationTrials:
             high = max((high for _, high in extremes), default=math.inf)
             # A tensor that holds infinities, as a mask does, turns out to be float after calibration.
             if math.isfinite(low) and math.isfinite(high):
-                room = trial.margin if has_room(group, changed) else 1.0
+                room = trial.widening(group)
                 found.update(dict.fromkeys(group.tensors, params_of_range(low * room, high * room)))
         return found
 
@@ -338,12 +348,6 @@ def _spread(magnitudes: Vector) -> float:
     """Return the largest magnitude over the median one of the channels that are not zero."""
     used = magnitudes[magnitudes > 0]
     return float(used.max() / np.median(used)) if used.size else 1.0
-
-
-def has_room(group: TensorGroup, changed: frozenset[str]) -> bool:
-    """Whether the range of a group is widened: the group was equalised and has no known bound."""
-    bounded = group.fixed_range is not None or (group.clamp is not None and math.isfinite(group.clamp[1]))
-    return not bounded and not changed.isdisjoint(group.tensors)
 
 
 def changed_tensors(scales: Mapping[str, Vector]) -> frozenset[str]:

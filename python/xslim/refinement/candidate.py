@@ -72,6 +72,8 @@ class Candidate:
     margin : float
         Factor by which the ranges of equalised tensors are widened, for values that few samples do not
         contain; 1 does not change them.
+    room : float
+        Factor by which all ranges are widened at least.
     scales : mapping of str to float64 array
         The divisor of every channel of the tensors that equalisation scaled.
     strength : float
@@ -94,6 +96,7 @@ class Candidate:
     plan: QuantPlan
     quantization: Quantization = field(default_factory=lambda: Quantization({}, {}))
     margin: float = 1.0
+    room: float = 1.0
     scales: Mapping[str, Vector] = field(default_factory=dict)
     strength: float = 0.0
     equalised: Outcome | None = None
@@ -111,7 +114,7 @@ class Candidate:
     @property
     def trial(self) -> Trial:
         """The candidate as a trial of int8 activations alone."""
-        return Trial(self.model, self.plan, self.scales, self.strength, self.margin)
+        return Trial(self.model, self.plan, self.scales, self.strength, self.margin, self.room)
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
-import numpy as np
 import onnx_ir as ir
 
 from xslim.graph.factors import products
 from xslim.quantization.balancing import insert_factors, remove_unused_factors
 from xslim.quantization.equalization import Vector, equalize
-from xslim.refinement.activation_trials import Magnitudes, Rival, Trial, changed_tensors, has_room
+from xslim.refinement.activation_trials import Magnitudes, Rival, Trial
 from xslim.refinement.candidate import Candidate, Material, Scores
 from xslim.refinement.effort import (
     CAREFUL_STRENGTHS,
@@ -75,8 +74,8 @@ def equalize_channels(start: Candidate, material: Material) -> Candidate:
     """Equalise channels with the strength that gives the best score of int8 activations with full ranges.
 
     If there are few samples, factors that widen the ranges (margins) are tried as well. The returned
-    candidate holds the scores on the folds, and the best margin, by which `leave_room` widens ranges after
-    calibration.
+    candidate holds the scores on the folds, and the best margin, by which `room.leave_room` widens ranges
+    after calibration.
     """
     before = material.trials.judge(start.trial)
     extended = insert_factors(start.model, start.plan)
@@ -184,17 +183,3 @@ def equalized_trial(
     equalized, scales = equalize(extended, ranges, strength)
     model = remove_unused_factors(equalized)
     return Trial(model, material.planner(model, {}), scales, strength)
-
-
-def leave_room(start: Candidate, material: Material) -> Candidate:
-    """Widen the ranges of equalised tensors by the margin that the equalisation was judged with."""
-    del material
-    if start.margin == 1.0:
-        return start
-    widened, changed = {}, changed_tensors(start.scales)
-    for group in start.plan.groups:
-        if has_room(group, changed):
-            old = start.quantization.activations[group.name]
-            params = replace(old, scale=np.asarray(old.scale * start.margin, np.float32))
-            widened.update(dict.fromkeys(group.tensors, params))
-    return start.with_activations(widened)
