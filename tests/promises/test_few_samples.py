@@ -157,3 +157,15 @@ def test_equal_samples_are_mentioned_and_not_called_unseen(
     repeated = name in ("equal images", "all equal")
     assert ("samples that were looked at are equal" in caplog.text) == repeated
     assert ("that calibration has not seen" in caplog.text) == (not repeated)
+
+
+@pytest.mark.parametrize(("times", "warned"), [(1, False), (2, True)])
+def test_copies_are_mentioned_and_not_called_unseen(
+    times: int, warned: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    net, inputs = CASES["usual images"]
+    samples = drawn(inputs, 20) * times
+    with caplog.at_level(logging.INFO, "xslim"):
+        quantize_onnx_model(configuration(tmp_path, samples), net.proto, tmp_path / "y.onnx")
+    assert ("samples are copies of others" in caplog.text) == warned
+    assert ("that calibration has not seen" in caplog.text) == (not warned)

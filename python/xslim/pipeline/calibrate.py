@@ -15,7 +15,7 @@ from xslim.calibration.fingerprint import calibration_key
 from xslim.calibration.grams import GramCollector
 from xslim.calibration.merge import found_masks, merge_shards
 from xslim.calibration.observe import Settings, observe, watch
-from xslim.calibration.repeats import are_equal
+from xslim.calibration.repeats import are_equal, count_copies
 from xslim.calibration.unseen import divide
 from xslim.calibration.whiteness import looks_like_noise
 from xslim.config import Config
@@ -43,6 +43,9 @@ from xslim.targets import Target, target_of
 logger = logging.getLogger(__name__)
 
 KEPT_SAMPLES = 16
+
+FEW_COPIES = 0.1
+"""A share of copies among the samples that is not worth a warning (set by hand)."""
 
 
 @dataclass(frozen=True)
@@ -150,8 +153,8 @@ def calibrate(
         further = further_masks(collected.sketches)
         if not further:
             warn_about_noise(samples)
-            warn_about_repeats(samples)
-            return _search(start, collected, samples)
+            unseen = 0 if are_repeated(samples, start.data) else len(start.unseen)
+            return _search(start, collected, samples, unseen)
         masks, sketch_files = masks | further, ()
 
 
@@ -251,8 +254,11 @@ def _collect(start: Start, settings: Settings, sketch_files: Sequence[Path]) -> 
     return _Collected(stored.sketches, stored.early, grams)
 
 
-def _search(start: Start, collected: _Collected, samples: Sequence[Feeds]) -> Calibrated:
-    """Search the parameters of every group, and add the collected data to the material of refinement."""
+def _search(start: Start, collected: _Collected, samples: Sequence[Feeds], unseen: int) -> Calibrated:
+    """Search the parameters of every group, and add the collected data to the material of refinement.
+
+    Calibration has not seen the first `unseen` samples.
+    """
     model, sketches, material = start.candidate.model, collected.sketches, start.material
     plan = share_parameters(_without_far_ranges(start, sketches), sketches)
     candidate = replace(start.candidate, plan=plan, quantization=find_parameters(model, plan, sketches))
@@ -264,8 +270,7 @@ def _search(start: Start, collected: _Collected, samples: Sequence[Feeds]) -> Ca
         material=material,
         sketches=sketches,
         samples=samples,
-        # Calibration has seen what equals its samples.
-        unseen=0 if are_equal(samples) else len(start.unseen),
+        unseen=unseen,
         calibration_samples=len(start.data),
         early_ranges=collected.early_ranges,
         spreads=_spreads(start),
@@ -320,14 +325,25 @@ def warn_about_noise(samples: Sequence[Feeds]) -> None:
             )
 
 
-def warn_about_repeats(samples: Sequence[Feeds]) -> None:
-    """Warn if all samples are equal, so that the figures hold for one input only."""
+def are_repeated(samples: Sequence[Feeds], data: CalibrationData) -> bool:
+    """Warn if many samples are equal; calibration has then seen the samples of the comparison, too."""
     if are_equal(samples):
         logger.warning(
             "all %d samples that were looked at are equal: ranges found with one input do not fit others, "
             "and the figures below hold for this input only. List files of different inputs",
             len(samples),
         )
+        return True
+    copies = count_copies(data.sources)
+    if copies <= FEW_COPIES * len(data):
+        return False
+    logger.warning(
+        "%d of %d samples are copies of others: what was fitted to them is judged on them, so the figures "
+        "below flatter, and less is gained. List every input once",
+        copies,
+        len(data),
+    )
+    return True
 
 
 def calibration_settings(config: Config) -> Settings:
