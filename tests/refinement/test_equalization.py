@@ -13,7 +13,8 @@ from xslim.calibration.grams import ChannelRanges
 from xslim.graph.scheme import QuantPlan, TensorGroup
 from xslim.pipeline.calibrate import start_static
 from xslim.pipeline.static import quantize_static
-from xslim.refinement.activation_trials import FoldedRanges, Rival, Trial
+from xslim.refinement.activation_trials import Rival, Trial
+from xslim.refinement.folds import FoldedRanges
 
 
 @pytest.mark.parametrize(("count", "step"), [(4, 1), (3, 2), (1, 1)])

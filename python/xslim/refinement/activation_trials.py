@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from weakref import WeakKeyDictionary
 
@@ -17,7 +18,6 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from xslim.calibration.collectors import Arrays
 from xslim.calibration.data import CalibrationData
 from xslim.calibration.grams import ChannelRanges
 from xslim.calibration.observe import MANY_FOR_BLOCKS, Settings
@@ -41,9 +41,10 @@ from xslim.refinement.effort import (
     RANGE_RUNS,
     Effort,
 )
+from xslim.refinement.folds import FoldedRanges, JudgedTensors
 from xslim.refinement.judge import Judge, Split
 from xslim.refinement.outcome import Outcome
-from xslim.runtime import Feeds, Pool, Session, copied, thread_count
+from xslim.runtime import Feeds, Pool, Session, thread_count
 
 
 @dataclass(frozen=True)
@@ -77,8 +78,13 @@ class Trial:
         """Return the factor by which the range of a group is widened: 1 if it has a known bound."""
         if group.fixed_range is not None or (group.clamp is not None and math.isfinite(group.clamp[1])):
             return 1.0
-        equalised = not changed_tensors(self.scales).isdisjoint(group.tensors)
+        equalised = not self._scaled.isdisjoint(group.tensors)
         return max(self.room, self.margin if equalised else 1.0)
+
+    @cached_property
+    def _scaled(self) -> frozenset[str]:
+        """The tensors of which a channel is scaled."""
+        return frozenset(name for name, scale in self.scales.items() if (scale != 1.0).any())
 
 
 @dataclass(frozen=True)
@@ -153,7 +159,7 @@ class ActivationTrials:
         ranges = FoldedRanges(tensors, (judge.split.stride or 1) if self.are_many else FOLDS, step)
         stride = FOLDS * math.ceil(data.runs / FOLDS / _judged_per_fold(judge, effort))
         splits = [] if self.are_many else [Split(stride, (index,)) for index in range(FOLDS)]
-        judged = [_Judged(judge.tensors, split) for split in splits]
+        judged = [JudgedTensors(judge.tensors, split) for split in splits]
         samples = data.samples(settings.batch_size, thread_count(), (0, step))
         blocks = data.runs >= MANY_FOR_BLOCKS
         stream(reference, [ranges, *judged], samples, device=settings.device, in_blocks=blocks)
@@ -350,60 +356,8 @@ def _spread(magnitudes: Vector) -> float:
     return float(used.max() / np.median(used)) if used.size else 1.0
 
 
-def changed_tensors(scales: Mapping[str, Vector]) -> frozenset[str]:
-    """Return the tensors of which a channel is scaled."""
-    return frozenset(name for name, scale in scales.items() if (scale != 1.0).any())
-
-
 def _extremes(ranges: ChannelRanges, name: str, scale: NDArray[np.float64] | None) -> tuple[float, float]:
     low, high = ranges.low[name], ranges.high[name]
     if scale is None or len(scale) != len(low):
         return float(low.min()), float(high.max())
     return float((low / scale).min()), float((high / scale).max())
-
-
-class _Judged:
-    """Keeps the judged tensors of the samples of one fold, so that the float model need not run again."""
-
-    def __init__(self, tensors: Sequence[str], split: Split) -> None:
-        self.tensors, self.split = tensors, split
-        self.rows: list[list[NDArray[np.generic]]] = []
-        self._seen = 0
-
-    def update(self, arrays: Arrays) -> None:
-        if self.split.holds_back(self._seen):
-            self.rows.append(copied([arrays[name] for name in self.tensors]))
-        self._seen += 1
-
-
-class FoldedRanges:
-    """Collects ranges per channel for every fold of the samples.
-
-    Sample number ``n`` belongs to fold ``n % count``. The collector gets every `step`-th sample only.
-    """
-
-    def __init__(self, axes: Mapping[str, int | None], count: int, step: int) -> None:
-        self._parts = [ChannelRanges(axes) for _ in range(count)]
-        self._step = step
-        self._seen = 0
-
-    @property
-    def count(self) -> int:
-        """Number of folds."""
-        return len(self._parts)
-
-    @property
-    def tensors(self) -> Sequence[str]:
-        """The observed tensors."""
-        return self._parts[0].tensors
-
-    def update(self, arrays: Arrays) -> None:
-        """Add the ranges of one sample to those of its fold."""
-        self._parts[self._seen * self._step % len(self._parts)].update(arrays)
-        self._seen += 1
-
-    def without(self, fold: int | None) -> ChannelRanges:
-        """Return the ranges of all folds except one; if there is only one fold, it is included."""
-        return ChannelRanges.merged(
-            [part for index, part in enumerate(self._parts) if index != fold or len(self._parts) == 1]
-        )

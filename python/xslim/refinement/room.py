@@ -33,9 +33,9 @@ def widen(start: Candidate, material: Material) -> Candidate:
 def leave_room(start: Candidate, material: Material) -> Candidate:
     """Widen the calibrated ranges by the factors that were judged before calibration."""
     del material
-    widened = {}
+    widened, trial = {}, start.trial
     for group in start.plan.groups:
-        factor = start.trial.widening(group)
+        factor = trial.widening(group)
         if factor != 1.0:
             old = start.quantization.activations[group.name]
             params = replace(old, scale=np.asarray(old.scale * factor, np.float32))
