@@ -97,6 +97,47 @@ def test_a_padding_far_from_the_data_does_not_blur_the_data(fill: float) -> None
     assert "q" not in result.parameters
 
 
+MOVES = {
+    "Transpose": "OUT = Transpose<perm = [0, 1, 3, 2]>(IN)",
+    "MaxPool": "OUT = MaxPool<kernel_shape = [2, 2]>(IN)",
+    "Slice": "OUT = Slice(IN, starts, ends, axes)",
+    "Concat": "r = PAD(a, pads, none)  OUT = Concat<axis = 1>(IN, r)",
+    "two": "m = MaxPool<kernel_shape = [2, 2]>(IN)  OUT = Transpose<perm = [0, 1, 3, 2]>(m)",
+}
+
+
+@pytest.mark.parametrize("finetune", [0, 1])
+@pytest.mark.parametrize("place", ["before", "behind"])
+@pytest.mark.parametrize("kind", MOVES)
+def test_a_far_padding_beside_an_operator_that_moves_data(kind: str, place: str, finetune: int) -> None:
+    if place == "behind":
+        moved = "p = PAD(s, pads, fill)  " + MOVES[kind].replace("IN", "p").replace("OUT", "q")
+    else:
+        moved = MOVES[kind].replace("IN", "s").replace("OUT", "t").replace("none", "fill")
+        moved = moved.replace("r = PAD(a, pads, fill)", "r = Relu(a)") + "  q = PAD(t, pads, fill)"
+    text = NET.replace("q = PAD(s, pads, fill)", moved).replace("float[1,4,16,16] y", "float[1,4,N,M] y")
+    constants = {
+        "v": normal(3, 4, 16 if kind == "Concat" else 8, 3, 3, scale=0.2),
+        "starts": np.array([0]),
+        "ends": np.array([8]),
+        "axes": np.array([1]),
+        "none": np.float32(0),
+    }
+    whole_text = text.replace("ACTIVATION", "Sigmoid").replace("PAD", "Pad")
+    given = _weights(net(NET, 114.0)) | constants
+    model = graph(whole_text, {name: value for name, value in given.items() if name in whole_text})
+    result, whole, inner = quantised(model, UNIT, finetune)
+    assert min(whole, inner) > 25
+    assert "q" not in result.parameters
+
+
+@pytest.mark.parametrize("fill", [2.0, 6.0])
+def test_a_near_padding_stays_int8(fill: float) -> None:
+    result, whole, inner = quantised(net(NET, fill), UNIT)
+    assert ("q" in result.parameters) == (fill == 2.0)
+    assert min(whole, inner) > 20
+
+
 @pytest.mark.parametrize("fill", [-np.inf, -1e9, -2000.0, -5.0, -1.0])
 def test_a_padding_below_the_data_costs_nothing_before_a_maximum(fill: float) -> None:
     _, whole, _ = quantised(net(POOLED, fill), PICTURES)

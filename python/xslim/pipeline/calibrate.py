@@ -284,7 +284,7 @@ def _without_far_ranges(start: Start, sketches: Mapping[str, Sketch]) -> QuantPl
     """
     candidate = start.candidate
     mixed = mixed_heads(candidate.model.graph, candidate.plan, sketches)
-    far = far_fills(candidate.plan, sketches)
+    far = far_fills(candidate.model.graph, candidate.plan, sketches)
     if not (mixed or far):
         return candidate.plan
     plan = start.planner(candidate.model, {**candidate.kept_float, **mixed, **far})

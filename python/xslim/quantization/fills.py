@@ -12,14 +12,15 @@ from collections.abc import Iterable, Mapping
 
 import onnx_ir as ir
 
+from xslim.graph.outputs import values_by_name
 from xslim.graph.scheme import QuantPlan
 from xslim.kernels import Sketch
 from xslim.quantization.flow import Flow
 
 Range = tuple[float, float]
 
-FAR_RATIO = 8.0
-"""A constant that makes a range this many times as wide takes three of the eight bits from the data."""
+FAR_RATIO = 4.0
+"""A constant that makes a range this many times as wide takes two of the eight bits from the data."""
 
 
 def filled(values: Iterable[ir.Value], flow: Flow) -> dict[ir.Value, float | None]:
@@ -53,15 +54,36 @@ def widened(known: Range | None, fills: Iterable[float | None]) -> Range | None:
     return known
 
 
-def far_fills(plan: QuantPlan, sketches: Mapping[str, Sketch]) -> dict[str, str]:
-    """Return the tensors whose constant lies far from the data, each with the reason to stay float."""
+def far_fills(graph: ir.Graph, plan: QuantPlan, sketches: Mapping[str, Sketch]) -> dict[str, str]:
+    """Return the tensors that hold a constant far from their data, each with the reason to stay float.
+
+    These are the results of the operators that add the constant, and what is only moved from there.
+    """
     reason = "its constant lies far outside of the data; one scale for both would lose the data"
-    return {
-        name: reason
+    values = values_by_name(graph)
+    far = (
+        name
         for group in plan.groups
         for name in group.observed[1:]
         if _width(sketches[name]) >= FAR_RATIO * _width(sketches[group.observed[0]]) > 0
-    }
+    )
+    return {moved: reason for name in far for moved in _moved_from(values[name], plan)}
+
+
+def _moved_from(value: ir.Value, plan: QuantPlan) -> list[str]:
+    """Return the names of a tensor and of all tensors that it is moved or joined to."""
+    groups = {name: number for number, group in enumerate(plan.groups) for name in group.tensors}
+    joined = {concat.output for concat in plan.concats}
+    found, waiting = dict[ir.Value, None](), [value]
+    while waiting:
+        found[here := waiting.pop()] = None
+        for use in here.uses():
+            for result in use.node.outputs:
+                name = result.name or ""
+                shares = groups.get(name, -1) == groups.get(here.name or "", -2)
+                if result not in found and (shares or name in joined):
+                    waiting.append(result)
+    return [each.name or "" for each in found]
 
 
 def _width(sketch: Sketch) -> float:
