@@ -13,6 +13,13 @@ from xslim.calibration.repeats import are_equal
 from xslim.calibration.unseen import divide
 from xslim.calibration.whiteness import looks_like_noise
 
+READ_BY_NAME = """
+import numpy as np
+
+def read(paths, _parameters):
+    return np.concatenate([np.full((1, 3), int(str(path).split("/x")[-1][:-4]), "f") for path in paths])
+"""
+
 
 def numbers(batches: list[dict[str, np.ndarray]]) -> list[int]:
     return [int(row[0]) for batch in batches for row in batch["x"].reshape(-1, 3)]
@@ -53,6 +60,40 @@ def test_more_samples_are_compared_where_the_configuration_asks(
     parts = divide(CalibrationData([spec()], given), given.comparison_samples)
     assert len(parts.unseen) == held
     assert not set(numbers(list(parts.seen.samples()))) & set(numbers(parts.unseen))
+
+
+def test_copies_come_last_and_never_meet_the_comparison(tmp_path: Path) -> None:
+    arrays = rows(20, 1, 3)
+    entry = listing(tmp_path, "x", [*arrays[:12], *arrays, *arrays[4:8]])
+    parts = divide(CalibrationData([spec()], parameters(entry, calibration_step=100)))
+    seen, unseen = numbers(list(parts.seen.samples())), numbers(parts.unseen)
+    distinct = numbers(list(parts.distinct.samples()))
+    assert len(unseen) == 2
+    assert sorted([*distinct, *unseen]) == list(range(20))
+    assert seen[: len(distinct)] == distinct
+    assert set(seen) == set(distinct)
+    assert parts.copies == 16
+
+
+def test_a_copy_behind_the_step_is_not_unseen(tmp_path: Path) -> None:
+    arrays = rows(5, 1, 3)
+    entry = listing(tmp_path, "x", [*arrays[:4], *arrays, arrays[4]])
+    parts = divide(CalibrationData([spec()], parameters(entry, calibration_step=4)))
+    assert numbers(parts.unseen) == [4]
+    assert (len(parts.seen), parts.copies) == (4, 0)
+
+
+def test_too_few_distinct_samples_for_a_batch_are_divided_by_number(tmp_path: Path) -> None:
+    entry = listing(tmp_path, "x", rows(2, 1, 3) * 32)
+    parts = divide(CalibrationData([spec(shape=(4, 3))], parameters(entry)))
+    assert (len(parts.unseen), parts.distinct, parts.copies) == (2, parts.seen, 0)
+
+
+def test_a_function_may_read_equal_files_differently(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(READ_BY_NAME)
+    entry = listing(tmp_path, "x", rows(1, 1, 3) * 20) | {"preprocess_file": f"{tmp_path}/own.py:read"}
+    parts = divide(CalibrationData([spec()], parameters(entry)))
+    assert (len(parts.unseen), len(parts.seen), parts.copies) == (2, 18, 0)
 
 
 def test_a_fixed_batch_stays_whole(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xslim.calibration.sources import Source
+from xslim.calibration.lists import Entry
 
 HEAD = 1 << 16
 """Number of bytes of a file that are read first; the rest is read only if another file begins alike."""
@@ -28,19 +28,30 @@ def are_equal(samples: Sequence[Mapping[str, NDArray[Any]]]) -> bool:
     )
 
 
-def count_copies(sources: Sequence[Source]) -> int:
-    """Count the samples whose files are all equal to those of an earlier sample.
+def first_equal(lists: Sequence[Sequence[Entry]]) -> list[int]:
+    """Return for every sample the number of the first sample whose files are all equal to its own.
 
-    Files that cannot be read, and lists of more than `MOST_FILES`, are not compared.
+    Parameters
+    ----------
+    lists : sequence of sequence of Entry
+        The files of every input, which are zipped; a list of one file is that of all samples.
+
+    Notes
+    -----
+    If a file cannot be read, or there are more than `MOST_FILES` samples, nothing is compared: every sample
+    is the first of its kind.
     """
-    lists = [[entry.path for entry in source.entries] for source in sources if len(source.entries) > 1]
-    if not lists or len(lists[0]) > MOST_FILES:
-        return 0
+    count = max(map(len, lists), default=0)
+    apart = list(range(count))
+    compared = [[entry.path for entry in entries] for entries in lists if len(entries) > 1]
+    if not compared or count > MOST_FILES:
+        return apart
     try:
-        samples = list(zip(*map(_contents, lists), strict=True))
+        samples = list(zip(*map(_contents, compared), strict=True))
     except OSError:
-        return 0
-    return len(samples) - len(set(samples))
+        return apart
+    firsts: dict[tuple[Key, ...], int] = {}
+    return [firsts.setdefault(sample, number) for number, sample in enumerate(samples)]
 
 
 def _contents(paths: Sequence[Path]) -> list[Key]:

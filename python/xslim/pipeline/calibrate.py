@@ -15,7 +15,7 @@ from xslim.calibration.fingerprint import calibration_key
 from xslim.calibration.grams import GramCollector
 from xslim.calibration.merge import found_masks, merge_shards
 from xslim.calibration.observe import Settings, observe, watch
-from xslim.calibration.repeats import are_equal, count_copies
+from xslim.calibration.repeats import are_equal
 from xslim.calibration.unseen import divide
 from xslim.calibration.whiteness import looks_like_noise
 from xslim.config import Config
@@ -153,7 +153,7 @@ def calibrate(
         further = further_masks(collected.sketches)
         if not further:
             warn_about_noise(samples)
-            unseen = 0 if are_repeated(samples, start.data) else len(start.unseen)
+            unseen = 0 if are_repeated(samples) else len(start.unseen)
             return _search(start, collected, samples, unseen)
         masks, sketch_files = masks | further, ()
 
@@ -173,6 +173,8 @@ def start_static(
     if settings.device != config.calibration_parameters.calibration_device and not masks:
         logger.info("calibration_device is cuda, but the installed onnxruntime has none: using the CPU")
     divided = divide(given, config.calibration_parameters.comparison_samples)
+    if not masks and divided.distinct.runs > 1:
+        warn_about_copies(divided.copies, len(given))
     data = divided.seen
     if isolated:
         visible = list(dict.fromkeys([*_exposed(prepared, plan), *plan.observed]))
@@ -194,7 +196,7 @@ def start_static(
         exposed = _exposed(prepared, plan)
         return Start(Candidate(prepared, plan), data, divided.unseen, target, None, planner, exposed)
     material = replace(
-        Material.of(prepared, data, settings, planner, target, level, wanted.max_float_share),
+        Material.of(prepared, divided.distinct, settings, planner, target, level, wanted.max_float_share),
         float_tensors=wanted.float_tensors,
     )
     start = Candidate(prepared, planner(prepared, {}))
@@ -325,25 +327,26 @@ def warn_about_noise(samples: Sequence[Feeds]) -> None:
             )
 
 
-def are_repeated(samples: Sequence[Feeds], data: CalibrationData) -> bool:
-    """Warn if many samples are equal; calibration has then seen the samples of the comparison, too."""
-    if are_equal(samples):
-        logger.warning(
-            "all %d samples that were looked at are equal: ranges found with one input do not fit others, "
-            "and the figures below hold for this input only. List files of different inputs",
-            len(samples),
-        )
-        return True
-    copies = count_copies(data.sources)
-    if copies <= FEW_COPIES * len(data):
+def are_repeated(samples: Sequence[Feeds]) -> bool:
+    """Warn if all samples that are kept are equal; calibration has then seen those of the comparison, too."""
+    if not are_equal(samples):
         return False
     logger.warning(
-        "%d of %d samples are copies of others: what was fitted to them is judged on them, so the figures "
-        "below flatter, and less is gained. List every input once",
-        copies,
-        len(data),
+        "all %d samples that were looked at are equal: ranges found with one input do not fit others, "
+        "and the figures below hold for this input only. List files of different inputs",
+        len(samples),
     )
     return True
+
+
+def warn_about_copies(copies: int, count: int) -> None:
+    """Warn if many of the given samples equal others."""
+    if copies > FEW_COPIES * count:
+        logger.warning(
+            "%d of %d samples are copies of others and add nothing: list every input once, and more inputs",
+            copies,
+            count,
+        )
 
 
 def calibration_settings(config: Config) -> Settings:

@@ -22,7 +22,9 @@ logger = logging.getLogger(__name__)
 def gram_collector(model: ir.Model, plan: QuantPlan, material: Material) -> GramCollector:
     """Return the collector that computes `Material.grams` during the calibration pass."""
     wanted = dict.fromkeys(layer.vectors for _, layer in layers_to_round(model, plan))
-    return GramCollector(wanted, material.data.runs, material.judge.split.holds_back)
+    runs, split = material.data.runs, material.judge.split
+    # Copies come after the samples of the material; a copy of a sample that judges must not be used.
+    return GramCollector(wanted, runs, lambda number: number >= runs or split.holds_back(number))
 
 
 def with_grams(material: Material, plan: QuantPlan, collected: GramCollector) -> Material:
