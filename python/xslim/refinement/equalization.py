@@ -138,7 +138,13 @@ def _with_margin(found: _Found, before: Outcome, material: Material) -> _Found:
         folds = tuple(replace(trial, margin=margin) for trial in found.equalised.folds)
         return replace(found.equalised, folds=folds)
 
-    return _best(widened, MARGINS, found, Rival(before, 0.0), material) or found
+    best = found
+    for margin in MARGINS:
+        previous, best = best, _better(widened(margin), best, Rival(before, 0.0), material) or best
+        if best is previous:
+            # A wider range only costs more resolution.
+            break
+    return best
 
 
 def _best(

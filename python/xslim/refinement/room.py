@@ -23,10 +23,12 @@ def widen(start: Candidate, material: Material) -> Candidate:
     before = material.trials.judge(start.trial)
     rival, best = Rival(before, CHOICE_GAIN_DB), start
     for room in MARGINS:
-        known = best.measured.after if best.measured else None
+        known = best.measured.after if best.measured else before
         after = material.trials.judge_against([replace(start.trial, room=room)], known, rival)
-        if after is not None and (known is None or before.gain_of(after).db > before.gain_of(known).db):
-            best = replace(start, room=room, measured=Scores(before, after, f"by {room:g}"))
+        if after is None or before.gain_of(after).db <= before.gain_of(known).db:
+            # A still wider range only costs more resolution.
+            break
+        best = replace(start, room=room, measured=Scores(before, after, f"by {room:g}"))
     return best
 
 
