@@ -23,6 +23,7 @@ from xslim.calibration.runner import stream
 from xslim.calibration.store import StoredSketches, load_sketches, save_sketches
 from xslim.errors import DataError
 from xslim.kernels import Sketch
+from xslim.progress import timed
 from xslim.runtime import Feeds, give_back, thread_count
 
 logger = logging.getLogger(__name__)
@@ -272,16 +273,17 @@ def _pass(
         samples, len(range(data.runs)[settings.shard[0] :: settings.shard[1]]), data.rows
     )
     shown = _shown(samples, tracked, skip)
-    count = stream(
-        model,
-        collectors,
-        shown,
-        exposed=exposed,
-        device=settings.device,
-        workers=workers,
-        after_batch=after_batch,
-        in_blocks=data.runs >= MANY_FOR_BLOCKS,
-    )
+    with timed("calibration pass"):
+        count = stream(
+            model,
+            collectors,
+            shown,
+            exposed=exposed,
+            device=settings.device,
+            workers=workers,
+            after_batch=after_batch,
+            in_blocks=data.runs >= MANY_FOR_BLOCKS,
+        )
     give_back()
     if count + skip == 0:
         index, total = settings.shard

@@ -39,6 +39,7 @@ from xslim.pipeline.prepare import prepare_model
 from xslim.pipeline.preprocessing import judge_preprocessing
 from xslim.pipeline.report import comparison_of, date_of_run, log_report, write_report
 from xslim.pipeline.result import Finished
+from xslim.progress import timed
 from xslim.quantization.integer_bias import integer_biases
 from xslim.refinement.float_tensors import log_left_float
 from xslim.refinement.steps import Stage, log_gains, refine
@@ -81,15 +82,18 @@ def run_static(
         No operator can be quantised, the data are wrong, the result does not pass its checks, or an output
         cannot be written.
     """
-    known = original_model(model, source, config, isolated)
-    original = known.source
-    prepared = prepare_model(model, config, known)
-    judged = judge_preprocessing(known.model, config, isolated) if known.trials else None
+    with timed("preparation"):
+        known = original_model(model, source, config, isolated)
+        original = known.source
+        prepared = prepare_model(model, config, known)
+    with timed("check of the preprocessing"):
+        judged = judge_preprocessing(known.model, config, isolated) if known.trials else None
     # The arrays of the trial runs are not needed during calibration.
     del known
     run = _quantised(prepared, config, paths, sketch_files, isolated)
     try:
-        comparison = run.compare(original, paths, isolated, fully_optimised=True)
+        with timed("check of the result"):
+            comparison = run.compare(original, paths, isolated, fully_optimised=True)
     except NotRunnableError as error:
         known = original_model(model, source, config, isolated)
         lower = None if sketch_files else prepared_at_lower_opset(run.whole, error, model, config, known)
@@ -308,7 +312,8 @@ def _analyse(subject: Subject) -> Report:
         One of the models does not run.
     """
     logger.info("comparing with the float model, tensor by tensor")
-    return analyse(subject)
+    with timed("comparison of tensors"):
+        return analyse(subject)
 
 
 def _subject(

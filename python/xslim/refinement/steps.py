@@ -14,7 +14,7 @@ from enum import Enum
 from functools import partial
 
 from xslim.graph.gains import StepGain
-from xslim.progress import tracked
+from xslim.progress import timed, tracked
 from xslim.refinement import (
     equalization,
     factor_choice,
@@ -191,7 +191,8 @@ def refine(
         if step.after is not None and step.after not in kept:
             continue
         judged = len(candidate.gains)
-        candidate = _take(step, candidate, material, known)
+        with timed(step.name):
+            candidate = _take(step, candidate, material, known)
         kept.update(step.name for gain in candidate.gains[judged:] if gain.kept)
         give_back()
     return candidate
