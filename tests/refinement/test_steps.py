@@ -15,13 +15,14 @@ from tests import models
 from xslim.config import load_config
 from xslim.export.qdq import export_qdq
 from xslim.graph.io import to_proto
-from xslim.kernels import ErrorMetrics
+from xslim.kernels import ErrorMetrics, Sketch
 from xslim.passes import prepare
 from xslim.pipeline.calibrate import calibration_settings, start_static
 from xslim.pipeline.static import StaticResult, quantize_static
+from xslim.quantization.parameters import params_of_range
 from xslim.refinement.effort import EFFORT
 from xslim.refinement.judge import Judge, Split, split
-from xslim.refinement.range_search import Trials, search_ranges
+from xslim.refinement.range_search import Trials, least_scale, search_ranges
 from xslim.runtime import Session
 from xslim.targets import load_target
 
@@ -174,6 +175,49 @@ def test_a_range_that_clips_too_much_is_widened(tmp_path: Path) -> None:
     found = search_ranges(exported, result.plan, scales, feeds, result.reference, Trials(2, 100 * len(feeds)))
     assert found[group.name] > 1.5 * scales[group.name]
     assert search_ranges(exported, result.plan, scales, feeds, result.reference, Trials(2, 0)) == scales
+
+
+@pytest.mark.parametrize("largest", [1.0, 4.0, 40.0])
+def test_a_range_is_narrowed_as_far_as_clipping_costs_less_than_rounding(largest: float) -> None:
+    values = np.random.default_rng(0).uniform(-1, 1, 100_000).astype(np.float32)
+    values[:20] = largest
+    sketch = Sketch()
+    sketch.observe(values)
+    old = params_of_range(-largest, largest)
+
+    def clipped(scale: float) -> float:
+        low, high = replace(old, scale=np.asarray(scale, np.float32)).span
+        return float(((values - np.clip(values, low, high)) ** 2).sum())
+
+    least, rounding = least_scale(old, [sketch]), values.size * float(old.scale) ** 2 / 12
+    assert clipped(least) <= rounding
+    assert clipped(least * 0.88) > rounding / 2
+
+
+def test_no_range_is_narrowed_below_its_limit(tmp_path: Path) -> None:
+    settings = config(tmp_path, finetune_level=0)
+    result = quantize_static(uneven_model(), settings, tmp_path / "store")
+    feeds = list(start_static(uneven_model(), settings).data.batches())
+    wide = {
+        name: replace(params, scale=np.asarray(params.scale * 4, np.float32))
+        for name, params in result.quantization.activations.items()
+    }
+    scales = {name: params.scale for name, params in wide.items()}
+    exported = export_qdq(
+        result.reference, result.plan, replace(result.quantization, activations=wide), load_target("spacemit")
+    )
+
+    def searched(least: dict[str, float]) -> dict[str, float]:
+        trials = Trials(1, 100 * len(feeds))
+        found = search_ranges(exported, result.plan, scales, feeds, result.reference, trials, least)
+        return {name: float(found[name] / scales[name]) for name in scales}
+
+    free = searched({})
+    narrowed = [name for name in free if free[name] < 0.5]
+    assert narrowed
+    limited = searched({name: 0.7 * float(scales[name]) for name in scales})
+    assert all(limited[name] >= 0.7 for name in limited)
+    assert any(limited[name] < 0.9 for name in narrowed)
 
 
 def test_the_measure_is_that_of_the_outputs(tmp_path: Path) -> None:

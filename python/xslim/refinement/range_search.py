@@ -3,7 +3,9 @@
 Scales are inputs of the quantised model, so all trials use one session. The measured error is that of the
 outputs and of some inner tensors, whose many values prevent the search from fitting chance. The search visits
 the ranges in turn, from the outputs towards the inputs, and narrows or widens each step by step as long as
-the error falls.
+the error falls. The search runs on few samples, which may lack the largest values of the others. A range is
+therefore narrowed only as far as the values beyond it, of all calibration samples, add less noise than
+rounding did at first.
 
 Source: Nahshan et al., "Loss Aware Post-Training Quantization", 2021 (arXiv:1911.07190), where step sizes are
 optimised for the loss of the whole network, one coordinate after another.
@@ -12,8 +14,9 @@ optimised for the loss of the whole network, one coordinate after another.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import numpy as np
 import onnx_ir as ir
@@ -22,14 +25,23 @@ from numpy.typing import NDArray
 from xslim.graph.ops import is_constant
 from xslim.graph.outputs import with_outputs
 from xslim.graph.quantizers import Pair, quantizer_pairs
-from xslim.graph.scheme import QuantPlan, TensorGroup, representable
-from xslim.kernels import ErrorMetrics
+from xslim.graph.scheme import QuantParams, QuantPlan, TensorGroup, representable
+from xslim.kernels import ErrorMetrics, Sketch
 from xslim.refinement.candidate import Candidate, Material
 from xslim.refinement.effort import LEAST_PROGRESS, PROBES, RANGE_STEPS
 from xslim.refinement.judge import output_errors
 from xslim.runtime import Feeds, Session, copied, thread_count
 
 Scale = NDArray[np.float32]
+
+BINS = 2048
+"""Number of bins of the histograms with which clipped values are counted."""
+SKETCH_BIN = 2.0**-7
+"""Width of a bin of a sketch, at most, over the magnitude of its values."""
+LEAST_NARROWING = 1 / 64
+"""A range is never narrowed further than to this fraction."""
+SLACK = 1e-6
+"""Share by which a scale may miss its limit, as scales are float32."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +68,14 @@ def reconstruct(start: Candidate, material: Material) -> Candidate:
     old = start.quantization.activations
     scales = {name: params.scale for name, params in old.items()}
     trials = Trials(sweeps=effort.range_sweeps, runs=effort.range_runs * data.runs)
-    found = search_ranges(material.export(start), start.plan, scales, feeds, material.reference, trials)
+    least = {
+        group.name: least_scale(old[group.name], [material.sketches[name] for name in group.observed])
+        for group in start.plan.groups
+        if group.name in old and group.fixed_range is None
+    }
+    found = search_ranges(
+        material.export(start), start.plan, scales, feeds, material.reference, trials, least
+    )
     activations = {name: replace(params, scale=found[name]) for name, params in old.items()}
     return start.with_activations(activations)
 
@@ -68,6 +87,7 @@ def search_ranges(
     feeds: Sequence[Feeds],
     reference: ir.Model,
     trials: Trials,
+    least: Mapping[str, float] = MappingProxyType({}),
 ) -> dict[str, Scale]:
     """Search the scales of activations for the least error of the outputs.
 
@@ -85,6 +105,8 @@ def search_ranges(
         The float model; its tensors have the same names as those of `exported`.
     trials : Trials
         The limits of the search.
+    least : mapping of str to float
+        The smallest scale of every group, see `least_scale`; groups without one are not limited.
 
     Returns
     -------
@@ -94,7 +116,7 @@ def search_ranges(
     groups = [group for group in plan.groups if group.fixed_range is None and group.name in scales]
     model = _Adjustable(exported, scales, feeds, reference, _probes(groups))
     current = {name: np.asarray(scale, np.float32) for name, scale in scales.items()}
-    search = _Search(model, current, trials.runs // max(len(feeds), 1))
+    search = _Search(model, current, least, trials.runs // max(len(feeds), 1))
     for _ in range(trials.sweeps):
         before = search.least
         for group in reversed(groups):
@@ -104,11 +126,47 @@ def search_ranges(
     return search.scales
 
 
+def least_scale(params: QuantParams, sketches: Sequence[Sketch]) -> float:
+    """Return the smallest scale at which clipping adds at most the noise that rounding adds at the given one.
+
+    Parameters
+    ----------
+    params : QuantParams
+        Scale and zero point of a tensor.
+    sketches : sequence of Sketch
+        All values of the tensor.
+    """
+    scale, (low, high) = float(params.scale), params.span
+    full = [sketch for sketch in sketches if not sketch.is_empty]
+    rounding = sum(sketch.count for sketch in full) * scale**2 / 12
+    allowed = max(rounding, _clipped(full, low, high))
+    factor = 1.0
+    while factor > LEAST_NARROWING and _clipped(full, low * factor, high * factor) <= allowed:
+        factor *= RANGE_STEPS[0]
+    return scale * factor / RANGE_STEPS[0] * (1 - SLACK)
+
+
+def _clipped(sketches: Iterable[Sketch], low: float, high: float) -> float:
+    """Return the energy that values lose if they are clipped to a range."""
+    total = 0.0
+    for sketch in sketches:
+        # A sketch knows its values up to the width of its bins.
+        margin = SKETCH_BIN * max(abs(sketch.min), abs(sketch.max))
+        edges = np.linspace(sketch.min - margin, sketch.max + margin, BINS + 1)
+        # The outer edge of a bin counts, so that large values are not underestimated.
+        lost = np.maximum(edges[1:] - high, 0.0) ** 2 + np.maximum(low - edges[:-1], 0.0) ** 2
+        total += float(lost @ sketch.histogram(BINS, edges[0], edges[-1]))
+    return total
+
+
 class _Search:
     """The state of a search: the best scales so far, and the number of trials that are left."""
 
-    def __init__(self, model: _Adjustable, scales: dict[str, Scale], trials: int) -> None:
+    def __init__(
+        self, model: _Adjustable, scales: dict[str, Scale], least_scales: Mapping[str, float], trials: int
+    ) -> None:
         self._model = model
+        self._least_scales = least_scales
         self._left = trials - 1
         self.scales = scales
         self.least = model.error(scales)
@@ -123,7 +181,7 @@ class _Search:
                 return
 
     def _move(self, group: TensorGroup, step: float) -> bool:
-        if self._left <= 0:
+        if self._left <= 0 or self.scales[group.name] * step < self._least_scales.get(group.name, 0.0):
             return False
         self._left -= 1
         changed = {name: np.asarray(self.scales[name] * step, np.float32) for name in group.tensors}
