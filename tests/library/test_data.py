@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -208,6 +209,12 @@ WRONG: dict[str, tuple[str, Callable[[Samples], object], str]] = {
     "a function of nothing": (ONE, lambda x: lambda: None, "must hold samples, not NoneType"),
     "a function of a function": (ONE, lambda x: lambda: lambda: x, "returned a function"),
     "a function that raises": (ONE, lambda x: lambda: 1 / 0, "ZeroDivisionError"),
+    "a function that exits": (ONE, lambda x: lambda: sys.exit(0), "the data raised SystemExit: 0"),
+    "an iterable that exits": (
+        ONE,
+        lambda x: (sys.exit(3) for _ in x),
+        "the data raised SystemExit: 3",
+    ),
     "a function with a parameter": (ONE, lambda x: lambda y: y, "TypeError"),
     "an iterable that raises": (ONE, lambda x: raising(), "sample 1: the data raised OSError: disk gone"),
     "no sample axis": (ONE, lambda x: np.float32(3), "has no sample axis"),

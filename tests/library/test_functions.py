@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -160,6 +161,7 @@ def test_a_metric_rates_both_models(result: xslim.Result) -> None:
     ("metric", "message"),
     [
         (lambda run: 1 / 0, "the metric raised ZeroDivisionError"),
+        (lambda run: sys.exit(0), "the metric raised SystemExit: 0"),
         (lambda run: float("nan"), "the metric returned nan"),
         (lambda run: "good", "the metric raised ValueError"),
         (lambda: 1.0, "the metric raised TypeError"),

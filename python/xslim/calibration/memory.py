@@ -137,7 +137,7 @@ def _iterated(data: object) -> Iterator[object]:
             sample = next(iterator)
         except StopIteration:
             return
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise _failure(error, f"sample {number}") from error
         yield sample
         number += 1
@@ -146,11 +146,11 @@ def _iterated(data: object) -> Iterator[object]:
 def _guarded(function: Callable[[], Any]) -> Any:
     try:
         return function()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _failure(error, "data") from error
 
 
-def _failure(error: Exception, where: str) -> DataError:
+def _failure(error: Exception | SystemExit, where: str) -> DataError:
     return DataError(
         f"the data raised {type(error).__name__}: {error}",
         where=where,

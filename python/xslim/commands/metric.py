@@ -68,7 +68,7 @@ def measured(metric: Metric, session: Runs) -> float:
         ) from error
     except XSlimError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise DataError(
             f"the metric raised {type(error).__name__}: {error}",
             where=where,
