@@ -269,6 +269,21 @@ def test_bad_sketches(
     assert status == 2
 
 
+@pytest.mark.parametrize("level", [3, 4, 100])
+@pytest.mark.parametrize("command", ["collect", "quantize"])
+def test_sketches_serve_static_levels_only(
+    command: str, level: int, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    space = make_workspace(tmp_path / "space")
+    space.config["quantization_parameters"] = {"precision_level": level}
+    before = space.write_config(), space.files()
+    given = ["--sketch", str(tmp_path / "none")] if command == "quantize" else ["-o", str(tmp_path / "part")]
+    status, error = exit_status_and_error([command, "-c", str(before[0]), *given], capfd)
+    assert status == 2
+    assert f"precision_level {level} takes no sketches" in error
+    assert space.files() == before[1]
+
+
 def test_a_tensor_left_out_of_one_shard(
     collected: tuple[Workspace, bytes], capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -18,6 +18,7 @@ from xslim.pipeline.cut import FirstPart
 from xslim.pipeline.paths import model_source
 from xslim.pipeline.prepare import prepare_model
 from xslim.pipeline.protect import load_protected
+from xslim.pipeline.run import require_static
 from xslim.runtime import Isolated
 
 logger = logging.getLogger(__name__)
@@ -54,6 +55,7 @@ def collect_shard(config_or_path: ConfigSource, shard: tuple[int, int], output: 
         Bad input, or a file that cannot be written.
     """
     config, path = load_config(config_or_path), Path(output)
+    require_static(config)
     with Isolated() as isolated:
         loaded = load_protected(config, model_source(config, None), [path])
         model = FirstPart.of(prepare_model(loaded, config), config).model

@@ -11,6 +11,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from xslim.config import Config, ConfigSource, PrecisionLevel, load_config
+from xslim.errors import ConfigError
 from xslim.pipeline.paths import ModelArgument, ModelSource, OutputPaths, model_source, output_paths
 from xslim.pipeline.progress import shown_progress
 from xslim.pipeline.protect import load_protected
@@ -51,6 +52,8 @@ def run(
     file = source if isinstance(source, Path) else None
     paths = output_paths(config, file, output_path, given=model_or_path is not None)
     sketches = [Path(name) for name in sketch_files]
+    if sketches:
+        require_static(config)
     outputs = paths.files(config, sketches_given=bool(sketches))
     # The child imports onnxruntime while this process reads and prepares the model.
     with shown_progress(), isolated or Isolated() as child:
@@ -59,6 +62,23 @@ def run(
         result = convert(model, source, config, paths, sketches, child)
     logger.info("wrote %s in %.1f s", paths.model, time.monotonic() - started)
     return result, paths.model
+
+
+def require_static(config: Config) -> None:
+    """Refuse sketches at the levels that do not use them.
+
+    Raises
+    ------
+    ConfigError
+        The precision level is not a static one.
+    """
+    level = config.quantization_parameters.precision_level
+    if not level.is_static:
+        raise ConfigError(
+            f"precision_level {int(level)} takes no sketches",
+            where="quantization_parameters.precision_level",
+            hint="sketches serve the static levels 0, 1 and 2",
+        )
 
 
 def load_level(level: PrecisionLevel) -> Level:
