@@ -161,9 +161,11 @@ input_parameters = [{file_type = "npy", data_list_path = "data/x.txt", preproces
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("models = 3", "models"),
+        ("models = 3", "models: must be a list, got integer 3"),
+        ("models = []", "models: must not be empty"),
+        ("[[models]]\nmodel = 'zoo/a.onnx'\nname = 'a/b'", "models[0].name: is the name of files"),
         ("[[models]]\nmodel = 'zoo/none*.onnx'", "no model matches zoo/none*.onnx"),
-        ("[[models]]\nmodel = 'zoo/a.onnx'\nmodle = 1", "modle"),
+        ("[[models]]\nmodel = 'zoo/a.onnx'\nmodle = 1", "unknown field, did you mean model?"),
         ("[[models]]\nmodel = 'zoo/*.onnx'\nname = 'x'", "matches 2 models"),
         (MANIFEST + "\n[[models]]\nmodel = 'zoo/a.onnx'\n", "two jobs have the name a.spacemit"),
         (MANIFEST.replace("finetune_level = 0", "finetune_level = 9"), "finetune_level"),
@@ -177,8 +179,18 @@ def test_a_wrong_manifest_is_refused_before_work_starts(
 ) -> None:
     (folder / "batch.toml").write_text(text)
     assert main(["batch", str(folder / "batch.toml")]) == 2
-    assert message in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert message in said
+    assert "at least 1 item" not in said
     assert not (folder / "out").exists()
+
+
+def test_a_job_may_have_as_long_a_name_as_a_file(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    name = "x" * (255 - len(".generic.onnx.part-12345678"))
+    (folder / "zoo" / "a.onnx").rename(folder / "zoo" / f"{name}.onnx")
+    (folder / "zoo" / "b.onnx").unlink()
+    (folder / "batch.toml").write_text(MANIFEST.replace(*ONE_TARGET))
+    assert batch(folder, capsys)[f"{name}.generic"]["error"] == ""
 
 
 @pytest.mark.parametrize("option", ["--jobs", "--memory", "--time-limit"])

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from xslim.config import Config, load_config, portable
+from xslim.config.fields import describe, problem
+from xslim.config.problems import Sections, describe_problems
 from xslim.errors import ConfigError, XSlimError
 from xslim.files import require_content
 
@@ -24,6 +26,12 @@ else:
 Section = Mapping[str, Any]
 SECTIONS = ("model_parameters", "calibration_parameters", "quantization_parameters")
 PATTERN = set("*?[")
+
+
+def _file_name(value: str) -> str:
+    if not value or set(value) & {"/", "\\"}:
+        raise problem(f"is the name of files, so it must not be empty or hold / or \\, got {describe(value)}")
+    return value
 
 
 class _Strict(BaseModel):
@@ -39,7 +47,7 @@ class _Defaults(_Strict):
 
 class _Entry(_Defaults):
     model: Annotated[str, Field(min_length=1)] | None = None
-    name: Annotated[str, Field(pattern=r"^[^/\\]+$")] | None = None
+    name: Annotated[str, AfterValidator(_file_name)] | None = None
     config: str | None = None
 
 
@@ -48,6 +56,9 @@ class _Manifest(_Strict):
     targets: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     defaults: _Defaults = _Defaults()
     models: Annotated[tuple[_Entry, ...], Field(min_length=1)]
+
+
+_SECTIONS: Sections = {"": _Manifest, "defaults": _Defaults, "models[]": _Entry}
 
 
 @dataclass(frozen=True)
@@ -103,8 +114,7 @@ def read_manifest(path: Path, output: Path | None = None) -> Manifest:
     try:
         manifest = _Manifest.model_validate(_read(path))
     except ValidationError as error:
-        lines = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
-        raise _problems(lines, path) from error
+        raise _problems(describe_problems(error, _SECTIONS), path) from error
     base = path.absolute().parent
     folder = (base / manifest.output) if output is None else output.absolute()
     jobs: list[Job] = []

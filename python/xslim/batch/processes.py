@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -46,12 +47,14 @@ def run_all(jobs: Sequence[Job], limits: Limits) -> Iterator[tuple[Job, dict[str
     """Run jobs and yield each with its figures, or with an ``error``, as soon as it ends."""
     waiting = list(jobs)
     running: list[_Process] = []
+    numbers = count()
     threads = max(1, thread_count() // min(limits.jobs, max(1, len(jobs))))
     with scratch_folder() as folder:
         try:
             while waiting or running:
                 while waiting and len(running) < limits.jobs:
-                    running.append(_Process(waiting.pop(0), folder, limits, threads))
+                    file = folder / f"{next(numbers)}.json"
+                    running.append(_Process(waiting.pop(0), file, limits, threads))
                 ended = [process for process in running if process.has_ended()]
                 for process in ended:
                     running.remove(process)
@@ -64,11 +67,11 @@ def run_all(jobs: Sequence[Job], limits: Limits) -> Iterator[tuple[Job, dict[str
 
 
 class _Process:
-    def __init__(self, job: Job, folder: Path, limits: Limits, threads: int) -> None:
+    def __init__(self, job: Job, file: Path, limits: Limits, threads: int) -> None:
         self.job = job
         self._limits = limits
-        self._file = folder / f"{job.name}.json"
-        self._log = folder / f"{job.name}.log"
+        # The name of a job may be as long as that of a file can be.
+        self._file, self._log = file, file.with_suffix(".log")
         description = {
             "model": str(job.model),
             "output": str(job.output),

@@ -57,7 +57,9 @@ def describe_problems(error: ValidationError, sections: Sections = _SECTIONS) ->
     sections : mapping of str to model
         The path of each model: ``a.list[]`` for the items of a list, ``operators.*`` for any operator.
     """
-    return list(dict.fromkeys(_line(detail, sections) for detail in error.errors()))
+    # A list whose items are wrong is not too short besides.
+    details = [item for item in error.errors() if item["type"] != "too_short" or not item["input"]]
+    return list(dict.fromkeys(_line(detail, sections) for detail in details))
 
 
 def _line(detail: ErrorDetails, sections: Sections) -> str:
