@@ -194,6 +194,14 @@ def test_a_range_is_narrowed_as_far_as_clipping_costs_less_than_rounding(largest
     assert clipped(least * 0.88) > rounding / 2
 
 
+def test_zeros_limit_no_range() -> None:
+    sketch = Sketch()
+    sketch.observe(np.zeros(100, np.float32))
+    assert least_scale(params_of_range(0.0, 0.0), [sketch, Sketch()]) < 0.02 * float(
+        params_of_range(0.0, 0.0).scale
+    )
+
+
 def test_no_range_is_narrowed_below_its_limit(tmp_path: Path) -> None:
     settings = config(tmp_path, finetune_level=0)
     result = quantize_static(uneven_model(), settings, tmp_path / "store")

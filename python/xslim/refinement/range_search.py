@@ -152,6 +152,9 @@ def _clipped(sketches: Iterable[Sketch], low: float, high: float) -> float:
     for sketch in sketches:
         # A sketch knows its values up to the width of its bins.
         margin = SKETCH_BIN * max(abs(sketch.min), abs(sketch.max))
+        if margin == 0:
+            # All values are zero.
+            continue
         edges = np.linspace(sketch.min - margin, sketch.max + margin, BINS + 1)
         # The outer edge of a bin counts, so that large values are not underestimated.
         lost = np.maximum(edges[1:] - high, 0.0) ** 2 + np.maximum(low - edges[:-1], 0.0) ** 2
