@@ -17,7 +17,7 @@ from xslim.graph.io import load_model, to_proto
 from xslim.kernels import Sketch
 from xslim.passes import prepare
 from xslim.quantization.plan import make_plan
-from xslim.quantization.rules import Rules, Settings
+from xslim.quantization.rules import OperatorSettings, Rules
 from xslim.runtime import Session
 from xslim.targets import load_target
 
@@ -44,7 +44,7 @@ def feeds_of(model: Any) -> list[dict[str, Any]]:
 def test_observed_run(benchmark: Any, name: str) -> None:
     model = prepared(name)
     feeds = feeds_of(model)
-    plan = make_plan(model, load_target(), Rules(Settings(0)))
+    plan = make_plan(model, load_target(), Rules(OperatorSettings(0)))
     benchmark(lambda: stream(model, [SketchCollector({t: Sketch() for t in plan.observed})], feeds))
 
 

@@ -1,12 +1,14 @@
 """Measure the rounding of weights: weights of 8, 6 and 4 bits with int8 activations.
 
-``python benches/weight_bits.py`` quantises resnet20 and mobilenetv2 of ../shared, every width once rounded to
+``python -m benches.weight_bits`` quantises resnet20 and mobilenetv2 of ../shared, every width once rounded to
 nearest and once with all that finetune level 1 does, and prints the judging program's figures as one table.
 """
 
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,9 +16,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from unittest import mock
 
-from accuracy import MODELS, SHARED, run
-
 import xslim
+from benches.paths import SHARED
 from xslim.quantization.rounding import round_to_nearest
 from xslim.refinement.candidate import Candidate, Material
 from xslim.refinement.steps import STEPS, Step
@@ -30,7 +31,7 @@ def main() -> None:
     print("| task | weight bits | rounded to nearest, dB | level 1, dB | level 1, top-1 (float) |")
     print("|---|---:|---:|---:|---:|")
     with TemporaryDirectory() as folder:
-        run("make_configs.py", folder)
+        judged("make_configs.py", folder)
         for task in TASKS:
             for bits in BITS:
                 nearest = measure(task, Path(folder), bits, to_nearest=True)
@@ -47,7 +48,16 @@ def measure(task: str, folder: Path, bits: int, *, to_nearest: bool) -> dict[str
     output = folder / f"{task}-{bits}-{to_nearest}.onnx"
     with mock.patch("xslim.refinement.steps.STEPS", steps(bits, to_nearest=to_nearest)):
         xslim.quantize_onnx_model(config, output_path=output)
-    return run("evaluate.py", task, output, SHARED / "assets" / "models" / f"{MODELS[task]}.onnx")
+    figures: dict[str, Any] = json.loads(
+        judged("evaluate.py", task, output, config["model_parameters"]["onnx_model"]).splitlines()[-1]
+    )
+    return figures
+
+
+def judged(program: str, *arguments: str | Path) -> str:
+    """Run a program of ../shared/tools and return what it prints."""
+    command = [sys.executable, SHARED / "tools" / program, *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
 def steps(bits: int, *, to_nearest: bool) -> tuple[Step, ...]:
