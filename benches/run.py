@@ -65,7 +65,8 @@ def comparison(text: str, kept: str) -> str:
     Another machine is slower or faster as a whole, so medians are divided by the median ratio of all then.
     """
     now, before = rows_of(text), rows_of(kept)
-    ratios = {name: now[name][0] / before[name][0] for name in now if name in before}
+    # A median below half a microsecond is kept as 0.
+    ratios = {name: now[name][0] / before[name][0] for name in now if name in before and before[name][0] > 0}
     if not ratios:
         return "no benchmark is in the record"
     same = text.splitlines()[0] == kept.splitlines()[0]

@@ -32,3 +32,8 @@ def test_another_machine_is_compared_as_a_whole() -> None:
 
 def test_an_empty_record_is_said() -> None:
     assert comparison(table("here", a=1), table("here")) == "no benchmark is in the record"
+
+
+def test_what_takes_no_time_in_the_record_is_not_compared() -> None:
+    found = comparison(table("here", a=0.002, b=1.0), table("here", a=0.0, b=1.0))
+    assert found.splitlines() == ["slower than the record by more than 5 %: 0 of 1 benchmarks"]
