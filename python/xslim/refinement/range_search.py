@@ -14,7 +14,7 @@ optimised for the loss of the whole network, one coordinate after another.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
@@ -138,28 +138,41 @@ def least_scale(params: QuantParams, sketches: Sequence[Sketch]) -> float:
     """
     scale, (low, high) = float(params.scale), params.span
     full = [sketch for sketch in sketches if not sketch.is_empty]
+    bins = [_binned(sketch) for sketch in full]
+
+    def clipped(factor: float) -> float:
+        return sum(values.clipped(low * factor, high * factor) for values in bins)
+
     rounding = sum(sketch.count for sketch in full) * scale**2 / 12
-    allowed = max(rounding, _clipped(full, low, high))
+    allowed = max(rounding, clipped(1.0))
     factor = 1.0
-    while factor > LEAST_NARROWING and _clipped(full, low * factor, high * factor) <= allowed:
+    while factor > LEAST_NARROWING and clipped(factor) <= allowed:
         factor *= RANGE_STEPS[0]
     return scale * factor / RANGE_STEPS[0] * (1 - SLACK)
 
 
-def _clipped(sketches: Iterable[Sketch], low: float, high: float) -> float:
-    """Return the energy that values lose if they are clipped to a range."""
-    total = 0.0
-    for sketch in sketches:
-        # A sketch knows its values up to the width of its bins.
-        margin = SKETCH_BIN * max(abs(sketch.min), abs(sketch.max))
-        if margin == 0:
-            # All values are zero.
-            continue
-        edges = np.linspace(sketch.min - margin, sketch.max + margin, BINS + 1)
+@dataclass(frozen=True)
+class _Binned:
+    """The values of a tensor as counts between edges."""
+
+    edges: NDArray[np.float64]
+    counts: NDArray[np.uint64]
+
+    def clipped(self, low: float, high: float) -> float:
+        """Return the energy that the values lose if they are clipped to a range."""
         # The outer edge of a bin counts, so that large values are not underestimated.
-        lost = np.maximum(edges[1:] - high, 0.0) ** 2 + np.maximum(low - edges[:-1], 0.0) ** 2
-        total += float(lost @ sketch.histogram(BINS, edges[0], edges[-1]))
-    return total
+        lost = np.maximum(self.edges[1:] - high, 0.0) ** 2 + np.maximum(low - self.edges[:-1], 0.0) ** 2
+        return float(lost @ self.counts)
+
+
+def _binned(sketch: Sketch) -> _Binned:
+    # A sketch knows its values up to the width of its bins.
+    margin = SKETCH_BIN * max(abs(sketch.min), abs(sketch.max))
+    if margin == 0:
+        # All values are zero, which is within every range.
+        return _Binned(np.zeros(2), np.array([sketch.count], np.uint64))
+    edges = np.linspace(sketch.min - margin, sketch.max + margin, BINS + 1)
+    return _Binned(edges, sketch.histogram(BINS, edges[0], edges[-1]))
 
 
 class _Search:
